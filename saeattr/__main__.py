@@ -1,0 +1,6 @@
+"""``python -m saeattr``."""
+
+from saeattr.cli import main
+
+if __name__ == "__main__":
+    main()

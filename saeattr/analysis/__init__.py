@@ -1,0 +1,1 @@
+"""Metrics, attribution and the numbers that say how far to trust them."""

@@ -1,0 +1,35 @@
+"""Means over lists with bootstrap intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 2000
+#: Cells of resampled means held at a time.
+_CELLS = 4_000_000
+
+
+def bootstrap_interval(
+    values: NDArray[np.float64], seed: int, level: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Percentile bootstrap of the mean over the last axis (Efron 1979).
+
+    Args:
+        values: [rows, lists]. Every row is resampled with the same draws, so that rows compare.
+        seed: of the draws.
+        level: coverage.
+
+    Returns:
+        low and high, each [rows]. With one list both equal its value: there is no spread to show.
+    """
+    n_lists = values.shape[1]
+    draws = np.random.default_rng(seed).integers(0, n_lists, (RESAMPLES, n_lists))
+    weights = np.stack([np.bincount(draw, minlength=n_lists) for draw in draws], axis=1) / n_lists
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.empty(len(values)), np.empty(len(values))
+    step = max(1, _CELLS // RESAMPLES)
+    for start in range(0, len(values), step):
+        rows = slice(start, start + step)
+        low[rows], high[rows] = np.quantile(values[rows] @ weights, tails, axis=1)
+    return low, high

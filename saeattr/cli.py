@@ -1,0 +1,143 @@
+"""The command line: read arguments, call, print. Heavy imports happen inside the commands, so that --help is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from saeattr.errors import UserError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Which sparse-autoencoder features make a language model do that, and how do you know?",
+)
+
+EXAMPLES = """
+**Examples**
+
+`saeattr attribute --topic cities`: the bundled model, every layer, a minute on a laptop
+
+`saeattr attribute --topic cities --topic animals --out runs/two`: which features recur across topics
+
+`saeattr attribute --topic rivers --out runs/two`: add a topic to that study; the others are not computed again
+
+`saeattr attribute --topic cities --base zero --sites resid_post.3,mlp_out.3`: other base, two sites
+
+`saeattr attribute --topic cities --contrast ' Paris' ' Tokyo'`: any two tokens as the metric
+"""
+
+
+@app.command(epilog=EXAMPLES)
+def attribute(
+    topic: Annotated[list[str] | None, typer.Option(help="A topic; repeat for more. 'all': every bundled one.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Study folder; an unfinished one is completed.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with settings; flags override it.")] = None,
+    lists: Annotated[int | None, typer.Option(help="Lists sampled for each topic. [default: 10]")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Patch features to: corrupted, zero or mean. [default: corrupted]")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="attribution or ig. [default: attribution]")] = None,
+    ig_steps: Annotated[int | None, typer.Option(help="Steps of integrated gradients. [default: 10]")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="end-vs-continue, blank-vs-newline or neg-log-prob. [default: end-vs-continue]"),
+    ] = None,
+    contrast: Annotated[
+        tuple[str, str] | None, typer.Option(help="Metric logit(A) - logit(B) for two tokens.", metavar="A B")
+    ] = None,
+    decision: Annotated[
+        str | None, typer.Option(help="Read the metric at the last newline, or the mean of all. [default: last]")
+    ] = None,
+    layers: Annotated[str | None, typer.Option(help="Layers, e.g. 0,3,5. [default: all with SAEs]")] = None,
+    kinds: Annotated[str | None, typer.Option(help="resid_post, attn_z, mlp_out, with commas.")] = None,
+    sites: Annotated[str | None, typer.Option(help="Sites, e.g. resid_post.0,attn_z.3.")] = None,
+    model: Annotated[str | None, typer.Option(help="'bundled' or a model folder. [default: bundled]")] = None,
+    saes: Annotated[str | None, typer.Option(help="'bundled' or a folder of SAEs. [default: bundled]")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of the sampled lists. [default: 0.8]")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Of the sampled lists. [default: 0.9]")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest list, in tokens. [default: 200]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of sampling and intervals. [default: 0]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Prompts in one forward. [default: 16]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. [default: float32]")] = None,
+    top: Annotated[int, typer.Option(help="Features to print.", min=1)] = 20,
+    figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
+) -> None:
+    """Attribute the end of the model's lists to SAE features.
+
+    Samples lists, pairs each with its long-list version, estimates every active feature's effect on the metric, and
+    writes tables and figures into a study folder.
+    """
+    settings = dict(locals())
+    for name in ("topic", "out", "config", "top", "figures"):
+        del settings[name]
+    settings["layers"] = _numbers("--layers", layers)
+    settings["kinds"] = _names(kinds)
+    settings["sites"] = _names(sites)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from saeattr.report.terminal import StageProgress, print_study
+    from saeattr.study import attribute as run
+
+    with StageProgress() as progress:
+        study = run(topic, out=out, config=config, figures=figures, on_progress=progress, **settings)
+    print_study(study, top)
+
+
+@app.command()
+def topics() -> None:
+    """List the topics that the bundled model knows; any other topic can be tried too."""
+    from saeattr.prompts.topics import TOPICS
+
+    for topic in TOPICS:
+        typer.echo(topic)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from saeattr import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a mistake of the user ends with one line and exit code 2."""
+    try:
+        status: Any = app(args=arguments, prog_name="saeattr", standalone_mode=False)
+        code = status if isinstance(status, int) else 0
+    except UserError as error:
+        code = _fail(str(error))
+    except click.ClickException as error:
+        code = _fail(error.format_message())
+    except (KeyboardInterrupt, click.Abort):
+        typer.echo("interrupted: what is done is kept; the same command goes on from there", err=True)
+        code = 130
+    sys.exit(code)
+
+
+def _fail(message: str) -> int:
+    typer.echo("error: " + " ".join(message.split("\n")), err=True)
+    return 2
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _numbers(flag: str, text: str | None) -> tuple[int, ...] | None:
+    names = _names(text)
+    if names is None:
+        return None
+    if not all(name.isdigit() for name in names):
+        raise UserError(f"{flag} cannot be {text!r}: write numbers with commas, e.g. 0,3,5")
+    return tuple(int(name) for name in names)

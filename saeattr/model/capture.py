@@ -1,0 +1,117 @@
+"""One forward (and one backward) of a padded batch: activations x and gradients g at every wanted site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from saeattr.model.loading import LanguageModel
+from saeattr.sites import Site
+
+#: From the output of the final norm, [batch, pos, d_model], to one number per prompt, [batch].
+ReadMetric = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class LayerCalls:
+    """What each decoder layer was called with, in order: its input [batch, pos, d_model] and its keyword arguments."""
+
+    inputs: list[Float[Tensor, "batch pos d_model"]] = field(default_factory=list)
+    kwargs: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one forward of a batch left behind.
+
+    Attributes:
+        tokens, mask: the padded batch; mask is True at real tokens.
+        x: activations by site, detached, [batch, pos, d_in] (heads concatenated at attn_z).
+        g: d metric / d x by site, same shapes; empty when no gradient was asked for.
+        metric: one number per prompt, [batch]; None without a metric.
+        calls: the decoder layers' inputs and arguments, for ``recompute``; empty when not asked for.
+    """
+
+    tokens: Int[Tensor, "batch pos"]
+    mask: Bool[Tensor, "batch pos"]
+    x: dict[Site, Float[Tensor, "batch pos d_in"]]
+    g: dict[Site, Float[Tensor, "batch pos d_in"]]
+    metric: Float[Tensor, " batch"] | None
+    calls: LayerCalls
+
+
+def capture(
+    lm: LanguageModel,
+    tokens: Int[Tensor, "batch pos"],
+    mask: Bool[Tensor, "batch pos"],
+    sites: Sequence[Site],
+    metric: ReadMetric | None = None,
+    *,
+    gradients: bool = False,
+    for_recompute: bool = False,
+) -> Run:
+    """Run the model once; read x at every site and, with ``gradients``, g = d metric / d x by one backward.
+
+    Rows are padded on the right: under a causal mask no real position sees the padding. The graph starts at the
+    first wanted site, so layers below it cost no backward. Gradients are of the plain model: no SAE is in the path.
+    """
+    if gradients and metric is None:
+        raise ValueError("gradients need a metric")
+    seen: dict[Site, Tensor] = {}
+
+    def reader(site: Site) -> Callable[..., Tensor]:
+        def read(x: Tensor, hook: Any) -> Tensor:
+            # Everything is frozen, so the first site reached is where the graph begins.
+            if gradients and not x.requires_grad:
+                x = x.detach().requires_grad_()
+            seen[site] = x
+            return x
+
+        return read
+
+    hooks = [(site.hook_name, reader(site)) for site in sites]
+    calls = LayerCalls()
+    with torch.set_grad_enabled(gradients), lm.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
+        with _record_calls(lm, calls) if for_recompute else nullcontext():
+            hidden = final_hidden(lm, tokens, mask)
+        values = metric(hidden) if metric is not None else None
+    g: dict[Site, Tensor] = {}
+    if gradients and values is not None:
+        # The metric of a prompt depends on its own row only, so the sum's gradient is each prompt's own.
+        slopes = torch.autograd.grad(values.sum(), list(seen.values()))
+        g = {site: slope.flatten(2) for site, slope in zip(seen, slopes, strict=True)}
+    # attn_z arrives as [batch, pos, head, d_head]; SAEs read the heads concatenated.
+    x = {site: value.detach().flatten(2) for site, value in seen.items()}
+    return Run(tokens, mask, x, g, None if values is None else values.detach(), calls)
+
+
+def final_hidden(
+    lm: LanguageModel, tokens: Int[Tensor, "batch pos"], mask: Bool[Tensor, "batch pos"]
+) -> Float[Tensor, "batch pos d_model"]:
+    """The output of the final norm; no logits are computed."""
+    output = lm.hf.base_model(input_ids=tokens.to(lm.device), attention_mask=mask.to(lm.device).long(), use_cache=False)
+    return output.last_hidden_state
+
+
+@contextmanager
+def _record_calls(lm: LanguageModel, calls: LayerCalls) -> Iterator[None]:
+    """Keep each decoder layer's input and keyword arguments."""
+
+    def record(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        kwargs = dict(kwargs)
+        hidden = args[0] if args else kwargs.pop("hidden_states")
+        calls.inputs.append(hidden.detach())
+        calls.kwargs.append(kwargs)
+
+    handles = [layer.register_forward_pre_hook(record, with_kwargs=True) for layer in lm.layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

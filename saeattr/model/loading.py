@@ -1,0 +1,171 @@
+"""A language model opened through transformer-lens' bridge, frozen, with what the other stages ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from saeattr import bundle
+from saeattr.errors import UserError
+from saeattr.sites import Kind
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A frozen causal language model.
+
+    ``bridge`` gives hook names; ``hf`` is the Hugging Face model inside it, with the bridge's hook points in its
+    module tree, so that running ``hf`` fires them.
+    """
+
+    name: str
+    bridge: TransformerBridge
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def hf(self) -> PreTrainedModel:
+        return self.bridge.original_model  # pyright: ignore[reportReturnType]
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """The decoder layers in order."""
+        return self.bridge.blocks  # pyright: ignore[reportReturnType]
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.layers)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.hf.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.hf.parameters()).dtype
+
+    @property
+    def pad_id(self) -> int:
+        """A token id to fill short rows with; its value never matters, because padding is masked."""
+        pad = self.tokenizer.pad_token_id
+        return int(pad) if pad is not None else 0  # pyright: ignore[reportArgumentType]
+
+
+def load_model(model: str = "bundled", *, device: str = "auto", dtype: str = "float32") -> LanguageModel:
+    """Open a model: ``bundled`` or a folder in Hugging Face's format.
+
+    Args:
+        model: ``bundled``, or the path of a folder with config.json, safetensors weights and a tokenizer.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+
+    Raises:
+        UserError: the folder is missing or incomplete, a bundled file is damaged, or there is no such device.
+    """
+    target = resolve_device(device)
+    if dtype not in DTYPES:
+        raise UserError(f"{dtype!r} is not a dtype: choose one of {', '.join(DTYPES)}")
+    folder = find_model(model)
+    bundle.verify_checksums(folder)
+    tokenizer = load_tokenizer(folder)
+    transformers_logging.disable_progress_bar()
+    # Importing the bridge costs seconds, so bad input is refused before.
+    from transformer_lens.model_bridge import TransformerBridge
+
+    try:
+        bridge = TransformerBridge.boot_transformers(
+            str(folder), tokenizer=tokenizer, device=str(target), dtype=DTYPES[dtype]
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise UserError(f"{folder} cannot be opened as a causal language model: {_first_line(error)}") from error
+    bridge.eval()
+    for parameter in bridge.parameters():
+        parameter.requires_grad_(False)
+    return LanguageModel(model_name(model), bridge, tokenizer)
+
+
+def model_name(model: str) -> str:
+    """``bundled``, or the last part of the folder's path."""
+    return model if model == "bundled" else Path(model).expanduser().resolve().name
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` is the first CUDA device if there is one, else the CPU.
+
+    Raises:
+        UserError: the device does not exist here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        target = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"{device!r} is not a device: choose auto, cpu, cuda or cuda:N") from error
+    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"there is no device {device!r} here ({torch.cuda.device_count()} CUDA devices): use cpu")
+    if target.type not in ("cpu", "cuda"):
+        raise UserError(f"device {device!r} is not supported: choose auto, cpu, cuda or cuda:N")
+    return target
+
+
+def find_model(model: str) -> Path:
+    """The folder of a model, checked to hold a configuration and weights.
+
+    Raises:
+        UserError: it is missing or incomplete.
+    """
+    if model == "bundled":
+        return bundle.MODEL_FOLDER
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"there is no model {model!r}: use bundled, or the path of a folder with a model in it")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} is not a model folder: it has no config.json")
+    if not any(folder.glob("*.safetensors")):
+        raise UserError(f"{folder} has no *.safetensors weights (pickled weights are not read)")
+    return folder
+
+
+def site_widths(folder: Path) -> dict[Kind, int]:
+    """How wide the activation is at each kind of site, from config.json alone.
+
+    Raises:
+        UserError: config.json is not the configuration of a causal language model.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder).get_text_config()
+        d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{folder}/config.json is not a model's configuration: {_first_line(error)}") from error
+    d_model = int(config.hidden_size)
+    return {"attn_z": int(config.num_attention_heads * d_head), "mlp_out": d_model, "resid_post": d_model}
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise UserError(f"{folder} has no tokenizer (tokenizer.json): save the model's tokenizer into the folder")
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"the tokenizer in {folder} cannot be read: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,1 @@
+"""Topics, requests, sampling from the model, list parsing and clean/corrupted pairs."""

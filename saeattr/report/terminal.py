@@ -1,0 +1,153 @@
+"""What the terminal shows: progress by stage, then the top features and where everything lies."""
+
+from __future__ import annotations
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from saeattr.report.labels import feature_address, show_token
+
+from saeattr.results import Study
+
+#: With more topics than this, only the shared features are printed.
+TOPICS_IN_FULL = 3
+
+
+class StageProgress:
+    """A progress bar for each stage of each topic, on standard error; called as ``OnProgress``."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+        )
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+
+    def __enter__(self) -> StageProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, topic: str, stage: str, done: int, total: int) -> None:
+        key = (topic, stage)
+        if key not in self._tasks:
+            self._tasks[key] = self._progress.add_task(f"{escape(topic)}: {stage}", total=total)
+        self._progress.update(self._tasks[key], completed=done, total=total)
+
+
+def print_study(study: Study, top: int, console: Console | None = None) -> None:
+    """Print the top features of each topic (of all topics, if many), the checks and the files."""
+    console = console or Console()
+    features = study.features()
+    if len(study.topics) <= TOPICS_IN_FULL:
+        for topic in study.topics:
+            console.print(_topic_table(features[features["topic"] == topic].head(top), topic, study))
+    if len(study.topics) > 1:
+        console.print(_shared_table(features, len(study.topics), top))
+    console.print(_check_table(study.site_effects()))
+    for warning in study.warnings:
+        console.print(f"[yellow]note[/] {escape(warning)}")
+    console.print(f"tables   {escape(str(study.folder.root))}/*.parquet", highlight=False)
+    if study.figures:
+        console.print(f"figures  {escape(str(study.folder.figures))}/*.png (and .svg)", highlight=False)
+        for path in study.figures:
+            console.print(f"         {escape(path.name)}", highlight=False)
+
+
+def _topic_table(rows: pd.DataFrame, topic: str, study: Study) -> Table:
+    settings = study.record["settings"]
+    n_lists = study.metric_by_item(topic)["list_id"].nunique()
+    table = Table(
+        title=f"{escape(topic)}: top features by estimated effect ({settings['method']}, base {settings['base']})",
+        caption="effect: change of the metric when the feature is set to its base value, mean over lists [95 %]",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("site/feature", no_wrap=True)
+    table.add_column("effect", justify="right")
+    table.add_column("95 % interval", justify="right")
+    table.add_column("lists", justify="right")
+    table.add_column("fires mostly at")
+    for row in rows.to_dict("records"):
+        table.add_row(
+            feature_address(row["kind"], row["layer"], row["feature"]),
+            f"{row['effect_mean']:+.3f}",
+            f"{row['effect_low']:+.3f} to {row['effect_high']:+.3f}",
+            f"{row['n_lists']}/{n_lists}",
+            f"{row['top_role']} {escape(show_token(row['top_token']))}",
+        )
+    return table
+
+
+def _shared_table(features: pd.DataFrame, n_topics: int, top: int) -> Table:
+    """Features ranked by how many topics have them among their own top features."""
+    best = features[features["rank"] <= top]
+    grouped = best.groupby(["kind", "layer", "feature"], as_index=False).agg(
+        topics=("topic", "nunique"),
+        mean=("effect_mean", "mean"),
+        low=("effect_mean", "min"),
+        high=("effect_mean", "max"),
+    )
+    grouped["size"] = grouped["mean"].abs()
+    grouped = grouped.sort_values(["topics", "size", "layer", "feature"], ascending=[False, False, True, True]).head(
+        top
+    )
+    table = Table(
+        title=f"features among the top {top} of most topics",
+        caption="effect: mean over the topics that have it, and its range over them",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("site/feature", no_wrap=True)
+    for name in ("topics", "effect", "range"):
+        table.add_column(name, justify="right")
+    for row in grouped.to_dict("records"):
+        table.add_row(
+            feature_address(row["kind"], row["layer"], row["feature"]),
+            f"{row['topics']}/{n_topics}",
+            f"{row['mean']:+.3f}",
+            f"{row['low']:+.3f} to {row['high']:+.3f}",
+        )
+    return table
+
+
+def _check_table(site_effects: pd.DataFrame) -> Table:
+    """The estimates' sum against the exact effect of patching the whole site, by layer and kind."""
+    table = Table(
+        title="how far to trust the estimates, by site",
+        caption="sum of estimates (features + error term) / exact effect of patching the whole site; "
+        "in brackets the error term's part of the sum, then features per token (L0)",
+        title_justify="left",
+        caption_justify="left",
+    )
+    kinds = sorted(site_effects["kind"].unique())
+    table.add_column("layer", justify="right")
+    for kind in kinds:
+        table.add_column(kind, justify="right")
+    sums = site_effects.groupby(["layer", "kind"]).agg(
+        features=("features_effect", "sum"),
+        error=("error_effect", "sum"),
+        total=("total_effect", "sum"),
+        l0=("l0", "mean"),
+    )
+    for layer in sorted(site_effects["layer"].unique()):
+        cells = []
+        for kind in kinds:
+            if (layer, kind) not in sums.index:
+                cells.append("")
+                continue
+            row = sums.loc[(layer, kind)]
+            estimate = row["features"] + row["error"]
+            ratio = f"{estimate / row['total']:.2f}" if row["total"] else "-"
+            share = f"{row['error'] / estimate:+.2f}" if estimate else "-"
+            cells.append(f"{ratio} ({share}) {row['l0']:.0f}")
+        table.add_row(str(layer), *cells)
+    return table

@@ -1,0 +1,78 @@
+"""A finished study in Python: its tables, lists and figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from saeattr.store import StudyFolder, read_record, read_table
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study folder holds.
+
+    Attributes:
+        folder: where it lies.
+        topics: in the order in which they were asked for.
+        warnings: what the last run wants its reader to know, one line each.
+    """
+
+    folder: StudyFolder
+    topics: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """study.yaml: settings, versions and fingerprints."""
+        return read_record(self.folder)
+
+    def features(self, topic: str | None = None) -> pd.DataFrame:
+        """Features with their mean effect and interval, rank 1 first (of one topic, or of all)."""
+        return self._table("features", topic)
+
+    def attributions(self, topic: str | None = None) -> pd.DataFrame:
+        """One row for each active feature and position."""
+        return self._table("attributions", topic)
+
+    def site_effects(self, topic: str | None = None) -> pd.DataFrame:
+        """Per list and site: sum of feature effects, error term, exact total effect, L0, unexplained variance."""
+        return self._table("site_effects", topic)
+
+    def metric_by_item(self, topic: str | None = None) -> pd.DataFrame:
+        """The metric at every decision point, clean and corrupted."""
+        return self._table("metric_by_item", topic)
+
+    def lists(self) -> datasets.Dataset:
+        """The sampled lists as a Hugging Face dataset."""
+        import datasets
+
+        return datasets.Dataset.from_pandas(
+            pd.concat([read_table(path) for path in sorted((self.folder.root / "lists").glob("*.parquet"))]),
+            preserve_index=False,
+        )
+
+    @property
+    def figures(self) -> list[Path]:
+        """The figures' PNG files."""
+        return sorted(self.folder.figures.glob("*.png"))
+
+    def _table(self, name: str, topic: str | None) -> pd.DataFrame:
+        table = read_table(self.folder.table_path(name))
+        return table if topic is None else table[table["topic"] == topic].reset_index(drop=True)
+
+
+def load_study(folder: str | Path) -> Study:
+    """Open a study folder that ``attribute`` made.
+
+    Raises:
+        UserError: it is not a study folder.
+    """
+    study = StudyFolder(Path(folder))
+    return Study(study, tuple(read_record(study).get("topics", ())))

@@ -1,0 +1,52 @@
+"""A sparse autoencoder as three small functions of its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saeattr.sites import Site
+
+
+@dataclass(frozen=True)
+class SparseAutoencoder:
+    """A ReLU or JumpReLU autoencoder at one site; all arithmetic is in float32 whatever the model's dtype.
+
+    JumpReLU (Gemma Scope, arXiv 2408.05147): f = pre * (pre > threshold), with pre = x W_enc + b_enc and threshold
+    >= 0. ``threshold`` None is a plain ReLU. ``subtract_b_dec`` SAEs encode x - b_dec.
+    """
+
+    site: Site
+    name: str
+    W_enc: Float[Tensor, "d_in d_sae"]
+    b_enc: Float[Tensor, " d_sae"]
+    W_dec: Float[Tensor, "d_sae d_in"]
+    b_dec: Float[Tensor, " d_in"]
+    threshold: Float[Tensor, " d_sae"] | None
+    subtract_b_dec: bool = False
+
+    @property
+    def d_in(self) -> int:
+        return self.W_dec.shape[1]
+
+    @property
+    def d_sae(self) -> int:
+        return self.W_dec.shape[0]
+
+    @property
+    def n_bytes(self) -> int:
+        tensors = (self.W_enc, self.b_enc, self.W_dec, self.b_dec, self.threshold)
+        return sum(t.numel() * t.element_size() for t in tensors if t is not None)
+
+    def encode(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_sae"]:
+        """Feature activations."""
+        x = x.float()
+        pre = torch.addmm(self.b_enc, x - self.b_dec if self.subtract_b_dec else x, self.W_enc)
+        return torch.relu(pre) if self.threshold is None else torch.relu(pre) * (pre > self.threshold)
+
+    def decode(self, f: Float[Tensor, "tokens d_sae"]) -> Float[Tensor, "tokens d_in"]:
+        """The reconstruction x_hat."""
+        return torch.addmm(self.b_dec, f, self.W_dec)

@@ -1,0 +1,79 @@
+"""Site addresses, written ``kind.layer``: a place in the model where a sparse autoencoder reads."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from saeattr.errors import UserError
+
+Kind = Literal["attn_z", "mlp_out", "resid_post"]
+
+#: In the order in which a layer computes them.
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_HOOK_NAMES: dict[Kind, str] = {
+    "attn_z": "blocks.{layer}.attn.hook_z",
+    "mlp_out": "blocks.{layer}.hook_mlp_out",
+    "resid_post": "blocks.{layer}.hook_resid_post",
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A (layer, kind) pair, e.g. ``resid_post.20``; sorted as the model computes them."""
+
+    kind: Kind
+    layer: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}.{self.layer}"
+
+    def __lt__(self, other: Site) -> bool:
+        return self.order < other.order
+
+    @property
+    def order(self) -> tuple[int, int]:
+        return (self.layer, KINDS.index(self.kind))
+
+    @property
+    def hook_name(self) -> str:
+        """The transformer-lens name, e.g. ``blocks.3.hook_resid_post``."""
+        return _HOOK_NAMES[self.kind].format(layer=self.layer)
+
+
+def parse_site(address: str) -> Site:
+    """Read ``kind.layer``.
+
+    Raises:
+        UserError: the text is not such an address.
+    """
+    match = re.fullmatch(r"([a-z_]+)\.(\d+)", address.strip())
+    if match is None or match[1] not in KINDS:
+        raise UserError(
+            f"{address!r} is not a site: write kind.layer, with kind one of {', '.join(KINDS)} "
+            "(for example resid_post.3)"
+        )
+    return Site(match[1], int(match[2]))  # pyright: ignore[reportArgumentType]
+
+
+def parse_kind(kind: str) -> Kind:
+    """Read one kind of site.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    if kind not in KINDS:
+        raise UserError(f"{kind!r} is not a kind of site: the kinds are {', '.join(KINDS)}")
+    return kind  # pyright: ignore[reportReturnType]
+
+
+def site_of_hook(name: str) -> Site | None:
+    """The site of a transformer-lens hook name, or None where no kind of ours maps to it."""
+    for kind, template in _HOOK_NAMES.items():
+        before, after = template.split("{layer}")
+        match = re.fullmatch(re.escape(before) + r"(\d+)" + re.escape(after), name)
+        if match:
+            return Site(kind, int(match[1]))
+    return None

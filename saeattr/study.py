@@ -1,0 +1,263 @@
+"""A study from settings to figures: each stage is stored before the next begins, and is not done twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from transformers import PreTrainedTokenizerBase
+
+from saeattr import bundle
+from saeattr.analysis.metrics import Metric, make_metric
+from saeattr.analysis.topic import AttributionPlan, TopicTables, attribute_topic
+from saeattr.config import StudySettings, choose_sites, make_settings
+from saeattr.errors import UserError
+from saeattr.model.loading import LanguageModel, find_model, load_model, load_tokenizer, model_name, site_widths
+from saeattr.prompts.lists import ListMarkers, decoder
+from saeattr.prompts.pairs import Pair, check_swap, make_pairs
+from saeattr.prompts.sampling import SampledList, sample_lists
+from saeattr.prompts.table import lists_from_rows, lists_to_rows
+from saeattr.prompts.topics import resolve_topics, topic_slug
+from saeattr.results import Study
+from saeattr.saes.loading import SaeFile, check_weights, check_width, find_saes
+from saeattr.store import (
+    FORMAT,
+    StudyFolder,
+    join_topics,
+    open_study,
+    read_record,
+    read_table,
+    remove_leftovers,
+    write_record,
+    write_table,
+    write_topic,
+)
+
+TABLES = ("attributions", "features", "site_effects", "metric_by_item")
+
+#: Written into every table, because tools disagree on it.
+SIGN_CONVENTION = (
+    "effect: estimated change of the metric when the feature is patched from its clean to its base value "
+    "(gradient on the clean run, towards the base)"
+)
+
+#: Told what is being worked on (a topic), the stage, what is done and what there is.
+OnProgress = Callable[[str, str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a study needs, checked, with no weights loaded and nothing written."""
+
+    settings: StudySettings
+    topics: tuple[str, ...]
+    tokenizer: PreTrainedTokenizerBase
+    metric: Metric
+    saes: list[SaeFile]
+    record: dict[str, Any]
+
+
+def attribute(
+    topics: str | Sequence[str] | None = None,
+    *,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    figures: bool = True,
+    on_progress: OnProgress = lambda topic, stage, done, total: None,
+    **settings: Any,
+) -> Study:
+    """Which SAE features make the model end its list: sample, pair, attribute, draw.
+
+    Args:
+        topics: one or more topics, or ``all``.
+        out: the study folder; a folder that holds part of the same study is completed.
+        config: a YAML file with settings.
+        figures: draw them.
+        on_progress: called as the work goes on.
+        settings: any field of ``StudySettings``, e.g. ``lists=5, base="zero", sites=["resid_post.3"]``.
+
+    Returns:
+        The study; its tables are read from the folder when asked for.
+
+    Raises:
+        UserError: the input cannot be used; nothing is written then.
+    """
+    names = None if topics is None else ((topics,) if isinstance(topics, str) else tuple(topics))
+    chosen = make_settings({**settings, "topics": names}, None if config is None else Path(config))
+    prepared = prepare(chosen)
+    folder = open_study(Path(out) if out is not None else default_folder(chosen), prepared.record)
+    remove_leftovers(folder)
+    warnings = _attribute_topics(prepared, folder, on_progress)
+    done = _join(folder, prepared)
+    study = Study(folder, done, tuple(warnings))
+    if figures:
+        from saeattr.report.draw import draw_study
+
+        draw_study(study, prepared.metric.label, on_progress)
+    return study
+
+
+def prepare(settings: StudySettings) -> Prepared:
+    """Check everything that can be checked without loading weights.
+
+    Raises:
+        UserError: a topic, token, site, SAE or model file cannot be used.
+    """
+    topics = resolve_topics(settings.topics)
+    found = find_saes(settings.saes)
+    saes = [found[site] for site in choose_sites(settings, list(found))]
+    folder = find_model(settings.model)
+    widths = site_widths(folder)
+    for file in saes:
+        check_width(file, widths[file.site.kind])
+        check_weights(file)
+    tokenizer = load_tokenizer(folder)
+    metric = make_metric(settings.metric, tokenizer, settings.contrast)
+    for topic in topics:
+        check_swap(tokenizer, topic)
+    record = {
+        "format": FORMAT,
+        "settings": settings.identity(),
+        "model": {"name": model_name(settings.model), "sha256": bundle.fingerprint(folder)},
+        "saes": {str(file.site): bundle.file_sha256(file.weights) for file in saes},
+        "versions": _versions(),
+        "topics": [],
+    }
+    return Prepared(settings, topics, tokenizer, metric, saes, record)
+
+
+def default_folder(settings: StudySettings) -> Path:
+    """``runs/MODEL``, with every setting that is not the default in its name."""
+    plain = StudySettings().identity()
+    changed = {k: v for k, v in settings.identity().items() if v != plain[k] and k not in ("model", "saes")}
+    parts = [model_name(settings.model)]
+    for name, value in changed.items():
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        parts.append(f"{name}={text}")
+    kept = "".join(letter if letter.isalnum() or letter in "-_=,." else "_" for letter in "-".join(parts))
+    return Path("runs") / kept[:120]
+
+
+def _attribute_topics(prepared: Prepared, folder: StudyFolder, on_progress: OnProgress) -> list[str]:
+    """Do what is missing, topic by topic; the model is loaded only if there is something to do."""
+    warnings: list[str] = []
+    lm: LanguageModel | None = None
+    for topic in prepared.topics:
+        if folder.topic_folder(topic_slug(topic)).is_dir():
+            on_progress(topic, "already done", 1, 1)
+            continue
+        if lm is None:
+            on_progress(topic, "loading the model", 0, 1)
+            lm = load_model(prepared.settings.model, device=prepared.settings.device, dtype=prepared.settings.dtype)
+            on_progress(topic, "loading the model", 1, 1)
+        lists = _lists(lm, topic, prepared.settings, folder, on_progress)
+        pairs, skipped = make_pairs(lm.tokenizer, lists)
+        pairs = [pair for pair in pairs if prepared.metric.positions(pair)]
+        warnings += _list_warnings(topic, lists, pairs, skipped)
+        if pairs:
+            tables = _attribute(lm, topic, pairs, prepared, on_progress)
+            write_topic(folder, topic_slug(topic), {name: getattr(tables, name) for name in TABLES})
+    return warnings
+
+
+def _lists(
+    lm: LanguageModel, topic: str, settings: StudySettings, folder: StudyFolder, on_progress: OnProgress
+) -> list[SampledList]:
+    """The topic's lists: read if they were sampled before, else sampled and stored."""
+    path = folder.lists_path(topic_slug(topic))
+    if path.exists():
+        markers = ListMarkers.from_tokenizer(lm.tokenizer)
+        return lists_from_rows(read_table(path), markers, decoder(lm.tokenizer))
+    lists = sample_lists(
+        lm,
+        topic,
+        settings.lists,
+        seed=settings.seed,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        max_new_tokens=settings.max_new_tokens,
+        batch_size=settings.batch_size,
+        on_progress=lambda done, total: on_progress(topic, "sampling lists", done, total),
+    )
+    write_table(path, lists_to_rows(lists))
+    return lists
+
+
+def _attribute(
+    lm: LanguageModel, topic: str, pairs: list[Pair], prepared: Prepared, on_progress: OnProgress
+) -> TopicTables:
+    settings = prepared.settings
+    plan = AttributionPlan(
+        prepared.metric,
+        settings.decision,
+        settings.base,
+        settings.method,
+        settings.ig_steps,
+        settings.batch_size,
+        settings.seed,
+    )
+    return attribute_topic(
+        lm, pairs, prepared.saes, plan, lambda stage, done, total: on_progress(topic, stage, done, total)
+    )
+
+
+def _list_warnings(
+    topic: str, lists: list[SampledList], pairs: list[Pair], skipped: Sequence[tuple[str, str]]
+) -> list[str]:
+    """What the reader should know about a topic's lists."""
+    warnings = []
+    unused = len(lists) - len(pairs)
+    if unused:
+        reason = f" ({skipped[0][1]})" if skipped else ""
+        warnings.append(f"{topic}: {unused} of {len(lists)} lists cannot be used{reason}")
+    endless = sum(not sampled.parsed.ended for sampled in lists)
+    if endless:
+        warnings.append(f"{topic}: {endless} of {len(lists)} lists did not end within the token limit")
+    if not pairs:
+        warnings.append(f"{topic}: no list can be used, so there is no attribution for this topic")
+    return warnings
+
+
+def _join(folder: StudyFolder, prepared: Prepared) -> tuple[str, ...]:
+    """Join the tables of all topics done so far; what is joined already stays as it is.
+
+    Raises:
+        UserError: no topic gave anything.
+    """
+    record = read_record(folder)
+    order = list(dict.fromkeys([*record["topics"], *prepared.topics]))
+    done = [topic for topic in order if folder.topic_folder(topic_slug(topic)).is_dir()]
+    if not done:
+        raise UserError(
+            f"no list about {', '.join(prepared.topics)} can be used (they are in {folder.root / 'lists'}): "
+            "try another topic, or a lower --temperature"
+        )
+    metadata = {"saeattr.topics": json.dumps(done), "saeattr.sign_convention": SIGN_CONVENTION}
+    for table in TABLES:
+        if not _is_joined(folder.table_path(table), metadata):
+            join_topics(folder, table, [topic_slug(topic) for topic in done], metadata)
+    if record["topics"] != done:
+        write_record(folder, {**record, "topics": done})
+    return tuple(done)
+
+
+def _is_joined(path: Path, metadata: Mapping[str, str]) -> bool:
+    if not path.exists():
+        return False
+    has = pq.read_schema(path).metadata or {}
+    return all(has.get(key.encode()) == value.encode() for key, value in metadata.items())
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("saeattr", "torch", "transformers", "transformer-lens", "sae-lens", "safetensors"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,42 @@
+"""The bundled model and a few of its lists, opened once for all tests."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from saeattr import bundle
+from saeattr.model.loading import LanguageModel, load_model
+from saeattr.prompts.pairs import Pair, make_pairs
+from saeattr.prompts.sampling import sample_lists
+from saeattr.saes.loading import SaeFile, find_saes
+from saeattr.sites import Site
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def lm() -> LanguageModel:
+    return load_model("bundled", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def saes() -> dict[Site, SaeFile]:
+    return find_saes("bundled")
+
+
+@pytest.fixture(scope="session")
+def pairs(lm: LanguageModel) -> list[Pair]:
+    """Five pairs of different lengths."""
+    found, _ = make_pairs(lm.tokenizer, sample_lists(lm, "cities", 5, seed=1))
+    assert len({len(pair.clean_ids) for pair in found}) > 1
+    return found
+
+
+@pytest.fixture(scope="session")
+def plain_model():
+    """The bundled model as Hugging Face opens it: no bridge, no hooks of ours."""
+    from transformers import Gemma2ForCausalLM
+
+    model = Gemma2ForCausalLM.from_pretrained(bundle.MODEL_FOLDER, attn_implementation="eager", dtype=torch.float32)
+    return model.eval()

@@ -1,0 +1,103 @@
+"""SAE files against sae-lens' own loader, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from saeattr import bundle
+from saeattr.errors import UserError
+from saeattr.saes.loading import SaeFile, check_width, find_saes, load_sae
+from saeattr.sites import KINDS, Site
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_encode_and_decode_equal_sae_lens(saes: dict[Site, SaeFile], kind: str) -> None:
+    from sae_lens import SAE
+
+    file = saes[Site(kind, 2)]  # pyright: ignore[reportArgumentType]
+    theirs = SAE.load_from_disk(file.folder, device="cpu", dtype="float32")
+    theirs.eval()
+    theirs.turn_off_forward_pass_hook_z_reshaping()
+    mine = load_sae(file)
+    x = torch.randn(50, file.d_in, generator=torch.Generator().manual_seed(0)) * 3
+    with torch.no_grad():
+        expected = theirs.encode(x)
+        assert (expected > 0).any()
+        torch.testing.assert_close(mine.encode(x), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(mine.decode(expected), theirs.decode(expected), rtol=1e-5, atol=1e-5)
+
+
+def test_every_layer_and_kind_is_found_in_the_order_of_computation(saes: dict[Site, SaeFile]) -> None:
+    assert list(saes) == [Site(kind, layer) for layer in range(6) for kind in KINDS]
+
+
+def copied(saes: dict[Site, SaeFile], folder: Path) -> Path:
+    """One bundled SAE copied into ``folder``, without checksums."""
+    target = folder / "sae"
+    shutil.copytree(saes[Site("resid_post", 1)].folder, target)
+    return target
+
+
+def test_a_damaged_file_is_refused_by_its_checksum(saes: dict[Site, SaeFile], tmp_path: Path) -> None:
+    target = copied(saes, tmp_path)
+    weights = target / "sae_weights.safetensors"
+    checksums = {"sae/sae_weights.safetensors": bundle.file_sha256(weights)}
+    (tmp_path / "checksums.json").write_text(json.dumps(checksums))
+    load_sae(find_saes(str(tmp_path))[Site("resid_post", 1)])
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    with pytest.raises(UserError, match="damaged"):
+        load_sae(find_saes(str(tmp_path))[Site("resid_post", 1)])
+
+
+def test_a_truncated_file_without_checksum_is_refused(saes: dict[Site, SaeFile], tmp_path: Path) -> None:
+    weights = copied(saes, tmp_path) / "sae_weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match="cannot be read as safetensors"):
+        load_sae(find_saes(str(tmp_path))[Site("resid_post", 1)])
+
+
+def test_weights_of_another_shape_than_cfg_says_are_refused(saes: dict[Site, SaeFile], tmp_path: Path) -> None:
+    weights = copied(saes, tmp_path) / "sae_weights.safetensors"
+    tensors = load_file(weights)
+    save_file({**tensors, "W_dec": tensors["W_dec"][:, :64].contiguous()}, weights)
+    with pytest.raises(UserError, match=r"W_dec of shape \(512, 128\)"):
+        load_sae(find_saes(str(tmp_path))[Site("resid_post", 1)])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("architecture", "gated", "architecture"),
+        ("normalize_activations", "layer_norm", "normalises"),
+        ("metadata", {"hook_name": "blocks.1.hook_resid_pre"}, "hook_resid_pre"),
+        ("d_in", "wide", "not the configuration"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_refused(
+    saes: dict[Site, SaeFile], tmp_path: Path, field: str, value: object, message: str
+) -> None:
+    path = copied(saes, tmp_path) / "cfg.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises(UserError, match=message):
+        find_saes(str(tmp_path))
+
+
+def test_two_saes_for_one_site_and_none_at_all_are_refused(saes: dict[Site, SaeFile], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no SAE"):
+        find_saes(str(tmp_path))
+    shutil.copytree(copied(saes, tmp_path), tmp_path / "again")
+    with pytest.raises(UserError, match="two SAEs"):
+        find_saes(str(tmp_path))
+
+
+def test_an_sae_of_another_width_than_the_model_is_refused(saes: dict[Site, SaeFile]) -> None:
+    with pytest.raises(UserError, match="width 128.*width 2304"):
+        check_width(saes[Site("resid_post", 0)], 2304)
