@@ -62,7 +62,7 @@ def make_pair(
     """
     clean_prompt = tuple(prompt_ids(tokenizer, sampled.topic, clean_length))
     corrupted_prompt = tuple(prompt_ids(tokenizer, sampled.topic, corrupted_length))
-    swaps = _swap_positions(tokenizer, clean_prompt, corrupted_prompt, clean_length, corrupted_length)
+    swaps = check_swap(tokenizer, sampled.topic, clean_length, corrupted_length)
     if sampled.length == clean_length and sampled.token_ids[: sampled.prompt_length] != clean_prompt:
         raise UserError(
             f"list {sampled.list_id} of {sampled.topic!r} was sampled with another request or tokenizer: "
@@ -136,14 +136,20 @@ def pad_pairs(pairs: Sequence[Pair], pad_id: int, device: torch.device | str = "
     )
 
 
-def _swap_positions(
+def check_swap(
     tokenizer: PreTrainedTokenizerBase,
-    clean: tuple[int, ...],
-    corrupted: tuple[int, ...],
-    clean_length: Length,
-    corrupted_length: Length,
+    topic: str,
+    clean_length: Length = "short",
+    corrupted_length: Length = "long",
 ) -> tuple[int, ...]:
-    """Where the prompts differ, having checked that this is the length word and shifts nothing after it."""
+    """The positions of the length word, where the two requests for a list of ``topic`` differ.
+
+    It needs no list, so a study can check its topics before it samples.
+
+    Raises:
+        UserError: the requests differ in their number of tokens, elsewhere than at the length word, or not at all.
+    """
+    clean, corrupted = (prompt_ids(tokenizer, topic, length) for length in (clean_length, corrupted_length))
     if clean_length == corrupted_length:
         raise UserError(f"clean and corrupted requests both ask for {clean_length!r}: choose two different lengths")
     words = [LENGTH_WORDS[length] for length in (clean_length, corrupted_length)]

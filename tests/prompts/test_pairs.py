@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from saeattr.errors import UserError
 from saeattr.prompts.lists import Decode
-from saeattr.prompts.pairs import make_pair, make_pairs, pad_pairs
+from saeattr.prompts.pairs import check_swap, make_pair, make_pairs, pad_pairs
 from saeattr.prompts.sampling import SampledList
 
 WriteList = Callable[..., SampledList]
@@ -69,6 +69,14 @@ def test_words_of_different_token_counts_are_refused(make_tokenizer, write_list:
     with pytest.raises(UserError, match="' short' is 1 token and ' long' is 2 tokens in this tokenizer") as raised:
         make_pair(cut, write_list(SHORT, tokenizer=cut))
     assert len(str(raised.value).splitlines()) == 1
+
+
+def test_topics_can_be_checked_before_anything_is_sampled(
+    tokenizer: PreTrainedTokenizerFast, make_tokenizer, write_list: WriteList
+) -> None:
+    assert check_swap(tokenizer, "cities") == make_pair(tokenizer, write_list(SHORT)).swap_positions
+    with pytest.raises(UserError, match="do not align"):
+        check_swap(make_tokenizer(cut_long=True), "cities")
 
 
 def test_a_request_without_a_length_word_does_not_align(
