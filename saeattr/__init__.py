@@ -30,7 +30,7 @@ _HOMES = {
     "load_model": "saeattr.model.loading",
     "load_sae": "saeattr.saes.loading",
     "load_study": "saeattr.results",
-    "plots": "saeattr.plots",
+    "plots": "saeattr.report.figures",
 }
 
 

@@ -33,6 +33,11 @@ class Study:
         """study.yaml: settings, versions and fingerprints."""
         return read_record(self.folder)
 
+    @property
+    def metric_label(self) -> str:
+        """The metric in words, e.g. ``logit(<end_of_turn>) - logit(-)``."""
+        return self.record["metric_label"]
+
     def features(self, topic: str | None = None) -> pd.DataFrame:
         """Features with their mean effect and interval, rank 1 first (of one topic, or of all)."""
         return self._table("features", topic)

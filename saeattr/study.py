@@ -96,9 +96,9 @@ def attribute(
     done = _join(folder, prepared)
     study = Study(folder, done, tuple(warnings))
     if figures:
-        from saeattr.report.draw import draw_study
+        from saeattr.report.figures import draw_study
 
-        draw_study(study, prepared.metric.label, on_progress)
+        draw_study(study, on_progress)
     return study
 
 
@@ -124,6 +124,7 @@ def prepare(settings: StudySettings) -> Prepared:
         "format": FORMAT,
         "settings": settings.identity(),
         "model": {"name": model_name(settings.model), "sha256": bundle.fingerprint(folder)},
+        "metric_label": metric.label,
         "saes": {str(file.site): bundle.file_sha256(file.weights) for file in saes},
         "versions": _versions(),
         "topics": [],

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from saeattr.report.labels import feature_address, show_token
 
+from saeattr.report.labels import feature_address, show_token
 from saeattr.results import Study
 
 #: With more topics than this, only the shared features are printed.

@@ -1,0 +1,65 @@
+"""The figures of a study: each as a function for a notebook, and all of them as files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from saeattr.prompts.topics import topic_slug
+from saeattr.report import heatmaps, metric_curve
+from saeattr.report.style import save_figure
+from saeattr.results import Study
+
+Draw = Callable[[], "Figure | None"]
+
+
+def feature_by_list(study: Study, topic: str, kind: str, top: int = 30) -> Figure | None:
+    """Effect of a topic's top features of one kind, list by list."""
+    return heatmaps.feature_by_list(study.attributions(topic), study.features(topic), topic, kind, top)
+
+
+def feature_by_topic(study: Study, kind: str, depth: int = 30, top: int = 40) -> Figure | None:
+    """Mean effect by topic of the features that several topics share."""
+    return heatmaps.feature_by_topic(study.features(), kind, depth, top)
+
+
+def metric_by_item(study: Study, topic: str | None = None) -> Figure:
+    """The metric by item, clean against corrupted, of one topic or of all together."""
+    name = topic or f"{len(study.topics)} topics"
+    return metric_curve.metric_by_item(study.metric_by_item(topic), name, study.metric_label)
+
+
+def draw_study(study: Study, on_progress: Callable[[str, str, int, int], None]) -> None:
+    """Write the figures that are missing or older than their tables."""
+    wanted = [(name, draw) for source, name, draw in _figures(study) if _is_stale(study, source, name)]
+    for done, (name, draw) in enumerate(wanted):
+        on_progress("figures", "drawing", done, len(wanted))
+        figure = draw()
+        if figure is not None:
+            save_figure(figure, study.folder.figures, name)
+    if wanted:
+        on_progress("figures", "drawing", len(wanted), len(wanted))
+
+
+def _figures(study: Study) -> Iterator[tuple[Path, str, Draw]]:
+    """The table that a figure is made of, its name, and how to draw it."""
+    kinds = sorted(study.features()["kind"].unique())
+    for topic in study.topics:
+        slug = topic_slug(topic)
+        folder = study.folder.topic_folder(slug)
+        yield folder / "metric_by_item.parquet", f"metric-{slug}", lambda t=topic: metric_by_item(study, t)
+        for kind in kinds:
+            draw = lambda t=topic, k=kind: feature_by_list(study, t, k)  # noqa: E731
+            yield folder / "attributions.parquet", f"features-{slug}-{kind}", draw
+    if len(study.topics) > 1:
+        joined = study.folder.table_path("features")
+        yield joined, "metric-all", lambda: metric_by_item(study)
+        for kind in kinds:
+            yield joined, f"topics-{kind}", lambda k=kind: feature_by_topic(study, k)
+
+
+def _is_stale(study: Study, source: Path, name: str) -> bool:
+    files = [study.folder.figures / f"{name}.{suffix}" for suffix in ("png", "svg")]
+    return any(not file.exists() or file.stat().st_mtime < source.stat().st_mtime for file in files)

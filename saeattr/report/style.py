@@ -1,0 +1,55 @@
+"""One look for all figures, and saving them: PNG and SVG, the same bytes for the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+import seaborn
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+
+from saeattr.store import replacing
+
+CLEAN, CORRUPTED = "#0173b2", "#de8f05"
+#: A cell for which there is no number.
+NOTHING = "#ececec"
+GRID = "0.35"
+
+_SETTINGS = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "saeattr",
+    "svg.fonttype": "path",
+}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    with matplotlib.rc_context(_SETTINGS):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure (inches) outside pyplot: nothing global holds on to it."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def effect_map() -> Colormap:
+    """Blue below zero, red above, light at zero; grey where there is no number."""
+    colours = seaborn.color_palette("vlag", as_cmap=True).copy()
+    colours.set_bad(NOTHING)
+    return colours
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> None:
+    """Write NAME.png and NAME.svg whole or not at all."""
+    with house_style():
+        for suffix, options in (("png", {"dpi": 200}), ("svg", {"metadata": {"Date": None}})):
+            with replacing(folder / f"{name}.{suffix}") as temporary:
+                figure.savefig(temporary, format=suffix, **options)

@@ -1,0 +1,146 @@
+"""Build the bundled model and SAEs: tokenizer, model, SAEs, measurements, model card, checksums.
+
+    python scripts/build_bundled.py [--out saeattr/bundled] [--keep-model] [--steps 1800] [--seed 0]
+
+Everything is made from scripts/bundled/*.yaml; the same seed on the same machine gives the same files. About half an
+hour on two CPU cores. What was there is replaced when everything new is complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from bundled import card, evaluate
+from bundled.activations import ALL_SITES, Batch, collect, draw_batches
+from bundled.corpus import Fact, chat_prompt, load_facts, load_topics
+from bundled.tokenizer import build_tokenizer
+from bundled.train_model import Recipe, train_model
+from bundled.train_saes import SaeRecipe, recipe_for, save_sae, train_sae
+from transformers import AutoTokenizer, Gemma2ForCausalLM
+
+from saeattr import bundle
+from saeattr.model.loading import load_model
+from saeattr.saes.loading import find_saes, load_sae
+
+LISTS_PER_TOPIC = 10
+CHATS_TO_TRAIN, CHATS_TO_TEST = 1400, 400
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=bundle.BUNDLE_FOLDER)
+    parser.add_argument("--steps", type=int, default=Recipe().steps, help="training steps of the model")
+    parser.add_argument("--sae-steps", type=int, default=SaeRecipe().steps, help="training steps of each SAE")
+    parser.add_argument("--keep-model", action="store_true", help="keep the model that is there, train SAEs only")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    # The order of sums, and with it every file, depends on the number of threads.
+    torch.set_num_threads(2)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=".building-") as name:
+        new = Path(name)
+        figures = build(new, options)
+        (new / "checksums.json").write_text(json.dumps(checksums(new), indent=1) + "\n", encoding="utf-8")
+        for made in sorted(new.iterdir()):
+            replace(made, options.out / made.name)
+    for line in figures["shortfalls"]:
+        print("short of its mark:", line)
+
+
+def build(new: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """All files of the bundle but the checksums; returns what was measured."""
+    topics, facts = load_topics(), load_facts()
+    if options.keep_model:
+        shutil.copytree(options.out / "model", new / "model")
+        before = json.loads((options.out / "figures.json").read_text(encoding="utf-8"))
+        minutes_model, steps = before["minutes_model"], before["steps"]
+    else:
+        minutes_model, steps = build_model(new / "model", topics, facts, options), options.steps
+    model = Gemma2ForCausalLM.from_pretrained(new / "model", attn_implementation="eager").eval()
+    tokenizer = AutoTokenizer.from_pretrained(new / "model")
+    minutes_saes = build_saes(new / "saes", model, tokenizer, topics, facts, options)
+    held_out = draw_batches(tokenizer, topics, [], CHATS_TO_TEST, options.seed + 2)
+    figures: dict[str, Any] = {
+        "layers": model.config.num_hidden_layers,
+        "d_model": model.config.hidden_size,
+        "vocabulary": len(tokenizer),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "topics": len(topics),
+        "steps": steps,
+        "minutes_model": minutes_model,
+        "minutes_saes": minutes_saes,
+        "lists_per_topic": LISTS_PER_TOPIC,
+        "facts": evaluate.fact_accuracy(model, tokenizer, facts),
+    }
+    lm = load_model(str(new / "model"), device="cpu")
+    figures["lists"] = evaluate.list_behaviour(lm, topics, LISTS_PER_TOPIC, options.seed)
+    figures["metric_after_last"] = evaluate.metric_after_last(lm, list(topics)[:8], LISTS_PER_TOPIC, options.seed)
+    figures["saes"] = measure_saes(new / "saes", model, held_out)
+    figures["shortfalls"] = evaluate.shortfalls(figures)
+    (new / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    (new / "README.md").write_text(card.write_card(figures), encoding="utf-8")
+    return figures
+
+
+def build_model(folder: Path, topics: dict[str, list[str]], facts: list[Fact], options: argparse.Namespace) -> float:
+    """Train and save the model and its tokenizer; returns minutes."""
+    started = time.monotonic()
+    prompts = [chat_prompt(topic, length) for topic in topics for length in ("short", "none", "long")]
+    tokenizer = build_tokenizer(topics, facts, prompts)
+    model = train_model(tokenizer, topics, facts, Recipe(steps=options.steps), options.seed)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return (time.monotonic() - started) / 60
+
+
+def build_saes(
+    folder: Path,
+    model: Gemma2ForCausalLM,
+    tokenizer: Any,
+    topics: dict[str, list[str]],
+    facts: list[Fact],
+    options: argparse.Namespace,
+) -> float:
+    """Train and save an SAE for every site; returns minutes."""
+    started = time.monotonic()
+    activations = collect(model, draw_batches(tokenizer, topics, facts, CHATS_TO_TRAIN, options.seed + 1), ALL_SITES)
+    for site in ALL_SITES:
+        recipe = recipe_for(site, options.sae_steps)
+        weights = train_sae(activations.pop(site), recipe, options.seed)
+        save_sae(weights, site, folder / str(site))
+        print(f"SAE {site}: {time.monotonic() - started:.0f} s", flush=True)
+    return (time.monotonic() - started) / 60
+
+
+def measure_saes(folder: Path, model: Gemma2ForCausalLM, held_out: list[Batch]) -> dict[str, dict[str, float]]:
+    """Quality of the SAEs as they were saved."""
+    found = {}
+    for site, file in find_saes(str(folder)).items():
+        found[str(site)] = {"width": file.d_sae, **evaluate.sae_quality(model, load_sae(file), held_out)}
+        print(site, {name: round(value, 4) for name, value in found[str(site)].items()}, flush=True)
+    return found
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file that is read when the bundle is used."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors"))
+    paths += sorted(folder.rglob("*.jinja"))
+    return {path.relative_to(folder).as_posix(): bundle.file_sha256(path) for path in paths}
+
+
+def replace(made: Path, target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    os.replace(made, target)
+
+
+if __name__ == "__main__":
+    main()
