@@ -142,8 +142,8 @@ def write_page(table: pd.DataFrame, options: argparse.Namespace, n_pairs: int) -
         "Made by `python scripts/accuracy.py`. Bundled model, "
         f"{n_pairs} pairs ({', '.join(TOPICS)}; {options.lists} lists each), metric end-vs-continue, last newline.",
         f"For every site {options.entries} random active (feature, position) pairs: the estimated effect of setting "
-        "that one feature to its base value at that one position, against the exact effect from a naive full forward of the "
-        "plain Hugging Face model.",
+        "that one feature to its base value at that one position, against the exact effect from a naive full forward "
+        "of the plain Hugging Face model.",
         "",
         "sign: share of equal signs among the entries whose exact effect is above a thousandth of the largest. "
         "sum/total: sum of all features' effects and the error term's, over all lists, divided by the exact effect of "

@@ -64,8 +64,8 @@ def feature_by_topic(features: pd.DataFrame, kind: str, depth: int = 30, top: in
     topics = list(dict.fromkeys(features["topic"]))
     cells = best.merge(drawn[KEY]).pivot(index=KEY, columns="topic", values="effect_mean").reindex(columns=topics)
     title = (
-        f"{kind}: {in_all} features are among the top {depth} of all {n_topics} topics, "
-        f"{len(shared)} of two or more"
+        f"{kind}: of {len(shared)} features among the top {depth} of two or more topics, "
+        f"{in_all} are in all {n_topics}"
         + (f"\n(the {len(drawn)} of the most topics are drawn)" if len(drawn) < len(shared) else "")
     )
     figure, axes = _heatmap(cells, drawn, kind, title)

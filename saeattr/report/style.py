@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import seaborn
@@ -18,7 +20,7 @@ CLEAN, CORRUPTED = "#0173b2", "#de8f05"
 NOTHING = "#ececec"
 GRID = "0.35"
 
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
@@ -49,7 +51,10 @@ def effect_map() -> Colormap:
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """Write NAME.png and NAME.svg whole or not at all."""
-    with house_style():
-        for suffix, options in (("png", {"dpi": 200}), ("svg", {"metadata": {"Date": None}})):
-            with replacing(folder / f"{name}.{suffix}") as temporary:
-                figure.savefig(temporary, format=suffix, **options)
+    with house_style(), warnings.catch_warnings():
+        # A script that the font lacks is drawn as boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        with replacing(folder / f"{name}.png") as temporary:
+            figure.savefig(temporary, format="png", dpi=200)
+        with replacing(folder / f"{name}.svg") as temporary:
+            figure.savefig(temporary, format="svg", metadata={"Date": None})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 from transformers import Gemma2ForCausalLM, PreTrainedTokenizerFast
 
 from saeattr.sites import KINDS, Site
@@ -18,11 +20,13 @@ from .train_model import chat_batch, fact_batch
 ALL_SITES = [Site(kind, layer) for layer in range(6) for kind in KINDS]
 
 
-def hook_site(
-    model: Gemma2ForCausalLM, site: Site, edit: Callable[[Tensor], Tensor]
-) -> torch.utils.hooks.RemovableHandle:
+#: Token ids and loss weights, both [row, pos].
+Batch = tuple[Tensor, Tensor]
+
+
+def hook_site(model: Gemma2ForCausalLM, site: Site, edit: Callable[[Tensor], Tensor]) -> RemovableHandle:
     """Pass the activation at ``site``, [batch, pos, d_in], through ``edit``."""
-    layer = model.model.layers[site.layer]
+    layer: Any = model.model.layers[site.layer]
     if site.kind == "attn_z":
         return layer.self_attn.o_proj.register_forward_pre_hook(lambda module, args: (edit(args[0]),))
     module = layer if site.kind == "resid_post" else layer.post_feedforward_layernorm

@@ -49,7 +49,7 @@ def model_config(tokenizer: PreTrainedTokenizerFast) -> Gemma2Config:
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=[tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<end_of_turn>")],
-        attn_implementation="eager",
+        attn_implementation="eager",  # pyright: ignore[reportCallIssue]
     )
 
 
@@ -128,7 +128,7 @@ def batch_loss(model: Gemma2ForCausalLM, ids: Tensor, weights: Tensor) -> Tensor
 
 def _pad(rows: list[tuple[list[int], list[float]]], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
     width = max(len(ids) for ids, _ in rows)
-    ids = torch.full((len(rows), width), tokenizer.pad_token_id)
+    ids = torch.full((len(rows), width), int(tokenizer.pad_token_id))  # pyright: ignore[reportArgumentType]
     weights = torch.zeros(len(rows), width)
     for row, (own_ids, own_weights) in enumerate(rows):
         ids[row, : len(own_ids)] = torch.tensor(own_ids)

@@ -78,7 +78,8 @@ def test_no_logits_of_the_whole_vocabulary_are_computed(lm: LanguageModel, pairs
     reads = plan_reads(metric, pairs, "last")
     padded = pad_pairs(pairs, lm.pad_id)
     called: list[int] = []
-    handle = lm.hf.get_output_embeddings().register_forward_hook(lambda *_: called.append(1))
+    unembedding: Any = lm.hf.get_output_embeddings()
+    handle = unembedding.register_forward_hook(lambda *_: called.append(1))
     try:
         capture(lm, padded.clean, padded.mask, SITES, lambda h: per_prompt(reads, read_values(lm, metric, reads, h)))
         assert called == []

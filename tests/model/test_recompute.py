@@ -31,7 +31,8 @@ def test_recompute_equals_a_full_forward(
         hidden = recompute(lm, run, site, x, rows)
     for copy, row in enumerate(rows.tolist()):
         ids = pairs[row].clean_ids
-        with torch.no_grad(), plain.edited(plain_model, site, lambda _, copy=copy, n=len(ids): x[copy : copy + 1, :n]):
+        own = x[copy : copy + 1, : len(ids)]
+        with torch.no_grad(), plain.edited(plain_model, site, lambda _, own=own: own):
             expected = plain_model.model(input_ids=torch.tensor([ids])).last_hidden_state[0]
         torch.testing.assert_close(hidden[copy, : len(ids)], expected, rtol=1e-4, atol=1e-5)
 

@@ -1,0 +1,185 @@
+"""The command line: help is quick, results are printed, and every bad input is one line and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from saeattr import bundle
+from saeattr.cli import main
+
+SMALL = ["--lists", "2", "--sites", "resid_post.2", "--device", "cpu"]
+
+
+def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    captured = capsys.readouterr()
+    return int(stopped.value.code or 0), captured.out, captured.err
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], out: Path) -> str:
+    """The one line of a refusal that left nothing behind."""
+    existed = out.exists()
+    code, _, error = run([*arguments, "--out", str(out)], capsys)
+    assert code == 2
+    assert len(error.strip().splitlines()) == 1
+    assert error.startswith("error: ")
+    assert out.exists() == existed
+    return error
+
+
+def test_help_and_topics_import_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom saeattr.cli import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'sae_lens', 'transformer_lens', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    for arguments in (["--help"], ["attribute", "--help"], ["topics"], ["--version"]):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip()
+
+
+def test_the_command_prints_the_top_features_and_where_everything_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(["attribute", "--topic", "cities", "--out", str(tmp_path / "s"), *SMALL], capsys)
+    assert code == 0
+    assert "resid_post.2/" in out
+    assert "95 % interval" in out
+    assert (tmp_path / "s" / "features.parquet").is_file()
+    pictures = {path.name for path in (tmp_path / "s" / "figures").iterdir()}
+    assert pictures == {
+        *["metric-cities.png", "metric-cities.svg"],
+        *["features-cities-resid_post.png", "features-cities-resid_post.svg"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--metric", "lenght"], "'lenght' is not a metric"),
+        (["--contrast", " Paris", "qzqz"], "'qzqz' is 4 tokens"),
+        (["--contrast", " Paris", " Paris"], "two different tokens"),
+        (["--layers", "99"], "no SAE for layer 99"),
+        (["--layers", "one"], "--layers cannot be 'one'"),
+        (["--kinds", "resid_pre"], "resid_pre"),
+        (["--sites", "resid_post.3,mlp.1"], "'mlp.1' is not a site"),
+        (["--topic", " "], "topic is blank"),
+        (["--lists", "0"], "--lists cannot be 0"),
+        (["--base", "median"], "--base cannot be 'median'"),
+        (["--model", "no/such/folder", "--saes", "bundled"], "there is no model"),
+        (["--saes", "no/such/folder"], "there is no SAE folder"),
+        (["--device", "cuda:7"], "cuda:7"),
+        (["--config", "no-such.yaml"], "no-such.yaml"),
+        (["--temperature", "-1"], "--temperature cannot be -1"),
+        (["--lists", "many"], "many"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    arguments: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert named in refused(["attribute", *arguments], capsys, tmp_path / "study")
+
+
+def copied_model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    shutil.copytree(bundle.MODEL_FOLDER, folder)
+    return folder
+
+
+def test_a_model_without_a_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = copied_model(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    arguments = ["attribute", "--model", str(folder), "--saes", "bundled"]
+    assert "has no tokenizer" in refused(arguments, capsys, tmp_path / "study")
+
+
+def test_a_model_of_your_own_needs_saes_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["attribute", "--model", str(copied_model(tmp_path))]
+    assert "--saes" in refused(arguments, capsys, tmp_path / "study")
+
+
+def test_a_tokenizer_that_splits_the_length_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = copied_model(tmp_path)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["\u2581lengthy"] = vocabulary.pop("\u2581long")
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    arguments = ["attribute", "--model", str(folder), "--saes", "bundled"]
+    assert "' short' is 1 token and ' long' is 4 tokens" in refused(arguments, capsys, tmp_path / "study")
+
+
+def test_an_sae_of_another_width(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "saes" / "resid_post.2"
+    shutil.copytree(bundle.SAES_FOLDER / "resid_post.2", folder)
+    config = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
+    (folder / "cfg.json").write_text(json.dumps({**config, "d_in": 64}), encoding="utf-8")
+    tensors = load_file(folder / "sae_weights.safetensors")
+    tensors |= {"W_enc": tensors["W_enc"][:64].contiguous(), "W_dec": tensors["W_dec"][:, :64].contiguous()}
+    save_file({**tensors, "b_dec": tensors["b_dec"][:64].contiguous()}, folder / "sae_weights.safetensors")
+    arguments = ["attribute", "--saes", str(tmp_path / "saes")]
+    assert "width 64, but the model has width 128" in refused(arguments, capsys, tmp_path / "study")
+
+
+def test_a_damaged_sae_is_found_by_its_checksum(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saes = tmp_path / "bundled" / "saes"
+    shutil.copytree(bundle.SAES_FOLDER, saes)
+    shutil.copy(bundle.BUNDLE_FOLDER / "checksums.json", tmp_path / "bundled")
+    weights = saes / "resid_post.2" / "sae_weights.safetensors"
+    damaged = bytearray(weights.read_bytes())
+    damaged[-100] ^= 1
+    weights.write_bytes(bytes(damaged))
+    message = refused(["attribute", "--saes", str(saes)], capsys, tmp_path / "study")
+    assert "sae_weights.safetensors is damaged" in message
+    weights.write_bytes(bytes(damaged[:1000]))
+    (tmp_path / "bundled" / "checksums.json").unlink()
+    assert "get the file again" in refused(["attribute", "--saes", str(saes)], capsys, tmp_path / "study")
+
+
+def test_a_folder_that_is_no_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    assert "is not a study folder" in refused(["attribute"], capsys, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_study_of_other_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, _ = run(["attribute", "--out", str(tmp_path / "s"), "--no-figures", *SMALL], capsys)
+    assert code == 0
+    message = refused(["attribute", *SMALL, "--base", "zero"], capsys, tmp_path / "s")
+    assert "settings.base is 'corrupted' there and 'zero' here" in message
+
+
+def test_an_unwritable_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    assert "cannot be written" in refused(["attribute", *SMALL], capsys, tmp_path / "file" / "study")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    from saeattr.errors import UserError
+    from saeattr.store import replacing
+
+    path = tmp_path / "table.parquet"
+    path.write_text("old", encoding="utf-8")
+
+    def fill() -> None:
+        with replacing(path) as temporary, open("/dev/full", "w") as full:
+            temporary.write_text("half", encoding="utf-8")
+            full.write("x" * 100_000)
+
+    with pytest.raises(UserError, match="No space left"):
+        fill()
+    assert path.read_text(encoding="utf-8") == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["table.parquet"]
