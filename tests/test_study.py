@@ -1,4 +1,4 @@
-"""A study as a user runs it: what it writes, that it resumes without redoing, and the same command gives the same bytes."""
+"""A study as a user runs it: what it writes, that it resumes without redoing, and the same command gives the same."""
 
 from __future__ import annotations
 

@@ -44,9 +44,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def effect_map() -> Colormap:
     """Blue below zero, red above, light at zero; grey where there is no number."""
-    colours = seaborn.color_palette("vlag", as_cmap=True).copy()
-    colours.set_bad(NOTHING)
-    return colours
+    return seaborn.color_palette("vlag", as_cmap=True).with_extremes(bad=NOTHING)
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
