@@ -94,9 +94,9 @@ def test_the_metric_curve_shows_the_means(tmp_path: Path) -> None:
         columns=["topic", "list_id", "item", "n_items", "run", "metric"],
     )
     figure = metric_by_item(table, "cities", "logit(<end_of_turn>) - logit($)")
-    lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].get_lines()}
-    np.testing.assert_allclose(lines["clean"], [-2.5, 3.5])
-    np.testing.assert_allclose(lines["corrupted"], [-6.5, -0.5])
+    lines = {line.get_label(): list(np.asarray(line.get_ydata())) for line in figure.axes[0].get_lines()}
+    assert lines["clean"] == pytest.approx([-2.5, 3.5])
+    assert lines["corrupted"] == pytest.approx([-6.5, -0.5])
     save_figure(figure, tmp_path / "a", "curve")
     save_figure(metric_by_item(table, "cities", "logit(<end_of_turn>) - logit($)"), tmp_path / "b", "curve")
     for name in ("curve.png", "curve.svg"):
