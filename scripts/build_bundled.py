@@ -23,7 +23,7 @@ from bundled.activations import ALL_SITES, Batch, collect, draw_batches
 from bundled.corpus import Fact, chat_prompt, load_facts, load_topics
 from bundled.tokenizer import build_tokenizer
 from bundled.train_model import Recipe, train_model
-from bundled.train_saes import SaeRecipe, recipe_for, save_sae, train_sae
+from bundled.train_saes import SaeRecipe, save_sae, train_sae
 from transformers import AutoTokenizer, Gemma2ForCausalLM
 
 from saeattr import bundle
@@ -31,7 +31,7 @@ from saeattr.model.loading import load_model
 from saeattr.saes.loading import find_saes, load_sae
 
 LISTS_PER_TOPIC = 10
-CHATS_TO_TRAIN, CHATS_TO_TEST = 1400, 400
+CHATS_TO_TRAIN, CHATS_TO_TEST = 2400, 400
 
 
 def main() -> None:
@@ -113,8 +113,7 @@ def build_saes(
     started = time.monotonic()
     activations = collect(model, draw_batches(tokenizer, topics, facts, CHATS_TO_TRAIN, options.seed + 1), ALL_SITES)
     for site in ALL_SITES:
-        recipe = recipe_for(site, options.sae_steps)
-        weights = train_sae(activations.pop(site), recipe, options.seed)
+        weights = train_sae(activations.pop(site), SaeRecipe(steps=options.sae_steps), options.seed)
         save_sae(weights, site, folder / str(site))
         print(f"SAE {site}: {time.monotonic() - started:.0f} s", flush=True)
     return (time.monotonic() - started) / 60

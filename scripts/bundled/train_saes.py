@@ -23,19 +23,14 @@ class SaeRecipe:
     """Size and length of an SAE's training."""
 
     d_sae: int = 512
-    k: float = 16.0
-    steps: int = 1200
+    k: float = 20.0
+    steps: int = 1600
     batch: int = 2048
     peak_rate: float = 2e-3
     #: A feature that fired for none of so many tokens is idle; so many idle ones rebuild the error.
     idle_tokens: int = 60_000
     aux_features: int = 48
     aux_weight: float = 1 / 8
-
-
-def recipe_for(site: Site, steps: int) -> SaeRecipe:
-    """How the SAE of a site is trained."""
-    return SaeRecipe(steps=steps)
 
 
 def train_sae(x: Float[Tensor, "tokens d_in"], recipe: SaeRecipe, seed: int) -> dict[str, Tensor]:
