@@ -61,7 +61,7 @@ class SiteAttribution:
 def attribute_site(
     sae: SparseAutoencoder, tokens: SiteTokens, base: Base, means: SiteMeans | None = None
 ) -> SiteAttribution:
-    """Attribute the metric to every feature of one SAE.
+    """Attribute the metric to every feature of one SAE; ``means`` is needed for the mean base alone.
 
     An entry is kept where the feature is active in the clean or the base run. With the mean base almost every feature
     has a small mean everywhere: entries are kept where it is active in the clean run, and the others are in
@@ -90,10 +90,11 @@ def _attribute_chunk(
     act_clean, act_base = f_clean[token, feature], f_base[token, feature]
     x_hat, grad = _decode_with_gradient(sae, active.sum(1), feature, act_clean, g)
     effect = (act_base - act_clean) * grad
-    if means is None:
+    if base != "mean":
         features_effect = effect.new_zeros(len(clean)).index_add(0, token, effect)
     else:
         # Features without an entry have a base value too.
+        assert means is not None
         features_effect = ((sae.decode(means.f[None]) - x_hat) * g).sum(1)
     x_base = base_activation(base, sae, tokens.corrupted[chunk], means)
     error_effect = ((x_base - clean) * g).sum(1) - features_effect
@@ -111,7 +112,10 @@ def _base_features(
 ) -> Float[Tensor, "tokens d_sae"]:
     if base == "corrupted":
         return sae.encode(corrupted)
-    return f_clean.new_zeros(()).expand_as(f_clean) if means is None else means.f.expand_as(f_clean)
+    if base == "zero":
+        return f_clean.new_zeros(()).expand_as(f_clean)
+    assert means is not None
+    return means.f.expand_as(f_clean)
 
 
 def _decode_with_gradient(

@@ -115,7 +115,7 @@ class Reads:
     def last_position(self) -> Int[Tensor, " batch"]:
         """The last position of each row that the metric depends on."""
         used = torch.where(self.weight > 0, self.position, 0)
-        return torch.zeros(self.n_rows, dtype=torch.long).index_reduce(0, self.row, used, "amax")
+        return torch.zeros(self.n_rows, dtype=torch.long).scatter_reduce(0, self.row, used, "amax")
 
 
 def plan_reads(metric: Metric, pairs: list[Pair], decision: Decision = "last") -> Reads:

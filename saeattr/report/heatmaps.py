@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 import seaborn
@@ -87,7 +89,8 @@ def _heatmap(cells: pd.DataFrame, rows: pd.DataFrame, kind: str, title: str) -> 
     limit = float(np.nanmax(np.abs(values))) or 1.0
     n_rows, n_columns = values.shape
     with house_style():
-        figure = new_figure(4.2 + 0.5 * max(4, n_columns), 1.6 + 0.21 * n_rows)
+        width = 4.2 + 0.5 * max(4, n_columns)
+        figure = new_figure(width, 1.6 + 0.21 * n_rows)
         axes = figure.subplots()
         seaborn.heatmap(
             pd.DataFrame(values),
@@ -108,7 +111,8 @@ def _heatmap(cells: pd.DataFrame, rows: pd.DataFrame, kind: str, title: str) -> 
         axes.set_yticks(np.arange(n_rows) + 0.5, [figure_text(name) for name in named], fontsize=8)
         axes.tick_params(length=0)
         _mark_layers(axes, rows["layer"].to_list(), kind, n_columns)
-        axes.set_title(figure_text(title))
+        lines = [part for line in title.split("\n") for part in textwrap.wrap(line, int(9 * width))]
+        axes.set_title(figure_text("\n".join(lines)))
     return figure, axes
 
 

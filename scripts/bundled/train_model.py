@@ -27,7 +27,7 @@ REPEAT_WEIGHT = 0.5
 class Recipe:
     """Length and size of the training."""
 
-    steps: int = 1800
+    steps: int = 1200
     chats: int = 40
     facts: int = 64
     peak_rate: float = 3e-3
