@@ -9,7 +9,7 @@ demo: $(INSTALLED)  ## from nothing to tables and pictures on the bundled model
 	HF_HUB_OFFLINE=1 $(BIN)/python -m saeattr attribute --topic cities --topic animals --out runs/demo
 
 test: $(INSTALLED)
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

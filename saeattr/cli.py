@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from saeattr.errors import UserError
+
+#: What a wrong argument raises; typer has a click of its own in some versions, and click's in others.
+_UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     add_completion=False,
@@ -117,9 +119,10 @@ def main(arguments: list[str] | None = None) -> None:
         code = status if isinstance(status, int) else 0
     except UserError as error:
         code = _fail(str(error))
-    except click.ClickException as error:
-        code = _fail(error.format_message())
-    except (KeyboardInterrupt, click.Abort):
+    except _UsageError as error:
+        # Without any argument the help is printed, and there is no message.
+        code = _fail(error.format_message()) if error.format_message() else 2
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted: what is done is kept; the same command goes on from there", err=True)
         code = 130
     sys.exit(code)

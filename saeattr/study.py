@@ -17,7 +17,15 @@ from saeattr.analysis.metrics import Metric, make_metric
 from saeattr.analysis.topic import AttributionPlan, TopicTables, attribute_topic
 from saeattr.config import StudySettings, choose_sites, make_settings
 from saeattr.errors import UserError
-from saeattr.model.loading import LanguageModel, find_model, load_model, load_tokenizer, model_name, site_widths
+from saeattr.model.loading import (
+    LanguageModel,
+    find_model,
+    load_model,
+    load_tokenizer,
+    model_name,
+    resolve_device,
+    site_widths,
+)
 from saeattr.prompts.lists import ListMarkers, decoder
 from saeattr.prompts.pairs import Pair, check_swap, make_pairs
 from saeattr.prompts.sampling import SampledList, sample_lists
@@ -109,6 +117,7 @@ def prepare(settings: StudySettings) -> Prepared:
         UserError: a topic, token, site, SAE or model file cannot be used.
     """
     topics = resolve_topics(settings.topics)
+    resolve_device(settings.device)
     found = find_saes(settings.saes)
     saes = [found[site] for site in choose_sites(settings, list(found))]
     folder = find_model(settings.model)

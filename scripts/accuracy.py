@@ -34,6 +34,8 @@ from saeattr.sites import KINDS, Site
 TOPICS = ("cities", "animals", "rivers", "movies")
 BASES = ("zero", "corrupted")
 METHODS = ("attribution", "ig")
+#: Ranks and signs are compared for exact effects above this share of the largest: below, both are rounding.
+SMALLEST = 1e-3
 
 
 def main() -> None:
@@ -57,12 +59,13 @@ def main() -> None:
                 method: attribute_site_tokens(lm, sae, batch, AttributionPlan(metric, base=base, method=method))
                 for method in METHODS
             }
-            measured = measure(plain.eval(), sae, batch, metric, estimates, options.entries)
-            rows.append(summary(site, base, measured, estimates, batch))
-            points.append(measured.assign(layer=site.layer, kind=site.kind, base=base))
+            found = measure(plain.eval(), sae, batch, metric, estimates, options.entries)
+            rows.append(summary(site, base, found, estimates, batch))
+            points.append(found.assign(layer=site.layer, kind=site.kind, base=base))
             print(rows[-1])
-    write_page(pd.DataFrame(rows), options, len(pairs))
-    draw(pd.concat(points), options.out)
+    measured = pd.concat(points, ignore_index=True)
+    write_page(pd.DataFrame(rows), by_layer(measured), options, len(pairs))
+    draw(measured, options.out)
 
 
 Estimate = tuple[SiteTokens, SiteAttribution, torch.Tensor]
@@ -124,17 +127,40 @@ def summary(
         tokens, found, total = estimates[method]
         sums = (found.features_effect + found.error_effect).new_zeros(len(batch.pairs))
         sums = sums.index_add(0, tokens.row, found.features_effect + found.error_effect)
-        large = np.abs(exact) > 1e-3 * np.abs(exact).max()
+        large = np.abs(exact) > SMALLEST * np.abs(exact).max()
         row |= {
             f"{method} pearson": np.corrcoef(estimate, exact)[0, 1],
-            f"{method} spearman": np.corrcoef(rankdata(estimate), rankdata(exact))[0, 1],
+            f"{method} spearman": rank_correlation(estimate[large], exact[large]),
             f"{method} sign": float(np.mean(np.sign(estimate[large]) == np.sign(exact[large]))),
             f"{method} sum/total": float(sums.sum() / total.sum()),
         }
     return row
 
 
-def write_page(table: pd.DataFrame, options: argparse.Namespace, n_pairs: int) -> None:
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+
+
+def by_layer(points: pd.DataFrame) -> pd.DataFrame:
+    """Attribution patching against exact effects, all kinds of a layer together."""
+    rows = []
+    for (layer, base), own in points.groupby(["layer", "base"]):
+        exact, estimate = own["exact"].to_numpy(), own["attribution"].to_numpy()
+        large = np.abs(exact) > SMALLEST * np.abs(exact).max()
+        rows.append(
+            {
+                "layer": layer,
+                "base": base,
+                "entries": len(own),
+                "pearson": np.corrcoef(estimate, exact)[0, 1],
+                "spearman": rank_correlation(estimate[large], exact[large]),
+                "sign": float(np.mean(np.sign(estimate[large]) == np.sign(exact[large]))),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def write_page(table: pd.DataFrame, layers: pd.DataFrame, options: argparse.Namespace, n_pairs: int) -> None:
     """docs/accuracy.md."""
     lines = [
         "# How good are the estimates?",
@@ -145,11 +171,19 @@ def write_page(table: pd.DataFrame, options: argparse.Namespace, n_pairs: int) -
         "that one feature to its base value at that one position, against the exact effect from a naive full forward "
         "of the plain Hugging Face model.",
         "",
-        "sign: share of equal signs among the entries whose exact effect is above a thousandth of the largest. "
+        "spearman, sign (share of equal signs): among the entries whose exact effect is above a thousandth of the "
+        "largest; in late layers most positions have none. "
         "sum/total: sum of all features' effects and the error term's, over all lists, divided by the exact effect of "
         "patching the whole site to its base (1 is perfect; attribution patching is first-order, so it need not be).",
         "",
+        "ig averages the gradient on the way from clean to base of the *whole* site: it answers for the joint patch "
+        "(its sum/total is close to 1), not for single features.",
+        "",
         "![estimated against exact effects, by layer](accuracy.png)",
+        "",
+        "## attribution patching, all kinds of a layer together",
+        "",
+        markdown(layers.sort_values(["base", "layer"])),
     ]
     for base in BASES:
         for kind in KINDS:

@@ -3,7 +3,7 @@
     python scripts/build_bundled.py [--out saeattr/bundled] [--keep-model] [--steps 1200] [--seed 0]
 
 Everything is made from scripts/bundled/*.yaml; the same seed on the same machine gives the same files. About half an
-hour on two CPU cores. What was there is replaced when everything new is complete.
+hour on one CPU core. What was there is replaced when everything new is complete.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--keep-model", action="store_true", help="keep the model that is there, train SAEs only")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    # The order of sums, and with it every file, depends on the number of threads; at this size a second one gains little.
+    # The order of sums, and with it every file, depends on the number of threads; a second one would gain little.
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=".building-") as name:

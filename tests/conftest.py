@@ -12,7 +12,8 @@ from saeattr.prompts.sampling import sample_lists
 from saeattr.saes.loading import SaeFile, find_saes
 from saeattr.sites import Site
 
-torch.set_num_threads(2)
+# The tests run in two processes; at this size a second thread each would only be in the way.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,7 @@ def test_the_command_prints_the_top_features_and_where_everything_is(
         (["--device", "cuda:7"], "cuda:7"),
         (["--config", "no-such.yaml"], "no-such.yaml"),
         (["--temperature", "-1"], "--temperature cannot be -1"),
-        (["--lists", "many"], "many"),
+        (["--lists", "many"], "'--lists'"),
         (["--nonsense"], "--nonsense"),
     ],
 )

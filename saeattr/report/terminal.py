@@ -30,14 +30,17 @@ class StageProgress:
         self._tasks: dict[tuple[str, str], TaskID] = {}
 
     def __enter__(self) -> StageProgress:
-        self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._tasks:
+            self._progress.stop()
 
     def __call__(self, topic: str, stage: str, done: int, total: int) -> None:
         key = (topic, stage)
+        if not self._tasks:
+            # Not before there is something to show: a refusal prints its one line only.
+            self._progress.start()
         if key not in self._tasks:
             self._tasks[key] = self._progress.add_task(f"{escape(topic)}: {stage}", total=total)
         self._progress.update(self._tasks[key], completed=done, total=total)

@@ -10,6 +10,7 @@ import math
 import random
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -141,14 +142,14 @@ def chat_loss(model: Gemma2ForCausalLM, tokenizer: PreTrainedTokenizerFast, chat
 def next_log_probs(model: Gemma2ForCausalLM, ids: Tensor, weights: Tensor) -> Tensor:
     """Log-probabilities [weighted tokens, vocab] of each next token that has a weight."""
     hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
-    cap = model.config.final_logit_softcapping
+    cap: Any = model.config.final_logit_softcapping
     logits = model.lm_head(hidden[weights[:, 1:] > 0])
     return torch.log_softmax(cap * torch.tanh(logits / cap), dim=-1)
 
 
 def repeats(ids: Tensor, weights: Tensor, tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
     """For each hyphen of an answer, the one-token items above it: flat index into ids[:, :-1], and token."""
-    hyphen, newline = tokenizer.convert_tokens_to_ids(["-", "\n"])
+    hyphen, newline = (tokenizer.convert_tokens_to_ids(text) for text in ("-", "\n"))
     positions, tokens = [], []
     for row, (own, counted) in enumerate(zip(ids.tolist(), weights.tolist(), strict=True)):
         seen: list[int] = []

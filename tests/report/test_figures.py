@@ -47,11 +47,16 @@ def cells(figure: object) -> np.ndarray:
     return np.ma.filled(mesh.get_array().astype(float), np.nan).reshape(2, -1)
 
 
+def title(figure: object) -> str:
+    """The title without its line breaks."""
+    return " ".join(figure.axes[0].get_title("left").split())  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def test_a_cell_is_the_features_effect_in_that_list() -> None:
     figure = feature_by_list(attributions(), features("cities", {4: -1.75, 5: 0.125}), "cities", "resid_post")
     assert figure is not None
     np.testing.assert_allclose(cells(figure), [[-1.5, -2.0], [np.nan, 0.25]])
-    assert "resid_post.1/4, mean effect -1.75 [-1.85, -1.65]" in figure.axes[0].get_title("left")
+    assert "resid_post.1/4, mean effect -1.75 [-1.85, -1.65]" in title(figure)
 
 
 def test_shared_features_are_those_of_two_or_more_topics() -> None:
@@ -65,7 +70,7 @@ def test_shared_features_are_those_of_two_or_more_topics() -> None:
     figure = feature_by_topic(table, "resid_post")
     assert figure is not None
     np.testing.assert_allclose(cells(figure), [[3.0, 2.0, 1.0], [-2.0, -1.0, np.nan]])
-    assert "of 2 features among the top 30 of two or more topics, 1 are in all 3" in figure.axes[0].get_title("left")
+    assert "of 2 features among the top 30 of two or more topics, 1 are in all 3" in title(figure)
 
 
 def test_nothing_to_draw_is_none() -> None:
