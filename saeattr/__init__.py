@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from saeattr.prompts.topics import TOPICS
     from saeattr.results import Study, load_study
     from saeattr.saes.loading import find_saes, load_sae
-    from saeattr.study import attribute
+    from saeattr.study import attribute, plan
 
 __version__ = "0.1.0"
 
-__all__ = ["TOPICS", "Study", "UserError", "attribute", "find_saes", "load_model", "load_sae", "load_study"]
+__all__ = ["TOPICS", "Study", "UserError", "attribute", "find_saes", "load_model", "load_sae", "load_study", "plan"]
 
 _HOMES = {
     "TOPICS": "saeattr.prompts.topics",
@@ -30,6 +30,7 @@ _HOMES = {
     "load_model": "saeattr.model.loading",
     "load_sae": "saeattr.saes.loading",
     "load_study": "saeattr.results",
+    "plan": "saeattr.study",
     "plots": "saeattr.report.figures",
 }
 

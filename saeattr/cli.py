@@ -69,6 +69,9 @@ def attribute(
     max_new_tokens: Annotated[int | None, typer.Option(help="Longest list, in tokens. [default: 200]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of sampling and intervals. [default: 0]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Prompts in one forward. [default: 16]")] = None,
+    vram: Annotated[
+        str | None, typer.Option(help="Memory to stay within, e.g. 8GiB: decides the batch. [default: no limit]")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. [default: float32]")] = None,
     top: Annotated[int, typer.Option(help="Features to print.", min=1)] = 20,
@@ -92,6 +95,34 @@ def attribute(
     with StageProgress() as progress:
         study = run(topic, out=out, config=config, figures=figures, on_progress=progress, **settings)
     print_study(study, top)
+
+
+@app.command()
+def plan(
+    config: Annotated[Path | None, typer.Option(help="YAML file with settings; flags override it.")] = None,
+    lists: Annotated[int | None, typer.Option(help="Lists sampled for each topic. [default: 10]")] = None,
+    length: Annotated[int, typer.Option(help="Tokens of the longest list with its request.", min=1)] = 60,
+    layers: Annotated[str | None, typer.Option(help="Layers, e.g. 0,3,5. [default: all with SAEs]")] = None,
+    kinds: Annotated[str | None, typer.Option(help="resid_post, attn_z, mlp_out, with commas.")] = None,
+    sites: Annotated[str | None, typer.Option(help="Sites, e.g. resid_post.0,attn_z.3.")] = None,
+    model: Annotated[str | None, typer.Option(help="'bundled' or a model folder. [default: bundled]")] = None,
+    saes: Annotated[str | None, typer.Option(help="'bundled' or a folder of SAEs. [default: bundled]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Prompts in one forward. [default: 16]")] = None,
+    vram: Annotated[str | None, typer.Option(help="Memory to stay within, e.g. 8GiB.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. [default: float32]")] = None,
+) -> None:
+    """Say what memory an attribution needs, part by part, without loading weights."""
+    settings = dict(locals())
+    settings["layers"] = _numbers("--layers", layers)
+    settings["kinds"] = _names(kinds)
+    settings["sites"] = _names(sites)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from saeattr.model.loading import resolve_device
+    from saeattr.report.terminal import print_plan
+    from saeattr.study import plan as run
+
+    print_plan(run(**settings), str(resolve_device(device or "auto")))
 
 
 @app.command()

@@ -12,14 +12,14 @@ from saeattr.errors import UserError
 from saeattr.sites import Kind, Site, parse_site
 
 #: A study keeps its tables when these change: they choose what to add or where to run, not what a number means.
-NOT_IDENTITY = ("topics", "device", "batch_size")
+NOT_IDENTITY = ("topics", "device", "batch_size", "vram")
 
 
 class StudySettings(BaseModel):
     """What a study asks, of which model, and how.
 
-    Results are a function of these fields (and the files they name); ``batch_size`` and ``device`` change speed and
-    memory only.
+    Results are a function of these fields (and the files they name); ``batch_size``, ``vram`` and ``device``
+    change speed and memory only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +42,7 @@ class StudySettings(BaseModel):
     max_new_tokens: int = Field(default=200, ge=1, le=8192)
     seed: int = Field(default=0, ge=0, lt=2**31)
     batch_size: int = Field(default=16, ge=1)
+    vram: str | None = None
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 

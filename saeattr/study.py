@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from transformers import PreTrainedTokenizerBase
 
 from saeattr import bundle
-from saeattr.analysis.metrics import Metric, make_metric
-from saeattr.analysis.topic import AttributionPlan, TopicTables, attribute_topic
+from saeattr.analysis.memory_plan import MemoryPlan, parse_bytes
+from saeattr.analysis.metrics import make_metric
 from saeattr.config import StudySettings, choose_sites, make_settings
 from saeattr.errors import UserError
 from saeattr.model.loading import (
@@ -26,25 +24,22 @@ from saeattr.model.loading import (
     resolve_device,
     site_widths,
 )
-from saeattr.prompts.lists import ListMarkers, decoder
-from saeattr.prompts.pairs import Pair, check_swap, make_pairs
-from saeattr.prompts.sampling import SampledList, sample_lists
-from saeattr.prompts.table import lists_from_rows, lists_to_rows
+from saeattr.prompts.pairs import check_swap, make_pairs
 from saeattr.prompts.topics import resolve_topics, topic_slug
 from saeattr.results import Study
-from saeattr.saes.loading import SaeFile, check_weights, check_width, find_saes
+from saeattr.saes.loading import check_weights, check_width, find_saes
 from saeattr.store import (
     FORMAT,
     StudyFolder,
     join_topics,
     open_study,
     read_record,
-    read_table,
     remove_leftovers,
     write_record,
-    write_table,
+    write_text,
     write_topic,
 )
+from saeattr.study_topic import OnProgress, Prepared, list_warnings, memory_plan, topic_lists, topic_tables
 
 TABLES = ("attributions", "features", "site_effects", "metric_by_item")
 
@@ -53,21 +48,6 @@ SIGN_CONVENTION = (
     "effect: estimated change of the metric when the feature is patched from its clean to its base value "
     "(gradient on the clean run, towards the base)"
 )
-
-#: Told what is being worked on (a topic), the stage, what is done and what there is.
-OnProgress = Callable[[str, str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Everything a study needs, checked, with no weights loaded and nothing written."""
-
-    settings: StudySettings
-    topics: tuple[str, ...]
-    tokenizer: PreTrainedTokenizerBase
-    metric: Metric
-    saes: list[SaeFile]
-    record: dict[str, Any]
 
 
 def attribute(
@@ -110,6 +90,22 @@ def attribute(
     return study
 
 
+def plan(
+    topics: str | Sequence[str] | None = None, *, config: str | Path | None = None, length: int = 60, **settings: Any
+) -> MemoryPlan:
+    """What ``attribute`` with these settings will need, by part; no weights are loaded, nothing is written.
+
+    Args:
+        length: tokens of the longest list with its request (a short list of a dozen items has about 60).
+
+    Raises:
+        UserError: the input cannot be used, or the budget (``vram``) is too small.
+    """
+    names = None if topics is None else ((topics,) if isinstance(topics, str) else tuple(topics))
+    chosen = make_settings({**settings, "topics": names}, None if config is None else Path(config))
+    return memory_plan(prepare(chosen), chosen.lists, length, resolve_device(chosen.device))
+
+
 def prepare(settings: StudySettings) -> Prepared:
     """Check everything that can be checked without loading weights.
 
@@ -118,6 +114,8 @@ def prepare(settings: StudySettings) -> Prepared:
     """
     topics = resolve_topics(settings.topics)
     resolve_device(settings.device)
+    if settings.vram is not None:
+        parse_bytes(settings.vram)
     found = find_saes(settings.saes)
     saes = [found[site] for site in choose_sites(settings, list(found))]
     folder = find_model(settings.model)
@@ -165,72 +163,24 @@ def _attribute_topics(prepared: Prepared, folder: StudyFolder, on_progress: OnPr
             on_progress(topic, "loading the model", 0, 1)
             lm = load_model(prepared.settings.model, device=prepared.settings.device, dtype=prepared.settings.dtype)
             on_progress(topic, "loading the model", 1, 1)
-        lists = _lists(lm, topic, prepared.settings, folder, on_progress)
+        lists = topic_lists(lm, topic, prepared.settings, folder, on_progress)
         pairs, skipped = make_pairs(lm.tokenizer, lists)
         pairs = [pair for pair in pairs if prepared.metric.positions(pair)]
-        warnings += _list_warnings(topic, lists, pairs, skipped)
+        warnings += list_warnings(topic, lists, pairs, skipped)
         if pairs:
-            tables = _attribute(lm, topic, pairs, prepared, on_progress)
+            tables, memory = topic_tables(lm, topic, pairs, prepared, on_progress)
             write_topic(folder, topic_slug(topic), {name: getattr(tables, name) for name in TABLES})
+            _note_plan(folder, topic, prepared, memory)
     return warnings
 
 
-def _lists(
-    lm: LanguageModel, topic: str, settings: StudySettings, folder: StudyFolder, on_progress: OnProgress
-) -> list[SampledList]:
-    """The topic's lists: read if they were sampled before, else sampled and stored."""
-    path = folder.lists_path(topic_slug(topic))
-    if path.exists():
-        markers = ListMarkers.from_tokenizer(lm.tokenizer)
-        return lists_from_rows(read_table(path), markers, decoder(lm.tokenizer))
-    lists = sample_lists(
-        lm,
-        topic,
-        settings.lists,
-        seed=settings.seed,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        max_new_tokens=settings.max_new_tokens,
-        batch_size=settings.batch_size,
-        on_progress=lambda done, total: on_progress(topic, "sampling lists", done, total),
-    )
-    write_table(path, lists_to_rows(lists))
-    return lists
-
-
-def _attribute(
-    lm: LanguageModel, topic: str, pairs: list[Pair], prepared: Prepared, on_progress: OnProgress
-) -> TopicTables:
-    settings = prepared.settings
-    plan = AttributionPlan(
-        prepared.metric,
-        settings.decision,
-        settings.base,
-        settings.method,
-        settings.ig_steps,
-        settings.batch_size,
-        settings.seed,
-    )
-    return attribute_topic(
-        lm, pairs, prepared.saes, plan, lambda stage, done, total: on_progress(topic, stage, done, total)
-    )
-
-
-def _list_warnings(
-    topic: str, lists: list[SampledList], pairs: list[Pair], skipped: Sequence[tuple[str, str]]
-) -> list[str]:
-    """What the reader should know about a topic's lists."""
-    warnings = []
-    unused = len(lists) - len(pairs)
-    if unused:
-        reason = f" ({skipped[0][1]})" if skipped else ""
-        warnings.append(f"{topic}: {unused} of {len(lists)} lists cannot be used{reason}")
-    endless = sum(not sampled.parsed.ended for sampled in lists)
-    if endless:
-        warnings.append(f"{topic}: {endless} of {len(lists)} lists did not end within the token limit")
-    if not pairs:
-        warnings.append(f"{topic}: no list can be used, so there is no attribution for this topic")
-    return warnings
+def _note_plan(folder: StudyFolder, topic: str, prepared: Prepared, memory: dict[str, Any]) -> None:
+    """Add a topic to plan.json: bytes by part, predicted peak, measured peak."""
+    path = folder.root / "plan.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known["sites"] = {str(file.site): {"width": file.d_sae, "sae": file.name} for file in prepared.saes}
+    known.setdefault("topics", {})[topic] = memory
+    write_text(path, json.dumps(known, indent=1) + "\n")
 
 
 def _join(folder: StudyFolder, prepared: Prepared) -> tuple[str, ...]:

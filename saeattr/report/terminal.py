@@ -8,8 +8,19 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from saeattr.analysis.memory_plan import MemoryPlan, megabytes
 from saeattr.report.labels import feature_address, show_token
 from saeattr.results import Study
+
+#: Parts of a memory plan, and for how long each is held.
+PLAN_PARTS = {
+    "weights": "resident",
+    "captured": "resident: activations and gradients of all lists",
+    "working": "while a batch runs forward and backward",
+    "sae": "streamed: the present SAE and the next",
+    "encode": "while an SAE encodes",
+    "tables": "on the host, until a topic is written",
+}
 
 #: With more topics than this, only the shared features are printed.
 TOPICS_IN_FULL = 3
@@ -44,6 +55,19 @@ class StageProgress:
         if key not in self._tasks:
             self._tasks[key] = self._progress.add_task(f"{escape(topic)}: {stage}", total=total)
         self._progress.update(self._tasks[key], completed=done, total=total)
+
+
+def print_plan(plan: MemoryPlan, device: str, console: Console | None = None) -> None:
+    """Print what each part needs, what is resident and what is streamed."""
+    table = Table(title=f"memory on {escape(device)}, {plan.batch_size} lists a batch", title_justify="left")
+    table.add_column("part")
+    table.add_column("needs", justify="right")
+    table.add_column("held")
+    for part, held in PLAN_PARTS.items():
+        table.add_row(part, megabytes(getattr(plan, part)), held)
+    limit = "no limit given" if plan.budget is None else f"of {megabytes(plan.budget)}"
+    table.add_row("[bold]peak[/]", f"[bold]{megabytes(plan.peak)}[/]", limit)
+    (console or Console()).print(table)
 
 
 def print_study(study: Study, top: int, console: Console | None = None) -> None:

@@ -1,0 +1,116 @@
+"""How much memory a run will take, found by running it on meta tensors: every shape and dtype, no numbers, no weights.
+
+The code that is rehearsed is the code that runs, so the prediction follows the architecture, the attention
+implementation and what autograd saves, without a formula for any of them.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from saeattr.model.capture import capture
+from saeattr.model.loading import DTYPES, LanguageModel, load_tokenizer
+from saeattr.model.recompute import recompute
+from saeattr.sites import Site
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Bytes for one batch of pairs.
+
+    Attributes:
+        weights: the model's parameters.
+        kept: what the captured runs leave behind (x, g, and what ``recompute`` needs).
+        peak: the most alive at once while capturing, beside the weights; ``kept`` is part of it.
+        recompute: the most alive at once while all layers run again without gradients, beside weights and ``kept``.
+    """
+
+    weights: int
+    kept: int
+    peak: int
+    recompute: int
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of all tensors made in the block that are still alive, and their largest sum.
+
+    Views of ``known`` tensors are not new.
+    """
+
+    def __init__(self, known: Iterable[torch.Tensor]) -> None:
+        super().__init__()
+        self.now = 0
+        self.peak = 0
+        self._sizes = {tensor.untyped_storage()._cdata: 0 for tensor in known}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in tree_leaves(out):
+            if isinstance(value, torch.Tensor):
+                self._count(value.untyped_storage())
+        self.peak = max(self.peak, self.now)
+        return out
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key not in self._sizes:
+            self._sizes[key] = storage.nbytes()
+            self.now += storage.nbytes()
+            weakref.finalize(storage, self._forget, key)
+
+    def _forget(self, key: int) -> None:
+        self.now -= self._sizes.pop(key, 0)
+
+
+def meta_model(folder: Path, dtype: str = "float32") -> LanguageModel:
+    """The model of a folder without its weights: only config.json and the tokenizer are read."""
+    config = AutoConfig.from_pretrained(folder)
+    config._attn_implementation = "eager"
+    with torch.device("meta"):
+        hf_model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
+    tokenizer = load_tokenizer(folder)
+    from transformer_lens.model_bridge import TransformerBridge
+
+    bridge = TransformerBridge.boot_transformers(
+        str(folder), tokenizer=tokenizer, hf_model=hf_model, device="meta", dtype=DTYPES[dtype]
+    )
+    bridge.eval()
+    for parameter in bridge.parameters():
+        parameter.requires_grad_(False)
+    return LanguageModel(folder.name, bridge, tokenizer)
+
+
+def rehearse(lm: LanguageModel, sites: Sequence[Site], batch: int, length: int) -> Rehearsal:
+    """Capture a clean batch with gradients and a corrupted one, then recompute from the first layer, on meta tensors.
+
+    Args:
+        lm: from ``meta_model``.
+        sites: those captured; at least one.
+        batch, length: prompts, and tokens in each.
+    """
+    tokens = torch.zeros(batch, length, dtype=torch.long, device="meta")
+    mask = torch.ones(batch, length, dtype=torch.bool, device="meta")
+
+    def read(hidden: torch.Tensor) -> torch.Tensor:
+        return hidden[:, -1, 0].float()
+
+    parameters = list(lm.hf.parameters())
+    with LiveBytes(parameters) as live:
+        clean = capture(lm, tokens, mask, sites, read, gradients=True, for_recompute=True)
+        corrupted = capture(lm, tokens, mask, sites, read)
+        kept, peak = live.now, live.peak
+    with LiveBytes(parameters) as again, torch.no_grad():
+        first = min(sites)
+        rows = torch.arange(batch, device="meta")
+        read(recompute(lm, clean, first, corrupted.x[first].float(), rows))
+    weights = sum(p.numel() * p.element_size() for p in parameters)
+    return Rehearsal(weights, kept, peak, again.peak)

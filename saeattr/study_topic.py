@@ -1,0 +1,149 @@
+"""One topic of a study: its lists, its pairs, a plan of memory, its tables."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from saeattr.analysis.memory_plan import MemoryPlan, parse_bytes, plan_memory
+from saeattr.analysis.metrics import Metric
+from saeattr.analysis.topic import AttributionPlan, TopicTables, attribute_topic
+from saeattr.config import StudySettings
+from saeattr.errors import UserError
+from saeattr.model.loading import LanguageModel, find_model
+from saeattr.model.peak import measure_peak, resident_bytes
+from saeattr.model.rehearsal import meta_model, rehearse
+from saeattr.prompts.lists import ListMarkers, decoder
+from saeattr.prompts.pairs import Pair
+from saeattr.prompts.sampling import SampledList, sample_lists
+from saeattr.prompts.table import lists_from_rows, lists_to_rows
+from saeattr.prompts.topics import topic_slug
+from saeattr.saes.loading import SaeFile
+from saeattr.store import StudyFolder, read_table, write_table
+
+#: Told what is being worked on (a topic), the stage, what is done and what there is.
+OnProgress = Callable[[str, str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a study needs, checked, with no weights loaded and nothing written."""
+
+    settings: StudySettings
+    topics: tuple[str, ...]
+    tokenizer: PreTrainedTokenizerBase
+    metric: Metric
+    saes: list[SaeFile]
+    record: dict[str, Any]
+
+
+def topic_lists(
+    lm: LanguageModel, topic: str, settings: StudySettings, folder: StudyFolder, on_progress: OnProgress
+) -> list[SampledList]:
+    """The topic's lists: read if they were sampled before, else sampled and stored."""
+    path = folder.lists_path(topic_slug(topic))
+    if path.exists():
+        markers = ListMarkers.from_tokenizer(lm.tokenizer)
+        return lists_from_rows(read_table(path), markers, decoder(lm.tokenizer))
+    lists = sample_lists(
+        lm,
+        topic,
+        settings.lists,
+        seed=settings.seed,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        max_new_tokens=settings.max_new_tokens,
+        batch_size=settings.batch_size,
+        on_progress=lambda done, total: on_progress(topic, "sampling lists", done, total),
+    )
+    write_table(path, lists_to_rows(lists))
+    return lists
+
+
+def list_warnings(
+    topic: str, lists: list[SampledList], pairs: list[Pair], skipped: Sequence[tuple[str, str]]
+) -> list[str]:
+    """What the reader should know about a topic's lists."""
+    warnings = []
+    unused = len(lists) - len(pairs)
+    if unused:
+        reason = f" ({skipped[0][1]})" if skipped else ""
+        warnings.append(f"{topic}: {unused} of {len(lists)} lists cannot be used{reason}")
+    endless = sum(not sampled.parsed.ended for sampled in lists)
+    if endless:
+        warnings.append(f"{topic}: {endless} of {len(lists)} lists did not end within the token limit")
+    if not pairs:
+        warnings.append(f"{topic}: no list can be used, so there is no attribution for this topic")
+    return warnings
+
+
+def topic_tables(
+    lm: LanguageModel, topic: str, pairs: list[Pair], prepared: Prepared, on_progress: OnProgress
+) -> tuple[TopicTables, dict[str, Any]]:
+    """The topic's tables, and its memory: the plan, and the peak that was measured.
+
+    Where a CUDA device runs out of memory all the same, the batch is halved and the topic starts again.
+
+    Raises:
+        UserError: one pair at a time does not fit the budget, or the device.
+    """
+    plan = memory_plan(prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), lm.device)
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in lm.hf.parameters())
+    resident = resident_bytes()
+    batch_size = plan.batch_size
+    while True:
+        try:
+            with measure_peak(lm.device, None if resident is None else resident - weights) as peak:
+                tables = _attribute(lm, topic, pairs, prepared, batch_size, on_progress)
+            return tables, {**asdict(plan), "batch_size": batch_size, "measured_peak": peak.n_bytes}
+        except torch.cuda.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            if batch_size == 1:
+                raise UserError(
+                    f"{lm.device} has too little memory for one list at a time: name fewer --sites, or use --dtype "
+                    "bfloat16 or --device cpu"
+                ) from error
+            batch_size = (batch_size + 1) // 2
+
+
+def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.device) -> MemoryPlan:
+    """How ``n_pairs`` of at most ``length`` tokens will be run within the settings' budget.
+
+    Raises:
+        UserError: the budget is too small.
+    """
+    settings = prepared.settings
+    meta = meta_model(find_model(settings.model), settings.dtype)
+    sites = [file.site for file in prepared.saes]
+    return plan_memory(
+        functools.cache(lambda batch: rehearse(meta, sites, batch, length)),
+        prepared.saes,
+        n_pairs,
+        length,
+        settings.batch_size,
+        None if settings.vram is None else parse_bytes(settings.vram),
+        on_host=device.type == "cpu",
+    )
+
+
+def _attribute(
+    lm: LanguageModel, topic: str, pairs: list[Pair], prepared: Prepared, batch_size: int, on_progress: OnProgress
+) -> TopicTables:
+    settings = prepared.settings
+    plan = AttributionPlan(
+        prepared.metric,
+        settings.decision,
+        settings.base,
+        settings.method,
+        settings.ig_steps,
+        batch_size,
+        settings.seed,
+    )
+    return attribute_topic(
+        lm, pairs, prepared.saes, plan, lambda stage, done, total: on_progress(topic, stage, done, total)
+    )

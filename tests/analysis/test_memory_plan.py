@@ -1,0 +1,75 @@
+"""The memory plan: the largest batch within the budget, and the smallest budget that works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saeattr.analysis.memory_plan import megabytes, parse_bytes, plan_memory
+from saeattr.errors import UserError
+from saeattr.model.rehearsal import Rehearsal
+from saeattr.saes.loading import SaeFile
+from saeattr.sites import Site
+
+MIB = 2**20
+SAE = SaeFile(Site("resid_post", 0), Path("x"), 128, 512, {})
+
+
+def rehearse(batch: int) -> Rehearsal:
+    return Rehearsal(weights=7 * MIB, kept=batch * MIB, peak=4 * batch * MIB, recompute=MIB // 2)
+
+
+@given(st.integers(60, 4000), st.integers(1, 64), st.integers(1, 64))
+def test_the_plan_keeps_its_budget_or_names_one_that_works(budget: int, n_pairs: int, batch_size: int) -> None:
+    def plan(limit: int | None):
+        return plan_memory(rehearse, [SAE], n_pairs, 60, batch_size, limit)
+
+    free = plan(None)
+    assert free.batch_size == min(n_pairs, batch_size)
+    try:
+        held = plan(budget * MIB)
+    except UserError as error:
+        smallest = parse_bytes(str(error).split("works here is ")[1].split(" (")[0])
+        assert smallest > budget * MIB
+        assert plan(smallest).batch_size == 1
+    else:
+        assert held.peak <= budget * MIB
+        assert held.batch_size <= free.batch_size
+
+
+def test_a_smaller_budget_gives_a_smaller_batch() -> None:
+    sizes = [plan_memory(rehearse, [SAE], 16, 60, 16, budget * MIB).batch_size for budget in (400, 120, 95)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == 16
+    assert sizes[-1] < 16
+
+
+def test_streaming_holds_two_saes_however_many_there_are() -> None:
+    one = plan_memory(rehearse, [SAE] * 2, 4, 60, 4, on_host=False)
+    many = plan_memory(rehearse, [SAE] * 100, 4, 60, 4, on_host=False)
+    assert one.peak == many.peak
+    assert one.sae == 2 * SAE_BYTES
+
+
+SAE_BYTES = 4 * (2 * 128 * 512 + 2 * 512 + 128)
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"), [("8GiB", 8 * 2**30), ("200 MiB", 200 * MIB), ("24gb", 24 * 10**9), ("1.5GiB", 3 * 2**29)]
+)
+def test_amounts_of_memory(text: str, n_bytes: int) -> None:
+    assert parse_bytes(text) == n_bytes
+
+
+@pytest.mark.parametrize("text", ["", "lots", "-1GiB", "8 potatoes", "0MiB", "nanGiB", "1e99GiB"])
+def test_other_amounts_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="8GiB"):
+        parse_bytes(text)
+
+
+def test_printed_amounts_suffice() -> None:
+    for n_bytes in (1, MIB, 117 * MIB + 1, 2**30, 3 * 2**30 + 12345):
+        assert parse_bytes(megabytes(n_bytes)) >= n_bytes
