@@ -34,7 +34,7 @@ def test_the_plan_keeps_its_budget_or_names_one_that_works(budget: int, n_pairs:
     except UserError as error:
         smallest = parse_bytes(str(error).split("works here is ")[1].split(" (")[0])
         assert smallest > budget * MIB
-        assert plan(smallest).batch_size == 1
+        assert plan(smallest).peak <= smallest
     else:
         assert held.peak <= budget * MIB
         assert held.batch_size <= free.batch_size

@@ -25,13 +25,12 @@ def test_the_weights_are_those_of_the_file(meta: LanguageModel) -> None:
     assert found.weights == pytest.approx(stored, rel=0.01)
 
 
-def test_captured_runs_are_counted_to_the_byte(meta: LanguageModel) -> None:
-    """x twice (clean and corrupted), g, and each layer's input, at least; the attention arguments are small."""
+def test_captured_runs_are_counted(meta: LanguageModel) -> None:
+    """x twice (clean and corrupted) and g; g of mlp_out and resid_post is one tensor, and so are x and layer inputs."""
     batch, length = 3, 40
     found = rehearse(meta, SITES, batch, length)
     at_sites = 3 * len(SITES) * batch * length * 128 * 4
-    inputs = 6 * batch * length * 128 * 4
-    assert at_sites + inputs <= found.kept <= 1.1 * (at_sites + inputs)
+    assert 0.88 * at_sites <= found.kept <= 1.1 * at_sites
 
 
 def test_the_rehearsed_peak_is_that_of_real_tensors(meta: LanguageModel, lm: LanguageModel) -> None:
