@@ -23,7 +23,7 @@ from bundled.activations import ALL_SITES, Batch, collect, draw_batches
 from bundled.corpus import Fact, chat_prompt, load_facts, load_topics
 from bundled.tokenizer import build_tokenizer
 from bundled.train_model import Recipe, train_model
-from bundled.train_saes import SaeRecipe, save_sae, train_sae
+from bundled.train_saes import save_sae, train_checked
 from transformers import AutoTokenizer, Gemma2ForCausalLM
 
 from saeattr import bundle
@@ -38,7 +38,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=bundle.BUNDLE_FOLDER)
     parser.add_argument("--steps", type=int, default=Recipe().steps, help="training steps of the model")
-    parser.add_argument("--sae-steps", type=int, default=SaeRecipe().steps, help="training steps of each SAE")
     parser.add_argument("--keep-model", action="store_true", help="keep the model that is there, train SAEs only")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -112,8 +111,10 @@ def build_saes(
     """Train and save an SAE for every site; returns minutes."""
     started = time.monotonic()
     activations = collect(model, draw_batches(tokenizer, topics, facts, CHATS_TO_TRAIN, options.seed + 1), ALL_SITES)
+    # Neither trained on nor reported: which of a few trainings is kept must not be chosen on the test chats.
+    checks = collect(model, draw_batches(tokenizer, topics, [], CHATS_TO_TEST, options.seed + 3), ALL_SITES)
     for site in ALL_SITES:
-        weights = train_sae(activations.pop(site), SaeRecipe(steps=options.sae_steps), options.seed)
+        weights = train_checked(activations.pop(site), checks.pop(site), options.seed)
         save_sae(weights, site, folder / str(site))
         print(f"SAE {site}: {time.monotonic() - started:.0f} s", flush=True)
     return (time.monotonic() - started) / 60

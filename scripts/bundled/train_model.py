@@ -1,7 +1,7 @@
 """Training the tiny Gemma 2 from scratch on list chats and facts.
 
-Beside the usual loss, chats have an unlikelihood loss (Welleck et al. 2019, arXiv 1908.04319) on naming an item again:
-without it a model this small learns late that lists have no repeats.
+The lists it is shown have no repeats. Beside the usual loss, chats have an unlikelihood loss on naming an item again
+(Welleck et al. 2019, arXiv 1908.04319); the model card says how much a model this small makes of it.
 """
 
 from __future__ import annotations
