@@ -43,6 +43,9 @@ from saeattr.study_topic import OnProgress, Prepared, list_warnings, memory_plan
 
 TABLES = ("attributions", "features", "site_effects", "metric_by_item")
 
+#: Tokens of a short list of a dozen items with its request.
+USUAL_LENGTH = 60
+
 #: Written into every table, because tools disagree on it.
 SIGN_CONVENTION = (
     "effect: estimated change of the metric when the feature is patched from its clean to its base value "
@@ -78,6 +81,9 @@ def attribute(
     names = None if topics is None else ((topics,) if isinstance(topics, str) else tuple(topics))
     chosen = make_settings({**settings, "topics": names}, None if config is None else Path(config))
     prepared = prepare(chosen)
+    if chosen.vram is not None:
+        # The lists are not known yet; a budget that no usual list fits is refused before anything is written.
+        memory_plan(prepared, chosen.lists, USUAL_LENGTH, resolve_device(chosen.device))
     folder = open_study(Path(out) if out is not None else default_folder(chosen), prepared.record)
     remove_leftovers(folder)
     warnings = _attribute_topics(prepared, folder, on_progress)
@@ -91,12 +97,16 @@ def attribute(
 
 
 def plan(
-    topics: str | Sequence[str] | None = None, *, config: str | Path | None = None, length: int = 60, **settings: Any
+    topics: str | Sequence[str] | None = None,
+    *,
+    config: str | Path | None = None,
+    length: int = USUAL_LENGTH,
+    **settings: Any,
 ) -> MemoryPlan:
     """What ``attribute`` with these settings will need, by part; no weights are loaded, nothing is written.
 
     Args:
-        length: tokens of the longest list with its request (a short list of a dozen items has about 60).
+        length: tokens of the longest list with its request.
 
     Raises:
         UserError: the input cannot be used, or the budget (``vram``) is too small.

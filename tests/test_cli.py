@@ -64,6 +64,18 @@ def test_the_command_prints_the_top_features_and_where_everything_is(
     }
 
 
+def test_the_plan_is_printed_without_a_model_being_loaded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saeattr.study.load_model", None)
+    code, out, _ = run(["plan", "--vram", "1GiB", "--lists", "10"], capsys)
+    assert code == 0
+    assert all(part in out for part in ("weights", "captured", "working", "sae", "peak", "of 1 GiB"))
+    code, _, error = run(["plan", "--vram", "20MiB"], capsys)
+    assert code == 2
+    assert "the smallest that works here is" in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -84,6 +96,8 @@ def test_the_command_prints_the_top_features_and_where_everything_is(
         (["--temperature", "-1"], "--temperature cannot be -1"),
         (["--lists", "many"], "'--lists'"),
         (["--nonsense"], "--nonsense"),
+        (["--vram", "lots"], "'lots' is not an amount of memory"),
+        (["--vram", "20MiB"], "the smallest that works here is"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -131,6 +132,21 @@ def test_other_settings_are_refused_and_named(study: Study) -> None:
     with pytest.raises(UserError, match=r"settings.lists is 3 there and 4 here.*--out"):
         saeattr.attribute("cities", out=study.folder.root, **{**SMALL, "lists": 4})
     assert tables(study.folder.root) == before
+
+
+def test_a_budget_makes_batches_smaller_and_changes_no_number_beyond_rounding(study: Study, tmp_path: Path) -> None:
+    free = json.loads((study.folder.root / "plan.json").read_text(encoding="utf-8"))["topics"]["cities"]
+    limit = f"{free['peak'] - 1}"
+    tight = saeattr.attribute("cities", out=tmp_path / "s", vram=limit, **SMALL)
+    plan = json.loads((tmp_path / "s" / "plan.json").read_text(encoding="utf-8"))["topics"]["cities"]
+    assert plan["batch_size"] < free["batch_size"]
+    assert plan["peak"] <= plan["budget"] == int(limit)
+    assert plan["measured_peak"] > 0
+    ours, theirs = study.features().set_index(["layer", "kind", "feature"]), tight.features()
+    theirs = theirs.set_index(["layer", "kind", "feature"])
+    both = ours.join(theirs, rsuffix="_tight", how="inner")
+    assert len(both) == len(ours)
+    assert (both["effect_mean"] - both["effect_mean_tight"]).abs().max() < 1e-4
 
 
 def test_a_topic_nobody_trained_on_is_answered_or_explained(tmp_path: Path) -> None:
