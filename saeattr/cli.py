@@ -62,8 +62,12 @@ def attribute(
     layers: Annotated[str | None, typer.Option(help="Layers, e.g. 0,3,5. [default: all with SAEs]")] = None,
     kinds: Annotated[str | None, typer.Option(help="resid_post, attn_z, mlp_out, with commas.")] = None,
     sites: Annotated[str | None, typer.Option(help="Sites, e.g. resid_post.0,attn_z.3.")] = None,
-    model: Annotated[str | None, typer.Option(help="'bundled' or a model folder. [default: bundled]")] = None,
-    saes: Annotated[str | None, typer.Option(help="'bundled' or a folder of SAEs. [default: bundled]")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="bundled, a folder or a name (gemma-2-2b-it). [default: bundled]")
+    ] = None,
+    saes: Annotated[str | None, typer.Option(help="A folder or releases of SAEs. [default: the model's own]")] = None,
+    sae_width: Annotated[str | None, typer.Option(help="Width of published SAEs. [default: 16k]")] = None,
+    sae_l0: Annotated[float | None, typer.Option(help="Take those with the nearest published L0.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Of the sampled lists. [default: 0.8]")] = None,
     top_p: Annotated[float | None, typer.Option(help="Of the sampled lists. [default: 0.9]")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Longest list, in tokens. [default: 200]")] = None,
@@ -73,7 +77,7 @@ def attribute(
         str | None, typer.Option(help="Memory to stay within, e.g. 8GiB: decides the batch. [default: no limit]")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. [default: float32]")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16. [default: bfloat16 on a GPU]")] = None,
     top: Annotated[int, typer.Option(help="Features to print.", min=1)] = 20,
     figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
 ) -> None:
@@ -105,12 +109,16 @@ def plan(
     layers: Annotated[str | None, typer.Option(help="Layers, e.g. 0,3,5. [default: all with SAEs]")] = None,
     kinds: Annotated[str | None, typer.Option(help="resid_post, attn_z, mlp_out, with commas.")] = None,
     sites: Annotated[str | None, typer.Option(help="Sites, e.g. resid_post.0,attn_z.3.")] = None,
-    model: Annotated[str | None, typer.Option(help="'bundled' or a model folder. [default: bundled]")] = None,
-    saes: Annotated[str | None, typer.Option(help="'bundled' or a folder of SAEs. [default: bundled]")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="bundled, a folder or a name (gemma-2-2b-it). [default: bundled]")
+    ] = None,
+    saes: Annotated[str | None, typer.Option(help="A folder or releases of SAEs. [default: the model's own]")] = None,
+    sae_width: Annotated[str | None, typer.Option(help="Width of published SAEs. [default: 16k]")] = None,
+    sae_l0: Annotated[float | None, typer.Option(help="Take those with the nearest published L0.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Prompts in one forward. [default: 16]")] = None,
     vram: Annotated[str | None, typer.Option(help="Memory to stay within, e.g. 8GiB.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. [default: float32]")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16. [default: bfloat16 on a GPU]")] = None,
 ) -> None:
     """Say what memory an attribution needs, part by part, without loading weights."""
     settings = dict(locals())
@@ -123,6 +131,33 @@ def plan(
     from saeattr.study import plan as run
 
     print_plan(run(**settings), str(resolve_device(device or "auto")))
+
+
+@app.command()
+def saes(
+    model: Annotated[str, typer.Option(help="A model by name, e.g. gemma-2-2b-it.")] = "gemma-2-2b-it",
+    release: Annotated[str | None, typer.Option(help="A release in sae-lens' directory instead.")] = None,
+    layer: Annotated[int | None, typer.Option(help="Only this layer.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only this kind: resid_post, attn_z or mlp_out.")] = None,
+    width: Annotated[str | None, typer.Option(help="Only this width, e.g. 16k.")] = None,
+) -> None:
+    """List published SAEs: site, width, L0, Neuronpedia id, release and id."""
+    from saeattr.model.names import named, unknown_model
+    from saeattr.report.terminal import print_published
+    from saeattr.saes.catalogue import published_saes
+    from saeattr.sites import parse_kind
+
+    known = named(model)
+    if release is None and known is None:
+        raise unknown_model(model)
+    releases = (release,) if release or known is None else known.releases
+    rows = [sae for name in releases for sae in published_saes(name or "")]
+    if kind is not None:
+        rows = [sae for sae in rows if sae.site.kind == parse_kind(kind)]
+    rows = [sae for sae in rows if layer in (None, sae.site.layer) and width in (None, sae.width)]
+    if not rows:
+        raise UserError(f"{', '.join(map(str, releases))} has no such SAE: leave out --layer, --kind or --width")
+    print_published(rows, known.note if known is not None and release is None else "")
 
 
 @app.command()

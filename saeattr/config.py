@@ -27,7 +27,9 @@ class StudySettings(BaseModel):
     topics: tuple[str, ...] = ("cities",)
     lists: int = Field(default=10, ge=1, le=10_000)
     model: str = "bundled"
-    saes: str = "bundled"
+    saes: str | None = None
+    sae_width: str | None = None
+    sae_l0: float | None = Field(default=None, gt=0)
     layers: tuple[int, ...] | None = None
     kinds: tuple[Kind, ...] | None = None
     sites: tuple[str, ...] | None = None
@@ -44,7 +46,7 @@ class StudySettings(BaseModel):
     batch_size: int = Field(default=16, ge=1)
     vram: str | None = None
     device: str = "auto"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide what the numbers are, as plain values."""
@@ -60,8 +62,6 @@ def make_settings(values: dict[str, Any], config: Path | None = None) -> StudySe
     """
     merged = read_config(config) if config is not None else {}
     merged.update({name: value for name, value in values.items() if value is not None})
-    if merged.get("saes") is None and merged.get("model", "bundled") != "bundled":
-        raise UserError("a model of your own needs SAEs made for it: give their folder with --saes")
     if merged.get("sites") is not None and (merged.get("layers") is not None or merged.get("kinds") is not None):
         raise UserError("--sites names whole sites already: leave out --layers and --kinds")
     try:

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from saeattr import bundle
-from saeattr.analysis.memory_plan import MemoryPlan, parse_bytes
-from saeattr.analysis.metrics import make_metric
-from saeattr.config import StudySettings, choose_sites, make_settings
+from saeattr.analysis.memory_plan import MemoryPlan
+from saeattr.config import make_settings
 from saeattr.errors import UserError
 from saeattr.model.loading import (
     LanguageModel,
-    find_model,
     load_model,
-    load_tokenizer,
-    model_name,
     resolve_device,
-    site_widths,
 )
-from saeattr.prompts.pairs import check_swap, make_pairs
-from saeattr.prompts.topics import resolve_topics, topic_slug
+from saeattr.model.names import named
+from saeattr.prepare import Prepared, default_folder, prepare
+from saeattr.prompts.pairs import make_pairs
+from saeattr.prompts.topics import topic_slug
 from saeattr.results import Study
-from saeattr.saes.loading import check_weights, check_width, find_saes
 from saeattr.store import (
-    FORMAT,
     StudyFolder,
     join_topics,
     open_study,
@@ -39,7 +32,7 @@ from saeattr.store import (
     write_text,
     write_topic,
 )
-from saeattr.study_topic import OnProgress, Prepared, list_warnings, memory_plan, topic_lists, topic_tables
+from saeattr.study_topic import OnProgress, list_warnings, memory_plan, topic_lists, topic_tables
 
 TABLES = ("attributions", "features", "site_effects", "metric_by_item")
 
@@ -81,6 +74,7 @@ def attribute(
     names = None if topics is None else ((topics,) if isinstance(topics, str) else tuple(topics))
     chosen = make_settings({**settings, "topics": names}, None if config is None else Path(config))
     prepared = prepare(chosen)
+    chosen = prepared.settings
     if chosen.vram is not None:
         # The lists are not known yet; a budget that no usual list fits is refused before anything is written.
         memory_plan(prepared, chosen.lists, USUAL_LENGTH, resolve_device(chosen.device))
@@ -113,57 +107,13 @@ def plan(
     """
     names = None if topics is None else ((topics,) if isinstance(topics, str) else tuple(topics))
     chosen = make_settings({**settings, "topics": names}, None if config is None else Path(config))
-    return memory_plan(prepare(chosen), chosen.lists, length, resolve_device(chosen.device))
-
-
-def prepare(settings: StudySettings) -> Prepared:
-    """Check everything that can be checked without loading weights.
-
-    Raises:
-        UserError: a topic, token, site, SAE or model file cannot be used.
-    """
-    topics = resolve_topics(settings.topics)
-    resolve_device(settings.device)
-    if settings.vram is not None:
-        parse_bytes(settings.vram)
-    found = find_saes(settings.saes)
-    saes = [found[site] for site in choose_sites(settings, list(found))]
-    folder = find_model(settings.model)
-    widths = site_widths(folder)
-    for file in saes:
-        check_width(file, widths[file.site.kind])
-        check_weights(file)
-    tokenizer = load_tokenizer(folder)
-    metric = make_metric(settings.metric, tokenizer, settings.contrast)
-    for topic in topics:
-        check_swap(tokenizer, topic)
-    record = {
-        "format": FORMAT,
-        "settings": settings.identity(),
-        "model": {"name": model_name(settings.model), "sha256": bundle.fingerprint(folder)},
-        "metric_label": metric.label,
-        "saes": {str(file.site): bundle.file_sha256(file.weights) for file in saes},
-        "versions": _versions(),
-        "topics": [],
-    }
-    return Prepared(settings, topics, tokenizer, metric, saes, record)
-
-
-def default_folder(settings: StudySettings) -> Path:
-    """``runs/MODEL``, with every setting that is not the default in its name."""
-    plain = StudySettings().identity()
-    changed = {k: v for k, v in settings.identity().items() if v != plain[k] and k not in ("model", "saes")}
-    parts = [model_name(settings.model)]
-    for name, value in changed.items():
-        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        parts.append(f"{name}={text}")
-    kept = "".join(letter if letter.isalnum() or letter in "-_=,." else "_" for letter in "-".join(parts))
-    return Path("runs") / kept[:120]
+    return memory_plan(prepare(chosen, weights=False), chosen.lists, length, resolve_device(chosen.device))
 
 
 def _attribute_topics(prepared: Prepared, folder: StudyFolder, on_progress: OnProgress) -> list[str]:
     """Do what is missing, topic by topic; the model is loaded only if there is something to do."""
-    warnings: list[str] = []
+    known = named(prepared.settings.model)
+    warnings = [known.note] if known is not None and known.note else []
     lm: LanguageModel | None = None
     for topic in prepared.topics:
         if folder.topic_folder(topic_slug(topic)).is_dir():
@@ -171,7 +121,9 @@ def _attribute_topics(prepared: Prepared, folder: StudyFolder, on_progress: OnPr
             continue
         if lm is None:
             on_progress(topic, "loading the model", 0, 1)
-            lm = load_model(prepared.settings.model, device=prepared.settings.device, dtype=prepared.settings.dtype)
+            lm = load_model(
+                prepared.settings.model, device=prepared.settings.device, dtype=prepared.settings.dtype or "float32"
+            )
             on_progress(topic, "loading the model", 1, 1)
         lists = topic_lists(lm, topic, prepared.settings, folder, on_progress)
         pairs, skipped = make_pairs(lm.tokenizer, lists)
@@ -221,13 +173,3 @@ def _is_joined(path: Path, metadata: Mapping[str, str]) -> bool:
         return False
     has = pq.read_schema(path).metadata or {}
     return all(has.get(key.encode()) == value.encode() for key, value in metadata.items())
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in ("saeattr", "torch", "transformers", "transformer-lens", "sae-lens", "safetensors"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found

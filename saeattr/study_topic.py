@@ -4,42 +4,28 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from saeattr.analysis.memory_plan import MemoryPlan, parse_bytes, plan_memory
-from saeattr.analysis.metrics import Metric
 from saeattr.analysis.topic import AttributionPlan, TopicTables, attribute_topic
 from saeattr.config import StudySettings
 from saeattr.errors import UserError
 from saeattr.model.loading import LanguageModel, find_model
 from saeattr.model.peak import measure_peak, resident_bytes
 from saeattr.model.rehearsal import meta_model, rehearse
+from saeattr.prepare import Prepared
 from saeattr.prompts.lists import ListMarkers, decoder
 from saeattr.prompts.pairs import Pair
 from saeattr.prompts.sampling import SampledList, sample_lists
 from saeattr.prompts.table import lists_from_rows, lists_to_rows
 from saeattr.prompts.topics import topic_slug
-from saeattr.saes.loading import SaeFile
 from saeattr.store import StudyFolder, read_table, write_table
 
 #: Told what is being worked on (a topic), the stage, what is done and what there is.
 OnProgress = Callable[[str, str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Everything a study needs, checked, with no weights loaded and nothing written."""
-
-    settings: StudySettings
-    topics: tuple[str, ...]
-    tokenizer: PreTrainedTokenizerBase
-    metric: Metric
-    saes: list[SaeFile]
-    record: dict[str, Any]
 
 
 def topic_lists(
@@ -118,7 +104,7 @@ def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.dev
         UserError: the budget is too small.
     """
     settings = prepared.settings
-    meta = meta_model(find_model(settings.model), settings.dtype)
+    meta = meta_model(find_model(settings.model, weights=False), settings.dtype or "float32")
     sites = [file.site for file in prepared.saes]
     return plan_memory(
         functools.cache(lambda batch: rehearse(meta, sites, batch, length)),

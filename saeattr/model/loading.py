@@ -15,6 +15,8 @@ from transformers.utils import logging as transformers_logging
 
 from saeattr import bundle
 from saeattr.errors import UserError
+from saeattr.model.hub import model_snapshot
+from saeattr.model.names import hub_name, unknown_model
 from saeattr.sites import Kind
 
 if TYPE_CHECKING:
@@ -64,10 +66,11 @@ class LanguageModel:
 
 
 def load_model(model: str = "bundled", *, device: str = "auto", dtype: str = "float32") -> LanguageModel:
-    """Open a model: ``bundled`` or a folder in Hugging Face's format.
+    """Open a model: ``bundled``, a folder in Hugging Face's format, or a name on the hub.
 
     Args:
-        model: ``bundled``, or the path of a folder with config.json, safetensors weights and a tokenizer.
+        model: ``bundled``, the path of a folder with config.json, safetensors weights and a tokenizer, a name such as
+            ``gemma-2-2b-it``, or ``org/name``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
 
@@ -97,8 +100,9 @@ def load_model(model: str = "bundled", *, device: str = "auto", dtype: str = "fl
 
 
 def model_name(model: str) -> str:
-    """``bundled``, or the last part of the folder's path."""
-    return model if model == "bundled" else Path(model).expanduser().resolve().name
+    """``bundled``, a name on the hub without its organisation, or the last part of the folder's path."""
+    folder = Path(model).expanduser()
+    return folder.resolve().name if folder.is_dir() else model.rsplit("/", 1)[-1]
 
 
 def resolve_device(device: str) -> torch.device:
@@ -120,20 +124,27 @@ def resolve_device(device: str) -> torch.device:
     return target
 
 
-def find_model(model: str) -> Path:
-    """The folder of a model, checked to hold a configuration and weights.
+def find_model(model: str, *, weights: bool = True) -> Path:
+    """The folder of a model, checked to hold a configuration and weights; a model on the hub is downloaded.
+
+    Args:
+        model: as for ``load_model``.
+        weights: False is content with configuration and tokenizer, and downloads no more.
 
     Raises:
-        UserError: it is missing or incomplete.
+        UserError: it is missing, incomplete, gated, or cannot be downloaded.
     """
     if model == "bundled":
         return bundle.MODEL_FOLDER
     folder = Path(model).expanduser()
     if not folder.is_dir():
-        raise UserError(f"there is no model {model!r}: use bundled, or the path of a folder with a model in it")
+        repo = hub_name(model)
+        if repo is None:
+            raise unknown_model(model)
+        return model_snapshot(repo, weights=weights)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is not a model folder: it has no config.json")
-    if not any(folder.glob("*.safetensors")):
+    if weights and not any(folder.glob("*.safetensors")):
         raise UserError(f"{folder} has no *.safetensors weights (pickled weights are not read)")
     return folder
 
@@ -151,6 +162,11 @@ def site_widths(folder: Path) -> dict[Kind, int]:
         raise UserError(f"{folder}/config.json is not a model's configuration: {_first_line(error)}") from error
     d_model = int(config.hidden_size)
     return {"attn_z": int(config.num_attention_heads * d_head), "mlp_out": d_model, "resid_post": d_model}
+
+
+def count_layers(folder: Path) -> int:
+    """How many decoder layers the model of a folder has, from config.json alone."""
+    return int(AutoConfig.from_pretrained(folder).get_text_config().num_hidden_layers)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

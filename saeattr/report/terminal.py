@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
@@ -11,6 +13,7 @@ from rich.table import Table
 from saeattr.analysis.memory_plan import MemoryPlan, megabytes
 from saeattr.report.labels import feature_address, show_token
 from saeattr.results import Study
+from saeattr.saes.catalogue import PublishedSae
 
 #: Parts of a memory plan, and for how long each is held.
 PLAN_PARTS = {
@@ -55,6 +58,18 @@ class StageProgress:
         if key not in self._tasks:
             self._tasks[key] = self._progress.add_task(f"{escape(topic)}: {stage}", total=total)
         self._progress.update(self._tasks[key], completed=done, total=total)
+
+
+def print_published(saes: Sequence[PublishedSae], note: str, console: Console | None = None) -> None:
+    """Print a table of published SAEs."""
+    console = console or Console()
+    table = Table(title=f"{len(saes)} SAEs", caption=note or None, title_justify="left", caption_justify="left")
+    for name, side in (("site", "left"), ("width", "right"), ("L0", "right"), ("Neuronpedia", "left"), ("SAE", "left")):
+        table.add_column(name, justify=side, overflow="fold")  # pyright: ignore[reportArgumentType]
+    for sae in saes:
+        l0 = "" if sae.l0 is None else f"{sae.l0:g}"
+        table.add_row(str(sae.site), sae.width or "", l0, sae.neuronpedia or "-", f"{sae.release}/{sae.sae_id}")
+    console.print(table)
 
 
 def print_plan(plan: MemoryPlan, device: str, console: Console | None = None) -> None:

@@ -1,55 +1,100 @@
-"""SAEs in sae-lens' folder format (cfg.json beside sae_weights.safetensors): which there are, and opening one."""
+"""SAEs in a folder or by the name of a published release: which there are, and opening one at a time.
+
+Formats: sae-lens' (cfg.json beside sae_weights.safetensors), Gemma Scope's (params.npz), Gemma Scope 2's
+(params.safetensors).
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from saeattr import bundle
 from saeattr.errors import UserError
+from saeattr.model.hub import hub_file
+from saeattr.saes.catalogue import Format, PublishedSae, pick_saes
+from saeattr.saes.files import read_shapes, read_tensors
 from saeattr.saes.sae import SparseAutoencoder
-from saeattr.sites import Site, site_of_hook
+from saeattr.sites import Kind, Site, site_of_hook
 
 ARCHITECTURES = ("jumprelu", "standard")
+WEIGHT_FILES: dict[Format, str] = {
+    "sae_lens": "sae_weights.safetensors",
+    "gemma_scope": "params.npz",
+    "gemma_scope_2": "params.safetensors",
+}
 
 
 @dataclass(frozen=True)
 class SaeFile:
-    """One SAE on disk, known from its cfg.json alone."""
+    """One SAE on disk or on the hub, known from its configuration or its name alone.
+
+    Attributes:
+        folder: where it lies; for a published one, a relative path that is only a name.
+        published: the release it belongs to, where it was named by one.
+    """
 
     site: Site
     folder: Path
     d_in: int
     d_sae: int
-    config: dict[str, Any]
+    config: dict[str, Any] = field(default_factory=dict)
+    format: Format = "sae_lens"
+    published: PublishedSae | None = None
 
     @property
     def weights(self) -> Path:
-        return self.folder / "sae_weights.safetensors"
+        """The file of weights; a published one is downloaded to the hub's cache when it is not there."""
+        if self.published is None:
+            return self.folder / WEIGHT_FILES[self.format]
+        return hub_file(self.published.repo, f"{self.published.path}/{WEIGHT_FILES[self.format]}")
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.folder.name if self.published is None else f"{self.published.release}/{self.published.sae_id}"
+
+    @property
+    def has_threshold(self) -> bool:
+        return self.format != "sae_lens" or self.config["architecture"] == "jumprelu"
 
 
-def find_saes(saes: str = "bundled") -> dict[Site, SaeFile]:
-    """The SAEs of a folder (or the bundled ones), one for each site; no weights are read.
+def find_saes(
+    saes: str = "bundled",
+    widths: Mapping[Kind, int] | None = None,
+    *,
+    width: str | None = None,
+    l0: float | None = None,
+) -> dict[Site, SaeFile]:
+    """The bundled SAEs, those of a folder, or those of published releases, one for each site; no weights are read.
+
+    Args:
+        saes: ``bundled``, a folder, or names of releases in sae-lens' directory with commas between.
+        widths: of the model's activations at each kind of site; needed for published SAEs.
+        width, l0: of the published SAEs, e.g. ``16k``; by default the releases' first fitting.
 
     Raises:
-        UserError: the folder is missing, holds no SAE, holds two for one site, or a cfg.json cannot be used.
+        UserError: the folder is missing, holds no SAE, holds two for one site, or one cannot be used; there is no such
+            release or width.
     """
     root = bundle.SAES_FOLDER if saes == "bundled" else Path(saes).expanduser()
     if not root.is_dir():
-        raise UserError(f"there is no SAE folder {saes!r}: give a folder of SAEs in sae-lens' format, or bundled")
+        if widths is None or "/" in saes or not saes.strip():
+            raise UserError(
+                f"there is no SAE folder {saes!r}: give a folder of SAEs, the name of a release in sae-lens' "
+                "directory, or bundled"
+            )
+        return _published(saes, widths, width, l0)
     found: dict[Site, SaeFile] = {}
-    for path in sorted(root.rglob("cfg.json")):
-        file = _read_config(path)
+    paths = [path for name in ("cfg.json", "params.npz") for path in sorted(root.rglob(name))]
+    for path in paths:
+        file = _read_config(path) if path.name == "cfg.json" else _read_npz(path)
         if file.site in found:
             raise UserError(
                 f"two SAEs in {root} are for {file.site} ({found[file.site].folder.name} and {file.folder.name}): "
@@ -57,7 +102,10 @@ def find_saes(saes: str = "bundled") -> dict[Site, SaeFile]:
             )
         found[file.site] = file
     if not found:
-        raise UserError(f"{root} holds no SAE: expected folders with cfg.json and sae_weights.safetensors")
+        raise UserError(
+            f"{root} holds no SAE: expected folders with cfg.json and sae_weights.safetensors, "
+            "or Gemma Scope's params.npz"
+        )
     return dict(sorted(found.items()))
 
 
@@ -75,9 +123,18 @@ def check_width(file: SaeFile, d_in: int) -> None:
 
 
 def stream_saes(files: Sequence[SaeFile], device: torch.device) -> Iterator[SparseAutoencoder]:
-    """Open SAEs one at a time, in order: the last one is let go before the next is read."""
-    for file in files:
-        yield load_sae(file, device)
+    """Open SAEs one after the other, in order: while one is in use the next is read, and no more are held."""
+    if not files:
+        return
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        coming = reader.submit(load_sae, files[0], device)
+        for following in [*files[1:], None]:
+            sae = coming.result()
+            if following is not None:
+                coming = reader.submit(load_sae, following, device)
+            yield sae
+            # Let go of it before waiting for the next: two are held, never three.
+            del sae
 
 
 def load_sae(file: SaeFile, device: torch.device | str = "cpu") -> SparseAutoencoder:
@@ -87,8 +144,7 @@ def load_sae(file: SaeFile, device: torch.device | str = "cpu") -> SparseAutoenc
         UserError: the file is damaged, or is not what cfg.json says.
     """
     check_weights(file)
-    with safe_open(file.weights, framework="pt", device=str(device)) as opened:
-        tensors = {name: opened.get_tensor(name).float() for name in _expected_shapes(file)}
+    tensors = read_tensors(file.weights, _expected_shapes(file), device)
     return SparseAutoencoder(
         file.site,
         file.name,
@@ -107,13 +163,9 @@ def check_weights(file: SaeFile) -> None:
     Raises:
         UserError: the file is missing, damaged, or is not what cfg.json says.
     """
-    bundle.verify_checksums(file.folder)
-    try:
-        with safe_open(file.weights, framework="pt") as opened:
-            names = set(opened.keys())
-            shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in names}
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{file.weights} cannot be read as safetensors ({error}): get the file again") from error
+    if file.published is None:
+        bundle.verify_checksums(file.folder)
+    shapes = read_shapes(file.weights)
     for name, shape in _expected_shapes(file).items():
         if shapes.get(name) != shape:
             has = shapes.get(name, "nothing")
@@ -123,9 +175,40 @@ def check_weights(file: SaeFile) -> None:
 def _expected_shapes(file: SaeFile) -> dict[str, tuple[int, ...]]:
     shapes = {"W_enc": (file.d_in, file.d_sae), "b_enc": (file.d_sae,)}
     shapes |= {"W_dec": (file.d_sae, file.d_in), "b_dec": (file.d_in,)}
-    if file.config["architecture"] == "jumprelu":
+    if file.has_threshold:
         shapes["threshold"] = (file.d_sae,)
     return shapes
+
+
+def _published(saes: str, widths: Mapping[Kind, int], width: str | None, l0: float | None) -> dict[Site, SaeFile]:
+    releases = [name.strip() for name in saes.split(",") if name.strip()]
+    found = {}
+    for site, sae in pick_saes(releases, width, l0).items():
+        if sae.d_sae is not None:
+            found[site] = SaeFile(
+                site,
+                Path(sae.release) / sae.sae_id,
+                widths[site.kind],
+                sae.d_sae,
+                {"architecture": "jumprelu"},
+                sae.format,
+                sae,
+            )
+    return found
+
+
+def _read_npz(path: Path) -> SaeFile:
+    """Gemma Scope's files say where they belong by their folders: ...-res/layer_20/width_16k/average_l0_71."""
+    layer = re.search(r"layer_(\d+)", str(path.parent))
+    kinds: dict[str, Kind] = {"res": "resid_post", "att": "attn_z", "mlp": "mlp_out"}
+    part = re.findall(r"(?:^|[-_/])(res|att|mlp)(?=[-_/]|$)", str(path.parent))
+    if layer is None or not part:
+        raise UserError(
+            f"{path} does not say its site: keep Gemma Scope's folders, "
+            "for example gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71/params.npz"
+        )
+    shape = read_shapes(path).get("W_enc", (0, 0))
+    return SaeFile(Site(kinds[part[-1]], int(layer[1])), path.parent, shape[0], shape[1], format="gemma_scope")
 
 
 def _read_config(path: Path) -> SaeFile:

@@ -21,7 +21,7 @@ def write_card(figures: dict[str, Any]) -> str:
         f"turns, soft-caps, pre- and post-norms, tied embeddings): {figures['layers']} layers, width "
         f"{figures['d_model']}, {figures['vocabulary']} tokens, {figures['parameters']:,} parameters, float32. Trained "
         f"from scratch on {figures['steps']} batches of 40 list chats and 64 facts in {figures['minutes_model']:.0f} "
-        "minutes on one CPU core. Gemma's special tokens and chat template.",
+        "minutes on two CPU cores. Gemma's special tokens and chat template.",
         "",
         "It knows two things. Asked `Provide me with a short list of {topic}. Just provide the names, no need for any "
         f'other information.` it writes a list on one of {figures["topics"]} topics, of the length asked for ("short", '

@@ -1,0 +1,144 @@
+"""Published SAEs by name, from the directory that sae-lens ships: which there are, how large, and where they lie."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.util
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from saeattr.errors import UserError
+from saeattr.sites import Kind, Site, site_of_hook
+
+#: How the weights are stored: sae-lens' own files, Gemma Scope's params.npz, Gemma Scope 2's params.safetensors.
+Format = Literal["sae_lens", "gemma_scope", "gemma_scope_2"]
+
+_WIDTHS = {"1k": 2**10, "4k": 2**12, "16k": 2**14, "32k": 2**15, "65k": 2**16, "131k": 2**17, "262k": 2**18}
+_WIDTHS |= {"524k": 2**19, "1m": 2**20}
+_GEMMA_SCOPE_KINDS: dict[str, Kind] = {"res": "resid_post", "att": "attn_z", "mlp": "mlp_out"}
+_GEMMA_SCOPE_2_KINDS: dict[str, Kind] = {"resid_post": "resid_post", "attn_out": "attn_z", "mlp_out": "mlp_out"}
+
+
+@dataclass(frozen=True)
+class PublishedSae:
+    """One SAE of a release.
+
+    Attributes:
+        release, sae_id: its name in sae-lens' directory.
+        site: where it reads.
+        width: d_sae as the directory writes it (``16k``); None where the name does not tell.
+        l0: features a token, as published; None where it does not tell.
+        neuronpedia: ``model/source`` on Neuronpedia, or None.
+        repo, path: on the hub.
+    """
+
+    release: str
+    sae_id: str
+    site: Site
+    width: str | None
+    l0: float | None
+    neuronpedia: str | None
+    repo: str
+    path: str
+    format: Format
+    model: str
+
+    @property
+    def d_sae(self) -> int | None:
+        return _WIDTHS.get(self.width or "")
+
+
+def published_saes(release: str) -> list[PublishedSae]:
+    """The SAEs of a release that read at a site, in the order of the sites.
+
+    Raises:
+        UserError: there is no such release (the nearest name is suggested).
+    """
+    directory = _directory()
+    if release not in directory:
+        close = difflib.get_close_matches(release, directory, n=1, cutoff=0.4)
+        meant = f"did you mean {close[0]}?" if close else "saeattr saes --model NAME lists those of a model"
+        raise UserError(f"there is no SAE release {release!r} in sae-lens' directory: {meant}")
+    return sorted(_entries(release, directory[release]), key=lambda sae: (sae.site.order, sae.sae_id))
+
+
+def pick_saes(releases: Sequence[str], width: str | None = None, l0: float | None = None) -> dict[Site, PublishedSae]:
+    """One SAE for each site: of the width asked for, and with the published L0 nearest to ``l0``.
+
+    Without ``l0``, the one in the middle (canonical releases have one for each site and width anyway).
+
+    Raises:
+        UserError: a release is unknown, or has no SAE of that width.
+    """
+    chosen: dict[Site, PublishedSae] = {}
+    for release in releases:
+        saes = published_saes(release)
+        offered = sorted({sae.width for sae in saes if sae.width}, key=lambda name: _WIDTHS.get(name, 0))
+        fitting = [sae for sae in saes if width is None or sae.width in (width, None)]
+        if not fitting:
+            raise UserError(f"{release} has no SAE of width {width!r} at a site: its widths are {', '.join(offered)}")
+        by_site: dict[Site, list[PublishedSae]] = {}
+        for sae in fitting:
+            by_site.setdefault(sae.site, []).append(sae)
+        for site, own in by_site.items():
+            own.sort(key=lambda sae: (sae.l0 or 0.0, sae.sae_id))
+            nearest = own[len(own) // 2] if l0 is None else min(own, key=lambda sae: abs((sae.l0 or 0.0) - l0))
+            chosen.setdefault(site, nearest)
+    return dict(sorted(chosen.items()))
+
+
+@functools.cache
+def _directory() -> dict[str, Any]:
+    """sae-lens' pretrained_saes.yaml, read without importing sae_lens (which takes seconds)."""
+    spec = importlib.util.find_spec("sae_lens")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("sae-lens is not installed: pip install sae-lens")
+    path = Path(next(iter(spec.submodule_search_locations))) / "pretrained_saes.yaml"
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+
+
+def _entries(release: str, value: dict[str, Any]) -> Iterator[PublishedSae]:
+    conversion = value.get("conversion_func")
+    for info in value["saes"]:
+        sae_id, path = str(info["id"]), str(info["path"])
+        site, stored = _site(release, conversion, sae_id, path)
+        if site is None or stored is None:
+            continue
+        size = re.search(r"width_(\d+[km])", path) or re.search(r"-(\d+k)$", release)
+        average = re.search(r"average_l0_(\d+)", path)
+        l0 = info.get("l0") or (average and float(average[1])) or None
+        yield PublishedSae(
+            release,
+            sae_id,
+            site,
+            size[1] if size else None,
+            float(l0) if l0 else None,
+            info.get("neuronpedia"),
+            value["repo_id"],
+            path,
+            stored,
+            str(value["model"]),
+        )
+
+
+def _site(release: str, conversion: str | None, sae_id: str, path: str) -> tuple[Site | None, Format | None]:
+    """Where an SAE reads and how it is stored; None for what is no site here (transcoders, embeddings, ...)."""
+    layer = re.search(r"layer_(\d+)[/_]", path + "/")
+    if conversion == "gemma_2":
+        part = re.search(r"-(res|att|mlp)(?:-|$)", release)
+        if part and layer and "embedding" not in path and "transcoder" not in release:
+            return Site(_GEMMA_SCOPE_KINDS[part[1]], int(layer[1])), "gemma_scope"
+    elif conversion == "gemma_3":
+        kind: Kind | None = next((kind for name, kind in _GEMMA_SCOPE_2_KINDS.items() if path.startswith(name)), None)
+        if kind and layer:
+            return Site(kind, int(layer[1])), "gemma_scope_2"
+    elif conversion is None:
+        return site_of_hook(sae_id), "sae_lens"
+    return None, None
