@@ -55,7 +55,7 @@ def resolve(settings: StudySettings) -> StudySettings:
         saes = "bundled"
     elif saes is None and known is not None:
         saes, sae_width = ",".join(known.releases), sae_width or known.width
-    elif hub_name(settings.model) is None and not Path(settings.model).expanduser().is_dir():
+    elif saes is None and hub_name(settings.model) is None and not Path(settings.model).expanduser().is_dir():
         raise unknown_model(settings.model)
     elif saes is None:
         raise UserError(
