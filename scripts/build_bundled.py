@@ -114,7 +114,7 @@ def build_saes(
     # Neither trained on nor reported: which of a few trainings is kept must not be chosen on the test chats.
     checks = collect(model, draw_batches(tokenizer, topics, [], CHATS_TO_TEST, options.seed + 3), ALL_SITES)
     for site in ALL_SITES:
-        weights = train_checked(activations.pop(site), checks.pop(site), options.seed)
+        weights = train_checked(activations.pop(site), checks.pop(site), site.kind, options.seed)
         save_sae(weights, site, folder / str(site))
         print(f"SAE {site}: {time.monotonic() - started:.0f} s", flush=True)
     return (time.monotonic() - started) / 60
