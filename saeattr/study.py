@@ -32,7 +32,7 @@ from saeattr.store import (
     write_text,
     write_topic,
 )
-from saeattr.study_topic import OnProgress, list_warnings, memory_plan, topic_lists, topic_tables
+from saeattr.study_topic import OnProgress, idle_bytes, list_warnings, memory_plan, topic_lists, topic_tables
 
 TABLES = ("attributions", "features", "site_effects", "metric_by_item")
 
@@ -115,6 +115,7 @@ def _attribute_topics(prepared: Prepared, folder: StudyFolder, on_progress: OnPr
     known = named(prepared.settings.model)
     warnings = [known.note] if known is not None and known.note else []
     lm: LanguageModel | None = None
+    idle: int | None = None
     for topic in prepared.topics:
         if folder.topic_folder(topic_slug(topic)).is_dir():
             on_progress(topic, "already done", 1, 1)
@@ -124,13 +125,14 @@ def _attribute_topics(prepared: Prepared, folder: StudyFolder, on_progress: OnPr
             lm = load_model(
                 prepared.settings.model, device=prepared.settings.device, dtype=prepared.settings.dtype or "float32"
             )
+            idle = idle_bytes(lm)
             on_progress(topic, "loading the model", 1, 1)
         lists = topic_lists(lm, topic, prepared.settings, folder, on_progress)
         pairs, skipped = make_pairs(lm.tokenizer, lists)
         pairs = [pair for pair in pairs if prepared.metric.positions(pair)]
         warnings += list_warnings(topic, lists, pairs, skipped)
         if pairs:
-            tables, memory = topic_tables(lm, topic, pairs, prepared, on_progress)
+            tables, memory = topic_tables(lm, topic, pairs, prepared, idle, on_progress)
             write_topic(folder, topic_slug(topic), {name: getattr(tables, name) for name in TABLES})
             _note_plan(folder, topic, prepared, memory)
     return warnings

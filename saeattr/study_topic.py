@@ -69,22 +69,21 @@ def list_warnings(
 
 
 def topic_tables(
-    lm: LanguageModel, topic: str, pairs: list[Pair], prepared: Prepared, on_progress: OnProgress
+    lm: LanguageModel, topic: str, pairs: list[Pair], prepared: Prepared, idle: int | None, on_progress: OnProgress
 ) -> tuple[TopicTables, dict[str, Any]]:
     """The topic's tables, and its memory: the plan, and the peak that was measured.
 
+    ``idle`` is what the process held before the model, in bytes, which a peak on the CPU is measured from.
     Where a CUDA device runs out of memory all the same, the batch is halved and the topic starts again.
 
     Raises:
         UserError: one pair at a time does not fit the budget, or the device.
     """
     plan = memory_plan(prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), lm.device)
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in lm.hf.parameters())
-    resident = resident_bytes()
     batch_size = plan.batch_size
     while True:
         try:
-            with measure_peak(lm.device, None if resident is None else resident - weights) as peak:
+            with measure_peak(lm.device, idle) as peak:
                 tables = _attribute(lm, topic, pairs, prepared, batch_size, on_progress)
             return tables, {**asdict(plan), "batch_size": batch_size, "measured_peak": peak.n_bytes}
         except torch.cuda.OutOfMemoryError as error:
@@ -95,6 +94,13 @@ def topic_tables(
                     "bfloat16 or --device cpu"
                 ) from error
             batch_size = (batch_size + 1) // 2
+
+
+def idle_bytes(lm: LanguageModel) -> int | None:
+    """Resident memory of the process without the model it has just loaded (what loading imports is not the work's)."""
+    resident = resident_bytes()
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in lm.hf.parameters())
+    return None if resident is None else resident - (weights if lm.device.type == "cpu" else 0)
 
 
 def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.device) -> MemoryPlan:

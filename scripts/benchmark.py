@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import shutil
 import statistics
 import subprocess
@@ -31,6 +30,7 @@ from saeattr.analysis.attribution import attribute_site
 from saeattr.analysis.batches import effect_tokens, run_batch, site_tokens
 from saeattr.analysis.metrics import Metric, make_metric, plan_reads
 from saeattr.model.loading import LanguageModel, load_model
+from saeattr.model.peak import measure_peak, resident_bytes
 from saeattr.prompts.pairs import Pair, make_pairs, pad_pairs
 from saeattr.prompts.sampling import sample_lists
 from saeattr.saes.loading import find_saes, stream_saes
@@ -46,12 +46,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--memory-of", type=Path, help="attribute with the SAEs in this folder and print the peak")
     options = parser.parse_args()
-    torch.set_num_threads(2)
+    # One thread: two on a busy machine wait for each other, and the ratios say little.
+    torch.set_num_threads(1)
     if options.memory_of:
         print(json.dumps(peak_memory(options.memory_of)))
         return
     lines = [*time_lines(options.rounds), *memory_lines()]
-    where = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, bundled model"
+    where = f"{platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}, bundled model"
     header = ["# What attribution costs", "", f"Made by `python scripts/benchmark.py` ({where})."]
     text = "\n".join([*header, "", *lines, ""])
     (options.out / "benchmark.md").write_text(text, encoding="utf-8")
@@ -175,14 +176,13 @@ def memory_lines() -> list[str]:
         "## Memory",
         "",
         f"Peak resident memory of a process that opens the bundled model and attributes with SAEs of {WIDE:,} features "
-        f"({one:.0f} MB each in float32), opened one at a time.",
+        f"({one:.0f} MB each in float32), streamed: while one is in use the next is read.",
         "",
-        "| SAEs | their weights, MB | before attribution, MB | peak, MB | peak above, MB |",
-        "| ---: | ---: | ---: | ---: | ---: |",
+        "| SAEs | their weights, MB | before attribution, MB | peak above that, MB |",
+        "| ---: | ---: | ---: | ---: |",
     ]
     for n, peak in peaks.items():
-        above = peak["peak"] - peak["before"]
-        lines.append(f"| {n} | {n * one:.0f} | {peak['before']:.0f} | {peak['peak']:.0f} | {above:.0f} |")
+        lines.append(f"| {n} | {n * one:.0f} | {peak['before']:.0f} | {peak['above']:.0f} |")
     return lines
 
 
@@ -203,10 +203,11 @@ def peak_memory(folder: Path) -> dict[str, float]:
     sites = [Site(kind, layer) for layer in range(lm.n_layers) for kind in KINDS]
     batch = run_batch(lm, pairs, sites, metric, "last")
     chosen = effect_tokens(batch, "corrupted")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    for sae in stream_saes(files, lm.device):
-        attribute_site(sae, site_tokens(batch, sae.site, chosen), "corrupted")
-    return {"before": before, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    before = resident_bytes() or 0
+    with measure_peak(lm.device, before) as peak:
+        for sae in stream_saes(files, lm.device):
+            attribute_site(sae, site_tokens(batch, sae.site, chosen), "corrupted")
+    return {"before": before / 2**20, "above": (peak.n_bytes or 0) / 2**20}
 
 
 if __name__ == "__main__":
