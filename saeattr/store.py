@@ -110,14 +110,14 @@ def write_table(path: Path, table: pd.DataFrame, metadata: Mapping[str, str] | N
         pq.write_table(arrow, temporary, compression="zstd")
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a Parquet file.
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet file, all of it or some columns.
 
     Raises:
         UserError: it is missing or damaged.
     """
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, columns=None if columns is None else list(columns))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: run saeattr attribute into this folder first") from error
     except (OSError, pa.ArrowException) as error:

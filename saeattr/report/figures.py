@@ -2,27 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.figure import Figure
 
+from saeattr.analysis.families import largest_features
+from saeattr.analysis.study_overlap import study_overlap
 from saeattr.prompts.topics import topic_slug
-from saeattr.report import heatmaps, metric_curve
+from saeattr.report import clustermap, heatmaps, jaccard, metric_curve
+from saeattr.report import overlap as overlap_figures
 from saeattr.report.style import save_figure
 from saeattr.results import Study
+from saeattr.store import read_table
 
 Draw = Callable[[], "Figure | None"]
 
 
-def feature_by_list(study: Study, topic: str, kind: str, top: int = 30) -> Figure | None:
+def feature_by_list(
+    study: Study, topic: str, kind: str, top: int = 30, labels: Mapping[str, str] | None = None
+) -> Figure | None:
     """Effect of a topic's top features of one kind, list by list."""
-    return heatmaps.feature_by_list(study.attributions(topic), study.features(topic), topic, kind, top)
+    return heatmaps.feature_by_list(study.attributions(topic), study.features(topic), topic, kind, top, labels)
 
 
-def feature_by_topic(study: Study, kind: str, depth: int = 30, top: int = 40) -> Figure | None:
+def feature_by_topic(
+    study: Study, kind: str, depth: int = 30, top: int = 40, labels: Mapping[str, str] | None = None
+) -> Figure | None:
     """Mean effect by topic of the features that several topics share."""
-    return heatmaps.feature_by_topic(study.features(), kind, depth, top)
+    return heatmaps.feature_by_topic(study.features(), kind, depth, top, labels)
+
+
+def feature_presence(study: Study, kind: str, depth: int = 30) -> Figure | None:
+    """In which topics' sets each feature is; None with one topic."""
+    return overlap_figures.feature_presence(study.features(), kind, depth)
+
+
+def jaccard_by_layer(study: Study, kind: str, depth: int = 30) -> Figure | None:
+    """Topic by topic overlap in each layer; None with one topic."""
+    return jaccard.jaccard_by_layer(study_overlap(study.folder, depth), kind)
+
+
+def overlap_by_layer(study: Study, depth: int = 30) -> Figure | None:
+    """Overlap of topics as a function of layer, by kind; None with one topic."""
+    return overlap_figures.overlap_by_layer(study_overlap(study.folder, depth))
+
+
+def activation_clusters(study: Study, kind: str, top: int = 60) -> Figure | None:
+    """Activation of the top features of one kind in every list, clustered."""
+    features = study.features()
+    chosen = largest_features(features[features["kind"] == kind], top)
+    return clustermap.activation_clusters(list_activations(study, chosen), kind)
+
+
+def list_activations(study: Study, chosen: pd.DataFrame) -> pd.DataFrame:
+    """Largest activation of each chosen feature in each list, read topic by topic to hold little in memory."""
+    parts = []
+    for topic in study.topics:
+        path = study.folder.topic_folder(topic_slug(topic)) / "attributions.parquet"
+        table = read_table(path, ["topic", "list_id", "layer", "kind", "feature", "act_clean"])
+        parts.append(clustermap.list_activations(table, chosen))
+    return pd.concat(parts, axis=1).fillna(0.0)
 
 
 def metric_by_item(study: Study, topic: str | None = None) -> Figure:
@@ -58,6 +99,10 @@ def _figures(study: Study) -> Iterator[tuple[Path, str, Draw]]:
         yield joined, "metric-all", lambda: metric_by_item(study)
         for kind in kinds:
             yield joined, f"topics-{kind}", lambda k=kind: feature_by_topic(study, k)
+            yield joined, f"presence-{kind}", lambda k=kind: feature_presence(study, k)
+            yield joined, f"jaccard-{kind}", lambda k=kind: jaccard_by_layer(study, k)
+            yield joined, f"clusters-{kind}", lambda k=kind: activation_clusters(study, k)
+        yield joined, "overlap-layers", lambda: overlap_by_layer(study)
 
 
 def _is_stale(study: Study, source: Path, name: str) -> bool:

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
+from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
 
 from saeattr.report.labels import feature_address, figure_text, show_token
 from saeattr.report.style import GRID, effect_map, house_style, new_figure
 
 KEY = ["layer", "feature"]
+#: Where the colour bar has numbers, as parts of the largest effect.
+TICKS = np.array([-1, -0.3, -0.1, 0, 0.1, 0.3, 1])
 
 
 def feature_by_list(
-    attributions: pd.DataFrame, features: pd.DataFrame, topic: str, kind: str, top: int = 30
+    attributions: pd.DataFrame,
+    features: pd.DataFrame,
+    topic: str,
+    kind: str,
+    top: int = 30,
+    labels: Mapping[str, str] | None = None,
 ) -> Figure | None:
     """Effect of a topic's top features of one kind in each of its lists; None where there is no such feature.
 
@@ -37,17 +47,19 @@ def feature_by_list(
         f"largest: {feature_address(kind, first['layer'], first['feature'])}, mean effect {first['effect_mean']:+.2f} "
         f"[{first['effect_low']:+.2f}, {first['effect_high']:+.2f}]"
     )
-    figure, axes = _heatmap(cells, rows, kind, title)
+    figure, axes = _heatmap(cells, rows, kind, title, labels)
     axes.set_xlabel("list")
     axes.set_xticks(np.arange(len(lists)) + 0.5, [figure_text(name) for name in lists], rotation=0)
     return figure
 
 
-def feature_by_topic(features: pd.DataFrame, kind: str, depth: int = 30, top: int = 40) -> Figure | None:
+def feature_by_topic(
+    features: pd.DataFrame, kind: str, depth: int = 30, top: int = 40, labels: Mapping[str, str] | None = None
+) -> Figure | None:
     """Mean effect by topic of the features that are among the top ``depth`` of two or more topics.
 
     Grey: not among that topic's top ``depth``. At most ``top`` features are drawn, those of the most topics. None
-    where no feature is shared.
+    where no feature is shared. ``labels`` (from ``kind.layer/feature``) stand behind the features that have one.
     """
     own = features[features["kind"] == kind].sort_values("rank")
     best = own.groupby("topic", sort=False).head(depth)
@@ -70,7 +82,7 @@ def feature_by_topic(features: pd.DataFrame, kind: str, depth: int = 30, top: in
         f"{in_all} are in all {n_topics}"
         + (f"\n(the {len(drawn)} of the most topics are drawn)" if len(drawn) < len(shared) else "")
     )
-    figure, axes = _heatmap(cells, drawn, kind, title)
+    figure, axes = _heatmap(cells, drawn, kind, title, labels)
     axes.set_xlabel("topic")
     turned = len(topics) > 6
     axes.set_xticks(
@@ -82,7 +94,9 @@ def feature_by_topic(features: pd.DataFrame, kind: str, depth: int = 30, top: in
     return figure
 
 
-def _heatmap(cells: pd.DataFrame, rows: pd.DataFrame, kind: str, title: str) -> tuple[Figure, Axes]:
+def _heatmap(
+    cells: pd.DataFrame, rows: pd.DataFrame, kind: str, title: str, labels: Mapping[str, str] | None
+) -> tuple[Figure, Axes]:
     """Draw ``cells`` [(layer, feature), column] in the order of ``rows``, with the layers marked."""
     cells = cells.reindex(pd.MultiIndex.from_frame(rows[KEY]))
     values = cells.to_numpy(dtype=float)
@@ -96,24 +110,35 @@ def _heatmap(cells: pd.DataFrame, rows: pd.DataFrame, kind: str, title: str) -> 
             pd.DataFrame(values),
             ax=axes,
             cmap=effect_map(),
-            vmin=-limit,
-            vmax=limit,
+            # A few effects are tens of times larger than the rest, which would all look like nothing.
+            norm=AsinhNorm(linear_width=limit / 8, vmin=-limit, vmax=limit),
             linewidths=0.4,
             linecolor="white",
             yticklabels=False,
             xticklabels=False,
-            cbar_kws={"label": "effect on the metric (logits)", "shrink": min(1.0, 8 / n_rows), "pad": 0.02},
+            cbar_kws={
+                "label": "effect on the metric (logits, asinh scale)",
+                "ticks": limit * TICKS,
+                "format": "%+.2g",
+                "shrink": min(1.0, max(0.4, 8 / n_rows)),
+                "pad": 0.02,
+            },
         )
         axes.set_ylabel("feature, and where it acts most")
-        named = [
-            f"{row['feature']}  {row['top_role']} {show_token(row['top_token'], 10)}" for row in rows.to_dict("records")
-        ]
+        named = [_row_name(row, kind, labels or {}) for row in rows.to_dict("records")]
         axes.set_yticks(np.arange(n_rows) + 0.5, [figure_text(name) for name in named], fontsize=8)
         axes.tick_params(length=0)
         _mark_layers(axes, rows["layer"].to_list(), kind, n_columns)
         lines = [part for line in title.split("\n") for part in textwrap.wrap(line, int(9 * width))]
         axes.set_title(figure_text("\n".join(lines)))
     return figure, axes
+
+
+def _row_name(row: Mapping[Hashable, Any], kind: str, labels: Mapping[str, str]) -> str:
+    """``241  newline X  label``."""
+    label = labels.get(feature_address(kind, row["layer"], row["feature"]), "")
+    name = f"{row['feature']}  {row['top_role']} {show_token(row['top_token'], 10)}"
+    return f"{name}  {show_token(label, 40)}" if label else name
 
 
 def _mark_layers(axes: Axes, layers: list[int], kind: str, n_columns: int) -> None:

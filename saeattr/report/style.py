@@ -17,7 +17,7 @@ from saeattr.store import replacing
 
 CLEAN, CORRUPTED = "#0173b2", "#de8f05"
 #: A cell for which there is no number.
-NOTHING = "#ececec"
+NOTHING = "#cbcbcb"
 GRID = "0.35"
 
 _SETTINGS: dict[Any, Any] = {

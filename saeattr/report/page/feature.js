@@ -1,0 +1,149 @@
+// The page of one feature.
+const byAddress = new Map(data.features.map((row) => [row.address, row]));
+
+function tokenSpan(context, position, activation, most, run) {
+  const swapped = context.swaps && context.swaps[position];
+  const token = run === "corrupted" && swapped !== undefined ? swapped : context.tokens[position];
+  const span = element("span", { class: swapped !== undefined ? "token swap" : "token" });
+  // A line break is shown as a sign, and breaks the line as well.
+  const visible = token.replaceAll("\n", "\u23ce\n").replaceAll("\t", "\u21e5");
+  span.textContent = token === " " ? "\u2423" : visible;
+  span.title = `${context.roles[position]}, position ${context.start + position}, activation ${number(activation)}`;
+  if (activation > 0) {
+    const strength = 0.12 + 0.58 * Math.min(1, activation / most);
+    span.style.backgroundColor = `rgba(var(--${run}), ${strength.toFixed(3)})`;
+  }
+  return span;
+}
+
+function contextCard(firing, most) {
+  const context = data.contexts[firing.context];
+  const runs = ["clean", "corrupted"].filter((run) => firing[run]).map((run) => {
+    const at = new Map(firing.position.map((position, index) => [position, firing[run][index]]));
+    const tokens = context.tokens.map((_, position) => tokenSpan(context, position, at.get(position) || 0, most, run));
+    return element("div", { class: "run" }, element("p", { class: "small", text: run }), element("p", { class: "tokens" }, ...tokens));
+  });
+  const topic = data.topics[context.topic].name;
+  const top = Math.max(...(firing.clean || []), ...(firing.corrupted || []));
+  return element("div", { class: "context" },
+    element("h4", { text: `${topic}, list ${context.list_id}: largest activation ${number(top)}` }),
+    element("div", { class: "runs" }, ...runs));
+}
+
+function histogram(detail) {
+  const { edges, clean, corrupted } = detail.histogram;
+  const width = 420, height = 150, left = 42, bottom = 24;
+  const most = Math.max(...clean, ...(corrupted || [0]), 1);
+  const label = `Histogram of activations above zero, from ${number(edges[0])} to ${number(edges[edges.length - 1])}`;
+  const svg = drawing("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label, width, height });
+  const step = (width - left - 8) / clean.length;
+  const series = corrupted ? [["clean", clean], ["corrupted", corrupted]] : [["clean", clean]];
+  series.forEach(([name, counts], nth) => counts.forEach((count, bin) => {
+    const tall = (count / most) * (height - bottom - 10);
+    const bar = { x: left + bin * step + (nth * step) / series.length + 0.5, y: height - bottom - tall };
+    svg.append(drawing("rect", { ...bar, width: Math.max(1, step / series.length - 1), height: tall, class: name }));
+  }));
+  const base = height - bottom;
+  svg.append(drawing("line", { x1: left, x2: width - 8, y1: base, y2: base, class: "axis" }));
+  svg.append(drawing("text", { x: left, y: height - 8 }, number(edges[0], 1)));
+  svg.append(drawing("text", { x: width - 8, y: height - 8, "text-anchor": "end" }, number(edges[edges.length - 1], 1)));
+  svg.append(drawing("text", { x: width / 2 + 15, y: height - 8, "text-anchor": "middle" }, "activation"));
+  svg.append(drawing("text", { x: left - 5, y: 16, "text-anchor": "end" }, most));
+  svg.append(drawing("text", { x: left - 5, y: base, "text-anchor": "end" }, 0));
+  return svg;
+}
+
+function effectsPlot(row) {
+  const entries = [...row.by_topic].sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect));
+  const low = Math.min(0, ...entries.map((entry) => entry.low)), high = Math.max(0, ...entries.map((entry) => entry.high));
+  const width = 160, scale = (value) => 6 + ((value - low) / (high - low || 1)) * (width - 12);
+  const rows = entries.map((entry) => {
+    const text = `${number(entry.effect, 3, true)}, ${interval(entry.low, entry.high)}`;
+    const svg = drawing("svg", { viewBox: `0 0 ${width} 16`, width, height: 16, role: "img", "aria-label": text });
+    svg.append(drawing("line", { x1: scale(0), x2: scale(0), y1: 0, y2: 16, class: "axis" }));
+    svg.append(drawing("line", { x1: scale(entry.low), x2: scale(entry.high), y1: 8, y2: 8, class: "clean", "stroke-width": 2 }));
+    svg.append(drawing("circle", { cx: scale(entry.effect), cy: 8, r: 4, class: "clean" }));
+    return [data.topics[entry.topic].name, number(entry.effect, 3, true), interval(entry.low, entry.high), svg,
+      `${entry.n_lists}/${data.topics[entry.topic].n_lists}`, entry.exact === undefined ? "" : interval(...entry.exact),
+      entry.verdict || ""];
+  });
+  const names = [{ name: "topic" }, { name: "effect", number: true }, { name: "95 % interval", number: true }, { name: "" },
+    { name: "lists", number: true }, { name: "exact, 95 %", number: true }, { name: "verdict" }];
+  const kept = names.map((_, at) => at < 5 || rows.some((cells) => cells[at] !== ""));
+  const attributes = { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Effect by topic" };
+  return element("div", attributes, plainTable(names.filter((_, at) => kept[at]),
+    rows.map((cells) => cells.filter((_, at) => kept[at])), "Estimated change of the metric, mean over lists"));
+}
+
+function logitList(title, entries) {
+  return element("div", {}, heading(3, title), plainTable([{ name: "token", class: "words" }, { name: "logit", number: true }],
+    entries.map(([token, value]) => [shown(token), number(value, 3, true)])));
+}
+
+function featureLink(address) {
+  return byAddress.has(address) ? element("a", { href: "#" + address, text: address }) : document.createTextNode(address);
+}
+
+function logitParts(detail) {
+  if (!detail.top_logits) return [];
+  return [element("div", { class: "pair" }, logitList("Tokens it writes for", detail.top_logits),
+    logitList("Tokens it writes against", detail.bottom_logits)), element("p", { class: "small", text: data.logits_note })];
+}
+
+function neighbourParts(detail) {
+  if (!detail.neighbours) return [];
+  return [heading(3, "Nearest features of the same SAE"), plainTable(
+    [{ name: "feature", class: "address" }, { name: "decoder cosine", number: true }],
+    detail.neighbours.map(([address, cosine]) => [featureLink(address), number(cosine, 3, true)]))];
+}
+
+function upstreamParts(detail) {
+  if (!detail.upstream) return [];
+  const features = plainTable(
+    [{ name: "feature", class: "address" }, { name: "adds", number: true }, { name: "mostly at", class: "words" }],
+    detail.upstream.map(([address, effect, place]) => [featureLink(address), number(effect, 3, true), place]));
+  const sites = plainTable(
+    [{ name: "site", class: "address" }, { name: "features", number: true }, { name: "error term", number: true }],
+    detail.upstream_sites.map(([site, sum, error]) => [site, number(sum, 2, true), number(error, 2, true)]));
+  return [heading(3, "Upstream: what makes it active"),
+    element("p", { class: "small", text: `${detail.upstream_at}. ${data.upstream_note}` }),
+    element("div", { class: "scroll" }, features),
+    element("details", {}, element("summary", { text: "By site, with the error term" }), element("div", { class: "scroll" }, sites))];
+}
+
+function labelBlock(row) {
+  if (!row.label && !row.url) return null;
+  const words = (row.label || "page on Neuronpedia") + (row.doubtful ? " (doubtful: another SAE's label)" : "");
+  const block = element("div", {}, element("p", {}, element("strong", { text: "Label: " }), link(row.url, words)));
+  if (/^https:\/\//.test(row.embed_url || "")) {
+    const button = element("button", { type: "button", class: "button", text: "Show the dashboard (fetched from the network)" });
+    button.addEventListener("click", () => button.replaceWith(element("iframe", { src: row.embed_url, title: "Dashboard of " + row.address,
+      sandbox: "allow-scripts allow-same-origin allow-popups", referrerpolicy: "no-referrer" })));
+    block.append(button);
+  }
+  return block;
+}
+
+function drawFeature(row) {
+  const at = data.features.indexOf(row);
+  const beside = (step, text) => {
+    const other = data.features[at + step];
+    return other ? element("a", { class: "button", href: "#" + other.address, text }) : null;
+  };
+  const detail = row.detail;
+  const firings = detail ? detail.firings : [];
+  const most = Math.max(0, ...firings.flatMap((firing) => [...(firing.clean || []), ...(firing.corrupted || [])]));
+  const where = `${row.family ? row.family + ", in the top sets of " + row.n_topics + " of " + data.topics.length + " topics; " : ""}acts most at ${row.role} ${shown(row.token)}`;
+  const fires = firings.length ? [heading(2, "Where it fires"),
+    element("p", { class: "small" }, element("span", { class: "key", text: "clean" }), element("span", { class: "key corrupted", text: "corrupted" }),
+      document.createTextNode("The stronger the colour, the larger the activation; the swapped word is underlined.")),
+    ...firings.map((firing) => contextCard(firing, most))] : [];
+  const density = detail ? [heading(3, "Activation"), element("p", { class: "small", text: detail.density }), histogram(detail)] : [];
+  document.getElementById("feature").replaceChildren(
+    element("div", { class: "bar" }, element("a", { class: "button", href: "#features", text: "\u2190 all features" }), beside(-1, "previous"), beside(1, "next")),
+    element("h2", { id: "feature-title", text: row.address }), element("p", { text: where }), ...[labelBlock(row)].filter(Boolean),
+    element("div", { class: "columns" },
+      element("div", {}, heading(3, "Effect by topic"), effectsPlot(row), ...(detail ? neighbourParts(detail) : [])),
+      element("div", {}, ...density, ...(detail ? [...logitParts(detail), ...upstreamParts(detail)] : []))),
+    ...fires);
+}

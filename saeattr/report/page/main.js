@@ -1,0 +1,57 @@
+// The overview, and which view the address asks for.
+function drawFigures() {
+  for (const place of document.querySelectorAll("[data-figures]")) {
+    const own = data.figures.filter((figure) => figure.section === place.dataset.figures);
+    place.replaceChildren(...own.map((figure) => element("figure", {},
+      element("img", { src: figure.source, alt: figure.text, width: figure.width, height: figure.height, loading: "lazy" }),
+      element("figcaption", { text: figure.caption }))));
+  }
+}
+
+function drawOverview() {
+  document.getElementById("question").textContent = data.question;
+  document.getElementById("findings").replaceChildren(...data.findings.map((text) => element("li", { text })));
+  document.getElementById("facts").replaceChildren(...data.facts.flatMap(([name, value]) =>
+    [element("dt", { text: name }), element("dd", { text: value })]));
+  const notes = document.getElementById("notes");
+  notes.hidden = data.notes.length === 0;
+  notes.replaceChildren(...data.notes.map((text) => element("li", { text })));
+  const topics = [{ name: "topic" }, { name: "lists", number: true }, { name: "items", number: true },
+    { name: "metric after the last item, clean", number: true }, { name: "corrupted", number: true }, { name: "difference", number: true }];
+  document.getElementById("topics-table").replaceChildren(plainTable(topics, data.topics.map((topic) =>
+    [topic.name, topic.n_lists, number(topic.items, 1), number(topic.clean, 2, true), number(topic.corrupted, 2, true),
+      number(topic.clean - topic.corrupted, 2, true)])));
+  const checks = [{ name: "site", class: "address" }, { name: "estimates / exact", number: true }, { name: "error term's part", number: true },
+    { name: "L0", number: true }, { name: "variance missed", number: true }];
+  document.getElementById("checks-table").replaceChildren(plainTable(checks, data.checks.map((check) =>
+    [check.site, number(check.ratio), number(check.error_share), number(check.l0, 1), percent(check.unexplained)])));
+  drawFigures();
+}
+
+function route() {
+  let wanted = location.hash.slice(1);
+  try {
+    wanted = decodeURIComponent(wanted);
+  } catch {
+    wanted = "";
+  }
+  const row = byAddress.get(wanted);
+  const page = document.getElementById("feature"), overview = document.getElementById("overview");
+  page.hidden = !row;
+  overview.hidden = Boolean(row);
+  document.title = row ? `${row.address} \u2013 ${data.title}` : data.title;
+  if (row) {
+    drawFeature(row);
+    window.scrollTo(0, 0);
+    page.focus({ preventScroll: true });
+    return;
+  }
+  const target = /^[a-z]+$/.test(wanted) ? document.getElementById(wanted) : null;
+  if (target && overview.contains(target)) target.focus(), target.scrollIntoView();
+  if (wanted.includes("/")) document.getElementById("count").textContent = `${wanted} is not among the features of this report`;
+}
+
+drawOverview();
+startTable();
+window.addEventListener("hashchange", route);
+route();

@@ -1,0 +1,133 @@
+"""The report of a study: its tables, figures and feature pages in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from saeattr import bundle
+from saeattr.analysis.activity import Context, keep_used, table_activities
+from saeattr.analysis.families import largest_features
+from saeattr.analysis.feature_detail import feature_details
+from saeattr.analysis.study_pairs import study_pairs
+from saeattr.errors import UserError
+from saeattr.model.loading import LanguageModel, find_model
+from saeattr.prompts.topics import topic_slug
+from saeattr.report.page.details import activity_values, context_rows, detail_values
+from saeattr.report.page.pictures import report_figures
+from saeattr.report.page.rows import check_rows, feature_rows, topic_rows
+from saeattr.report.page.summary import facts, findings, question, study_name, table_note
+from saeattr.report.page.write import Report, write_report
+from saeattr.results import Study
+from saeattr.saes.loading import SaeFile
+from saeattr.sites import Site
+from saeattr.store import read_table
+
+#: Told the stage, what is done and what there is.
+OnProgress = Callable[[str, int, int], None]
+
+
+def make_report(
+    study: Study,
+    lm: LanguageModel | None = None,
+    saes: Mapping[Site, SaeFile] | None = None,
+    *,
+    path: Path | None = None,
+    top: int = 100,
+    depth: int = 30,
+    labels: Mapping[str, Mapping[str, Any]] | None = None,
+    validation: pd.DataFrame | None = None,
+    layer_choice: str | None = None,
+    seconds: float | None = None,
+    batch_size: int = 16,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> Path:
+    """Write report.html of a study.
+
+    Args:
+        lm, saes: the study's model and SAEs. Without them feature pages show what the tables know: where a feature
+            fires from the swapped word to the last decision point, and its effects.
+        path: where to; ``report.html`` in the study folder by default.
+        top: features with a page: those of largest |effect_mean| averaged over topics.
+        depth: features in a topic's set at a site, for the overlap.
+        labels: from ``kind.layer/feature`` to label, url, embed_url and doubtful, all of them optional.
+        validation: the study's validation table (topic, layer, kind, feature, exact_low, exact_high, verdict).
+        layer_choice: why these layers, in a sentence.
+        seconds: how long the study took.
+        batch_size: prompts in one forward.
+
+    Raises:
+        UserError: the study has no feature, the model or an SAE is not the study's, or the file cannot be written.
+    """
+    features = study.features()
+    if features.empty:
+        raise UserError(f"{study.folder.root} holds no feature to report: use more lists or topics")
+    chosen = largest_features(features, top)
+    rows = feature_rows(features, chosen, study.topics, depth, labels, validation)
+    topics = topic_rows(study.metric_by_item(), study.topics)
+    if lm is None or saes is None:
+        contexts, details = _table_details(study, chosen)
+    else:
+        contexts, details = _model_details(study, lm, saes, chosen, batch_size, on_progress)
+    rows = [{**row, "detail": details.get((row["layer"], row["kind"], row["feature"]))} for row in rows]
+    on_progress("report", 0, 1)
+    report = Report(
+        title=f"saeattr: {study_name(study)}",
+        question=question(study),
+        findings=findings(rows, topics),
+        facts=facts(study, layer_choice, seconds),
+        notes=list(study.warnings),
+        topics=topics,
+        features=rows,
+        contexts=context_rows(contexts, study.topics),
+        checks=check_rows(study.site_effects()),
+        figures=list(report_figures(study, depth, labels)),
+        table_note=table_note(len(topics), len(rows), depth),
+    )
+    written = write_report(report, path or study.folder.root / "report.html")
+    on_progress("report", 1, 1)
+    return written
+
+
+def _table_details(study: Study, chosen: pd.DataFrame) -> tuple[list[Context], dict[tuple[int, str, int], Any]]:
+    """Contexts, and values for each feature's page, from the study's tables."""
+    folders = (study.folder.topic_folder(topic_slug(topic)) for topic in study.topics)
+    tables = (read_table(folder / "attributions.parquet") for folder in folders)
+    contexts, activities = table_activities(tables, chosen, study.record["settings"]["base"])
+    contexts, activities = keep_used(contexts, activities)
+    return contexts, {key: activity_values(activity) for key, activity in activities.items()}
+
+
+def _model_details(
+    study: Study,
+    lm: LanguageModel,
+    saes: Mapping[Site, SaeFile],
+    chosen: pd.DataFrame,
+    batch_size: int,
+    on_progress: OnProgress,
+) -> tuple[list[Context], dict[tuple[int, str, int], Any]]:
+    """The same with the model: whole lists, logits, neighbours and upstream features."""
+    _check_same(study.record, saes)
+    pairs = study_pairs(lm, study.folder, study.topics)
+    of_study = {site: file for site, file in saes.items() if str(site) in study.record["saes"]}
+    contexts, details = feature_details(lm, pairs, of_study, chosen, batch_size=batch_size, on_progress=on_progress)
+    by_key = {(one.site.layer, str(one.site.kind), one.feature): one for one in details}
+    shown, activities = keep_used(contexts, {key: one.activity for key, one in by_key.items()})
+    values = {key: detail_values(one, contexts) | activity_values(activities[key]) for key, one in by_key.items()}
+    return shown, values
+
+
+def _check_same(record: Mapping[str, Any], saes: Mapping[Site, SaeFile]) -> None:
+    """Pages of another model or other SAEs would show other features under the same numbers."""
+    recorded = record["model"]["sha256"]
+    if recorded is not None and bundle.fingerprint(find_model(record["settings"]["model"])) != recorded:
+        raise UserError(
+            f"the model {record['model']['name']} has changed since the study was made: make the study again with --out"
+        )
+    for site, file in saes.items():
+        known = record["saes"].get(str(site))
+        if known is not None and bundle.file_sha256(file.weights) != known:
+            raise UserError(f"the SAE for {site} has changed since the study was made: make the study again with --out")

@@ -1,0 +1,118 @@
+// The sortable and filterable table of features.
+const ALL = "";
+const state = { sort: "size", down: true };
+
+const columns = [
+  { key: "address", name: "feature", value: (row) => [row.layer, row.kind, row.feature], class: "address" },
+  { key: "label", name: "label", value: (row) => row.label || "", when: data.features.some((row) => row.label) },
+  { key: "effect", name: "effect", value: (row) => current(row).effect, number: true },
+  { key: "size", name: "|effect|", value: (row) => Math.abs(current(row).effect), number: true },
+  { key: "low", name: () => (chosenTopic() !== ALL || data.topics.length === 1 ? "95 % interval" : "range over topics"),
+    value: (row) => current(row).low, number: true },
+  { key: "n_topics", name: "topics", value: (row) => row.n_topics, number: true, when: data.topics.length > 1 },
+  { key: "family", name: "family", value: (row) => row.family, when: data.topics.length > 1, class: "words" },
+  { key: "place", name: "acts most at", value: (row) => row.role + " " + row.token, class: "words" },
+  { key: "verdict", name: "verdict", value: (row) => current(row).verdict || "", class: "words",
+    when: data.features.some((row) => row.by_topic.some((entry) => entry.verdict)) },
+].filter((column) => column.when === undefined || column.when);
+
+function chosenTopic() {
+  return document.getElementById("by-topic").value;
+}
+
+// A feature's numbers for the chosen topic, or over all topics.
+function current(row) {
+  const topic = chosenTopic();
+  if (topic === ALL) return { effect: row.effect, low: row.low, high: row.high, verdict: row.verdict };
+  return row.by_topic.find((entry) => String(entry.topic) === topic) || {};
+}
+
+function compare(a, b) {
+  if (Array.isArray(a)) {
+    for (let at = 0; at < a.length; at++) {
+      const order = compare(a[at], b[at]);
+      if (order) return order;
+    }
+    return 0;
+  }
+  return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+}
+
+function visibleRows() {
+  const words = document.getElementById("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const [kind, layer, family] = ["by-kind", "by-layer", "by-family"].map((id) => document.getElementById(id).value);
+  const rows = data.features.filter((row) => {
+    const text = `${row.address} ${row.label || ""} ${row.role} ${shown(row.token)} ${row.family}`.toLowerCase();
+    return words.every((word) => text.includes(word)) && (kind === ALL || row.kind === kind)
+      && (layer === ALL || String(row.layer) === layer) && (family === ALL || row.family === family)
+      && (chosenTopic() === ALL || current(row).effect !== undefined);
+  });
+  const column = columns.find((one) => one.key === state.sort);
+  return rows.sort((a, b) => (state.down ? -1 : 1) * compare(column.value(a), column.value(b)));
+}
+
+function cellText(row, column) {
+  const now = current(row);
+  if (column.key === "effect") return number(now.effect, 3, true);
+  if (column.key === "size") return number(Math.abs(now.effect), 3);
+  if (column.key === "low") return interval(now.low, now.high);
+  if (column.key === "n_topics") return `${row.n_topics}/${data.topics.length}`;
+  if (column.key === "place") return `${row.role} ${shown(row.token)}`;
+  return column.value(row);
+}
+
+function drawHead() {
+  const cells = columns.map((column) => {
+    const name = typeof column.name === "function" ? column.name() : column.name;
+    const button = element("button", { type: "button", text: name });
+    button.addEventListener("click", () => {
+      // Text starts at A, numbers at the largest.
+      state.down = state.sort === column.key ? !state.down : Boolean(column.number);
+      state.sort = column.key;
+      drawTable();
+      document.querySelector(`#feature-table th[data-key=${column.key}] button`).focus();
+    });
+    const order = state.sort !== column.key ? "none" : state.down ? "descending" : "ascending";
+    return element("th", { scope: "col", "aria-sort": order, "data-key": column.key, class: column.number ? "number" : "" }, button);
+  });
+  document.querySelector("#feature-table thead").replaceChildren(element("tr", {}, ...cells));
+}
+
+function drawTable() {
+  drawHead();
+  const rows = visibleRows();
+  document.querySelector("#feature-table tbody").replaceChildren(...rows.map((row) => {
+    const cells = columns.map((column) => {
+      const style = column.number ? "number" : column.class || "";
+      if (column.key !== "address") return element("td", { class: style, text: cellText(row, column) });
+      return element("td", { class: style }, element("a", { href: "#" + row.address, text: row.address }));
+    });
+    const line = element("tr", {}, ...cells);
+    line.addEventListener("click", (event) => {
+      if (!event.target.closest("a")) location.hash = row.address;
+    });
+    return line;
+  }));
+  document.getElementById("count").textContent = `${rows.length} of ${data.features.length} features`;
+}
+
+function options(id, values, name) {
+  const entries = [[ALL, name], ...values];
+  document.getElementById(id).replaceChildren(...entries.map(([value, text]) => element("option", { value, text })));
+}
+
+function startTable() {
+  const distinct = (key) => [...new Set(data.features.map((row) => row[key]))];
+  options("by-topic", data.topics.map((topic, at) => [at, topic.name]), "all topics");
+  options("by-kind", distinct("kind").sort().map((kind) => [kind, kind]), "all kinds");
+  options("by-layer", distinct("layer").sort((a, b) => a - b).map((layer) => [layer, layer]), "all layers");
+  options("by-family", distinct("family").sort().map((family) => [family, family]), "all families");
+  for (const id of ["by-topic", "by-family"]) {
+    document.getElementById(id).closest("label").hidden = data.topics.length < 2;
+  }
+  const form = document.getElementById("filters");
+  form.addEventListener("input", drawTable);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  document.getElementById("table-note").textContent = data.table_note;
+  drawTable();
+}
