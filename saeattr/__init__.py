@@ -17,10 +17,23 @@ if TYPE_CHECKING:
     from saeattr.results import Study, load_study
     from saeattr.saes.loading import find_saes, load_sae
     from saeattr.study import attribute, plan
+    from saeattr.study_report import overlap, report
 
 __version__ = "0.1.0"
 
-__all__ = ["TOPICS", "Study", "UserError", "attribute", "find_saes", "load_model", "load_sae", "load_study", "plan"]
+__all__ = [
+    "TOPICS",
+    "Study",
+    "UserError",
+    "attribute",
+    "find_saes",
+    "load_model",
+    "load_sae",
+    "load_study",
+    "overlap",
+    "plan",
+    "report",
+]
 
 _HOMES = {
     "TOPICS": "saeattr.prompts.topics",
@@ -30,7 +43,9 @@ _HOMES = {
     "load_model": "saeattr.model.loading",
     "load_sae": "saeattr.saes.loading",
     "load_study": "saeattr.results",
+    "overlap": "saeattr.study_report",
     "plan": "saeattr.study",
+    "report": "saeattr.study_report",
     "plots": "saeattr.report.figures",
 }
 

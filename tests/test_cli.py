@@ -62,6 +62,36 @@ def test_the_command_prints_the_top_features_and_where_everything_is(
         *["metric-cities.png", "metric-cities.svg"],
         *["features-cities-resid_post.png", "features-cities-resid_post.svg"],
     }
+    page = (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
+    assert "cities" in page
+    assert "http-equiv" in page
+
+
+def test_overlap_compares_studies_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ["layer,kind,feature,topic"]
+    rows += [f"3,resid_post,{feature},{topic}" for topic in ("cheeses", "wines") for feature in (1, 2, 3)]
+    (tmp_path / "made-elsewhere.csv").write_text("\n".join([*rows, "3,resid_post,9,wines"]), encoding="utf-8")
+    code, out, _ = run(["overlap", str(tmp_path / "made-elsewhere.csv")], capsys)
+    assert code == 0
+    assert "0.75" in out
+    assert "resid_post.3/1" in out
+    (tmp_path / "wrong.csv").write_text("layer,neuron\n1,2\n", encoding="utf-8")
+    code, _, error = run(["overlap", str(tmp_path / "wrong.csv")], capsys)
+    assert code == 2
+    assert "unknown column 'neuron'" in error
+
+
+def test_the_report_of_a_study_is_made_with_its_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, _ = run(["attribute", "--out", str(tmp_path / "s"), "--no-figures", *SMALL], capsys)
+    assert code == 0
+    assert not (tmp_path / "s" / "report.html").exists()
+    code, out, _ = run(["report", str(tmp_path / "s"), "--top", "5"], capsys)
+    assert code == 0
+    assert out.strip().endswith("report.html")
+    assert (tmp_path / "s" / "report.html").stat().st_size < 5_000_000
+    code, _, error = run(["report", str(tmp_path)], capsys)
+    assert code == 2
+    assert "is not a study folder" in error
 
 
 def test_the_plan_is_printed_without_a_model_being_loaded(
