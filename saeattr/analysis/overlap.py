@@ -45,11 +45,15 @@ def top_sets(features: pd.DataFrame, depth: int | None = 30) -> pd.DataFrame:
     """The rows in each topic's set: ``depth`` of each site by |effect_mean|, or all rows where no effect is known."""
     if depth is not None and depth < 1:
         raise UserError(f"--depth cannot be {depth}: name 1 feature a topic and site, or more")
-    rows = features.drop_duplicates([*FEATURE, "topic"])
-    if depth is None or "effect_mean" not in rows or rows["effect_mean"].isna().all():
+    rows = features.drop_duplicates([*FEATURE, "topic"]).reset_index(drop=True)
+    if depth is None or "effect_mean" not in rows:
         return rows
-    rows = rows.assign(size=rows["effect_mean"].abs()).sort_values(["size", *FEATURE], ascending=[False, *[True] * 3])
-    return rows.groupby([*SITE, "topic"], sort=False).head(depth).drop(columns="size").sort_index()
+    # A topic without any effect (a set made elsewhere) has nothing to rank by: all its rows are its set.
+    ranked = rows["effect_mean"].notna().groupby(rows["topic"]).transform("any")
+    ordered = rows[ranked].assign(size=rows["effect_mean"].abs())
+    ordered = ordered.sort_values(["size", *FEATURE], ascending=[False, *[True] * 3])
+    best = ordered.groupby([*SITE, "topic"], sort=False).head(depth).index
+    return rows[~ranked | rows.index.isin(best)]
 
 
 def overlap_table(

@@ -24,7 +24,10 @@ def feature_by_list(
     study: Study, topic: str, kind: str, top: int = 30, labels: Mapping[str, str] | None = None
 ) -> Figure | None:
     """Effect of a topic's top features of one kind, list by list."""
-    return heatmaps.feature_by_list(study.attributions(topic), study.features(topic), topic, kind, top, labels)
+    # The topic's own part: the joined table of many topics takes gigabytes to read.
+    path = study.folder.topic_folder(topic_slug(topic)) / "attributions.parquet"
+    attributions = read_table(path, ["topic", "list_id", "layer", "kind", "feature", "effect"])
+    return heatmaps.feature_by_list(attributions, study.features(topic), topic, kind, top, labels)
 
 
 def feature_by_topic(

@@ -23,7 +23,7 @@ LABELLED_ROWS = 45
 MAX_ROWS = 480
 
 
-def feature_presence(features: pd.DataFrame, kind: str, depth: int = 30) -> Figure | None:
+def feature_presence(features: pd.DataFrame, kind: str, depth: int | None = 30) -> Figure | None:
     """Feature by topic: in whose top ``depth`` at its site a feature is; layers marked, most shared first.
 
     ``features`` as for ``overlap_table``. None where no topic has a feature of this kind or there is one topic.
@@ -138,11 +138,12 @@ def _layer_notes(axes, own: pd.DataFrame, rows: pd.DataFrame, n_topics: int) -> 
         axes.text(n_topics - 0.3, (start + end - 1) / 2, note, va="center", fontsize=8, color=GRID)
 
 
-def _presence_title(own: pd.DataFrame, kind: str, depth: int, n_topics: int, dropped: int) -> str:
+def _presence_title(own: pd.DataFrame, kind: str, depth: int | None, n_topics: int, dropped: int) -> str:
     shared = own[own["family"] == SHARED]
     single = int((own["family"] == TOPIC_SPECIFIC).sum())
+    among = "in any topic's set" if depth is None else f"in any topic's top {depth} of a layer"
     text = (
-        f"{kind}: {len(shared)} of {len(own)} features in any topic's top {depth} of a layer are shared by at least "
+        f"{kind}: {len(shared)} of {len(own)} features {among} are shared by at least "
         f"{SHARED_SHARE:.0%} of {n_topics} topics; {single} belong to one topic"
     )
     if len(shared):

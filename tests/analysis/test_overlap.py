@@ -43,6 +43,12 @@ def test_only_the_features_of_largest_absolute_effect_are_in_a_set() -> None:
     assert overlap_table(table, depth=2).loc[0, "shared"] == 1
 
 
+def test_a_topic_without_effects_keeps_all_its_features() -> None:
+    table = pd.concat([ranked("cities", [-3, 2, 0.1, 1], [1] * 4), sets({"published": [0, 2, 3, 7]})])
+    chosen = top_sets(table, depth=2).groupby("topic")["feature"].agg(set).to_dict()
+    assert chosen == {"cities": {0, 1}, "published": {0, 2, 3, 7}}
+
+
 def test_sites_are_apart() -> None:
     both = pd.concat([sets({"a": [1], "b": [1]}, 0), sets({"a": [1], "b": [2]}, 5), sets({"a": [7]}, 6)])
     assert overlap_table(both)[["layer", "shared"]].to_numpy().tolist() == [[0, 1], [5, 0]]

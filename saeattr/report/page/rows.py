@@ -58,31 +58,35 @@ def feature_rows(
             }
             for row in mine.to_dict("records")
         ]
-        best = mine.loc[mine["effect_mean"].abs().idxmax()]
-        one = len(topics) == 1
+        known = families.loc[key] if key in families.index else None
+        name = "in no top set" if known is None else known["family"]
         layer, kind, feature = key
         address = feature_address(kind, layer, feature)
-        known = families.loc[key] if key in families.index else None
         label = (labels or {}).get(address, {})
         rows.append(
             {
-                "address": address,
-                "layer": layer,
-                "kind": kind,
-                "feature": feature,
-                "effect": mine["effect_mean"].mean(),
-                "low": mine["effect_low" if one else "effect_mean"].min(),
-                "high": mine["effect_high" if one else "effect_mean"].max(),
+                **{"address": address, "layer": layer, "kind": kind, "feature": feature},
+                **_effects(mine, one_topic=len(topics) == 1),
                 "n_topics": 0 if known is None else known["n_topics"],
-                "family": "" if one else "in no top set" if known is None else known["family"],
-                "role": best["top_role"],
-                "token": best["top_token"],
+                "family": "" if len(topics) == 1 else name,
                 "by_topic": entries,
                 "verdict": _all_verdicts(entries),
                 **{name: label.get(name) for name in ("label", "url", "embed_url", "doubtful")},
             }
         )
     return rows
+
+
+def _effects(mine: pd.DataFrame, one_topic: bool) -> dict[str, Any]:
+    """A feature's effect over its topics, and where the topic of the largest effect has it."""
+    best = mine.iloc[int(mine["effect_mean"].abs().to_numpy().argmax())]
+    return {
+        "effect": mine["effect_mean"].mean(),
+        "low": mine["effect_low" if one_topic else "effect_mean"].min(),
+        "high": mine["effect_high" if one_topic else "effect_mean"].max(),
+        "role": best["top_role"],
+        "token": best["top_token"],
+    }
 
 
 def check_rows(site_effects: pd.DataFrame) -> list[dict[str, Any]]:
