@@ -47,7 +47,7 @@ def attribute(
     base: Annotated[
         str | None, typer.Option(help="Patch features to: corrupted, zero or mean. [default: corrupted]")
     ] = None,
-    method: Annotated[str | None, typer.Option(help="attribution or ig. [default: attribution]")] = None,
+    method: Annotated[str | None, typer.Option(help="attribution, ig or relp. [default: attribution]")] = None,
     ig_steps: Annotated[int | None, typer.Option(help="Steps of integrated gradients. [default: 10]")] = None,
     metric: Annotated[
         str | None,

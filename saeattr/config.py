@@ -37,7 +37,7 @@ class StudySettings(BaseModel):
     contrast: tuple[str, str] | None = None
     decision: Literal["last", "all"] = "last"
     base: Literal["corrupted", "zero", "mean"] = "corrupted"
-    method: Literal["attribution", "ig"] = "attribution"
+    method: Literal["attribution", "ig", "relp"] = "attribution"
     ig_steps: int = Field(default=10, ge=1, le=1000)
     temperature: float = Field(default=0.8, ge=0, le=10)
     top_p: float = Field(default=0.9, gt=0, le=1)

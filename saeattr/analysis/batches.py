@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from saeattr.analysis.bases import Base
 from saeattr.analysis.metrics import Decision, Metric, Reads, per_prompt, plan_reads, read_values
 from saeattr.model.capture import Run, capture
 from saeattr.model.loading import LanguageModel
+from saeattr.model.relevance import relevance_rules
 from saeattr.prompts.pairs import Pair, pad_pairs
 from saeattr.sites import Site
 
@@ -43,9 +45,21 @@ class BatchRuns:
 
 
 def run_batch(
-    lm: LanguageModel, pairs: Sequence[Pair], sites: Sequence[Site], metric: Metric, decision: Decision
+    lm: LanguageModel,
+    pairs: Sequence[Pair],
+    sites: Sequence[Site],
+    metric: Metric,
+    decision: Decision,
+    *,
+    relevance: bool = False,
 ) -> BatchRuns:
-    """One forward and one backward of the clean prompts, one forward of the corrupted ones."""
+    """One forward and one backward of the clean prompts, one forward of the corrupted ones.
+
+    With ``relevance``, g holds relevance patching's coefficients in place of gradients.
+
+    Raises:
+        UserError: no relevance rule is known for a part of the model.
+    """
     padded = pad_pairs(list(pairs), lm.pad_id, lm.device)
     reads = plan_reads(metric, list(pairs), decision)
     at_reads: list[Tensor] = []
@@ -55,7 +69,8 @@ def run_batch(
         at_reads.append(values.detach())
         return per_prompt(reads, values)
 
-    clean = capture(lm, padded.clean, padded.mask, sites, read, gradients=True, for_recompute=True)
+    with relevance_rules(lm) if relevance else nullcontext():
+        clean = capture(lm, padded.clean, padded.mask, sites, read, gradients=True, for_recompute=True)
     corrupted = capture(lm, padded.corrupted, padded.mask, sites, read)
     usable = padded.mask.clone()
     for row, pair in enumerate(pairs):

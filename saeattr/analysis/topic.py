@@ -31,7 +31,7 @@ from saeattr.prompts.pairs import Pair
 from saeattr.saes.loading import SaeFile, stream_saes
 from saeattr.saes.sae import SparseAutoencoder
 
-Method = Literal["attribution", "ig"]
+Method = Literal["attribution", "ig", "relp"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 #: Called with a stage's name, what is done and what there is.
@@ -45,7 +45,8 @@ class AttributionPlan:
     Attributes:
         metric, decision: the number to explain and where it is read.
         base: what a feature is patched to.
-        method: where g comes from: the clean run's gradient, or its mean on the line to the base (``ig_steps``).
+        method: where g comes from: the clean run's gradient, its mean on the line to the base (``ig_steps``), or
+            relevance patching's coefficients.
         batch_size: prompts in one forward; it changes speed and memory, not results.
         seed: of the bootstrap.
     """
@@ -85,7 +86,8 @@ def attribute_topic(
     for start in range(0, len(pairs), plan.batch_size):
         on_progress("forward and backward", start, len(pairs))
         chunk = pairs[start : start + plan.batch_size]
-        batches.append(run_batch(lm, chunk, sites, plan.metric, plan.decision))
+        relevance = plan.method == "relp"
+        batches.append(run_batch(lm, chunk, sites, plan.metric, plan.decision, relevance=relevance))
     on_progress("forward and backward", len(pairs), len(pairs))
     per_site = []
     for done, sae in enumerate(stream_saes(saes, lm.device)):

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saeattr.model.loading import LanguageModel
+from saeattr.model.relevance import hold_ratio
 
 
 def token_logits(
@@ -40,4 +41,4 @@ def unembedding(lm: LanguageModel) -> Float[Tensor, "vocab d_model"]:
 def soft_cap(lm: LanguageModel, logits: Tensor) -> Tensor:
     """``cap * tanh(logits / cap)`` where the model's configuration has such a cap (Gemma 2: 30)."""
     cap = getattr(lm.hf.config.get_text_config(), "final_logit_softcapping", None)
-    return logits if cap is None else cap * torch.tanh(logits / cap)
+    return logits if cap is None else hold_ratio(logits, cap * torch.tanh(logits / cap))
