@@ -33,7 +33,7 @@ def test_forwards_are_the_same_to_the_bit(lm: LanguageModel, pairs: list[Pair]) 
 
 @pytest.mark.parametrize("layer", range(6))
 def test_the_metric_is_conserved_at_every_residual_site(lm: LanguageModel, pairs: list[Pair], layer: int) -> None:
-    """Over channels and positions, BOS among them, x * g sums to each prompt's metric; with plain gradients it does not."""
+    """Over channels and positions, BOS among them, x * g sums to each metric; with plain gradients it does not."""
     site = Site("resid_post", layer)
     ruled, plain = batch(lm, pairs, True), batch(lm, pairs, False)
     assert ruled.clean.metric is not None
