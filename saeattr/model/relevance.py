@@ -27,12 +27,14 @@ from torch import Tensor, nn
 from saeattr.errors import UserError
 from saeattr.model.loading import LanguageModel
 
+#: Where activation functions are defined.
+_ACTIVATIONS = ("transformers.activations", "torch.nn.modules.activation")
 _IN_FORCE: ContextVar[bool] = ContextVar("relevance rules in force", default=False)
 
 
 @contextmanager
 def relevance_rules(lm: LanguageModel) -> Iterator[None]:
-    """While the block runs, backwards through ``lm`` give relevance coefficients; forwards stay as they are.
+    """While the block runs, backwards through ``lm`` give relevance coefficients; forwards stay the same, bit for bit.
 
     The model is as before when the block ends, also by an exception.
 
@@ -151,12 +153,10 @@ def _parts(lm: LanguageModel, layer: Any) -> tuple[Any, nn.Module, nn.Module | N
 
     mlp = getattr(layer, "mlp", None)
     modules = [] if mlp is None else list(mlp.modules())
-    functions = [
-        m for m in modules if type(m).__module__ in ("transformers.activations", "torch.nn.modules.activation")
-    ]
+    functions = [part for part in modules if type(part).__module__ in _ACTIVATIONS]
     if len(functions) != 1 or not hasattr(getattr(layer, "attn", None), "hook_pattern"):
         raise UserError(
-            f"relevance patching knows no rule for the layers of {lm.name} ({len(functions)} activation functions in "
-            "an MLP): use --method attribution or ig"
+            f"relevance patching has no rule for a layer of {lm.name}, which is not attention and an MLP with one "
+            "activation function: use --method attribution or ig"
         )
     return layer.attn, functions[0], mlp.out if isinstance(mlp, GatedMLPBridge) else None
