@@ -1,0 +1,114 @@
+"""The main job, and what it would need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saeattr.cli import options
+from saeattr.cli.app import app
+
+EXAMPLES = """
+**Examples**
+
+`saeattr attribute --topic cities`: the bundled model, every layer, a minute on a laptop
+
+`saeattr attribute --topic cities --topic animals --out runs/two`: which features recur across topics
+
+`saeattr attribute --topic rivers --out runs/two`: add a topic to that study; the others are not computed again
+
+`saeattr attribute --topic cities --base zero --sites resid_post.3,mlp_out.3`: other base, two sites
+
+`saeattr attribute --topic cities --contrast ' Paris' ' Tokyo'`: any two tokens as the metric
+"""
+
+
+@app.command(epilog=EXAMPLES)
+def attribute(
+    topic: Annotated[list[str] | None, typer.Option(help="A topic; repeat for more. 'all': every bundled one.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Study folder; an unfinished one is completed.")] = None,
+    config: options.Config = None,
+    lists: options.Lists = None,
+    base: Annotated[
+        str | None, typer.Option(help="Patch features to: corrupted, zero or mean. [default: corrupted]")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="attribution, ig or relp. [default: attribution]")] = None,
+    ig_steps: Annotated[int | None, typer.Option(help="Steps of integrated gradients. [default: 10]")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="end-vs-continue, blank-vs-newline or neg-log-prob. [default: end-vs-continue]"),
+    ] = None,
+    contrast: Annotated[
+        tuple[str, str] | None, typer.Option(help="Metric logit(A) - logit(B) for two tokens.", metavar="A B")
+    ] = None,
+    decision: Annotated[
+        str | None, typer.Option(help="Read the metric at the last newline, or the mean of all. [default: last]")
+    ] = None,
+    layers: options.Layers = None,
+    kinds: options.Kinds = None,
+    sites: options.Sites = None,
+    model: options.Model = None,
+    saes: options.Saes = None,
+    sae_width: options.SaeWidth = None,
+    sae_l0: options.SaeL0 = None,
+    temperature: Annotated[float | None, typer.Option(help="Of the sampled lists. [default: 0.8]")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Of the sampled lists. [default: 0.9]")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest list, in tokens. [default: 200]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of sampling and intervals. [default: 0]")] = None,
+    batch_size: options.BatchSize = None,
+    vram: options.Vram = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    top: Annotated[int, typer.Option(help="Features to print.", min=1)] = 20,
+    figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
+) -> None:
+    """Attribute the end of the model's lists to SAE features.
+
+    Samples lists, pairs each with its long-list version, estimates every active feature's effect on the metric, and
+    writes tables and figures into a study folder.
+    """
+    settings = options.settings_of(locals(), "topic", "out", "config", "top", "figures")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from saeattr.report.terminal import StageProgress, print_study
+    from saeattr.study import attribute as run
+
+    with StageProgress() as progress:
+        study = run(topic, out=out, config=config, figures=figures, on_progress=progress, **settings)
+        page = None
+        if figures and study.topics:
+            from saeattr.study_report import report as write_report
+
+            page = write_report(study, model=False, on_progress=progress)
+    print_study(study, top)
+    if page is not None:
+        typer.echo(f"report   {page} (saeattr report adds logits, neighbours and upstream features)")
+
+
+@app.command()
+def plan(
+    config: options.Config = None,
+    lists: options.Lists = None,
+    length: Annotated[int, typer.Option(help="Tokens of the longest list with its request.", min=1)] = 60,
+    layers: options.Layers = None,
+    kinds: options.Kinds = None,
+    sites: options.Sites = None,
+    model: options.Model = None,
+    saes: options.Saes = None,
+    sae_width: options.SaeWidth = None,
+    sae_l0: options.SaeL0 = None,
+    batch_size: options.BatchSize = None,
+    vram: options.Vram = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+) -> None:
+    """Say what memory an attribution needs, part by part, without loading weights."""
+    settings = options.settings_of(locals())
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from saeattr.model.loading import resolve_device
+    from saeattr.report.terminal import print_plan
+    from saeattr.study import plan as run
+
+    print_plan(run(**settings), str(resolve_device(device or "auto")))

@@ -1,0 +1,52 @@
+"""Options that several commands share, and how their text becomes settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from saeattr.errors import UserError
+
+Config = Annotated[Path | None, typer.Option(help="YAML file with settings; flags override it.")]
+Lists = Annotated[int | None, typer.Option(help="Lists sampled for each topic. [default: 10]")]
+Layers = Annotated[str | None, typer.Option(help="Layers, e.g. 0,3,5. [default: all with SAEs]")]
+Kinds = Annotated[str | None, typer.Option(help="resid_post, attn_z, mlp_out, with commas.")]
+Sites = Annotated[str | None, typer.Option(help="Sites, e.g. resid_post.0,attn_z.3.")]
+Model = Annotated[str | None, typer.Option(help="bundled, a folder or a name (gemma-2-2b-it). [default: bundled]")]
+Saes = Annotated[str | None, typer.Option(help="A folder or releases of SAEs. [default: the model's own]")]
+SaeWidth = Annotated[str | None, typer.Option(help="Width of published SAEs. [default: 16k]")]
+SaeL0 = Annotated[float | None, typer.Option(help="Take those with the nearest published L0.")]
+BatchSize = Annotated[int | None, typer.Option(help="Prompts in one forward. [default: 16]")]
+Vram = Annotated[
+    str | None, typer.Option(help="Memory to stay within, e.g. 8GiB: decides the batch. [default: no limit]")
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16. [default: bfloat16 on a GPU]")]
+
+
+def settings_of(arguments: dict[str, Any], *others: str) -> dict[str, Any]:
+    """A command's arguments as settings, without those named in ``others``.
+
+    Raises:
+        UserError: the layers are not numbers.
+    """
+    settings = {name: value for name, value in arguments.items() if name not in others}
+    settings["layers"] = _numbers("--layers", settings["layers"])
+    settings["kinds"] = _names(settings["kinds"])
+    settings["sites"] = _names(settings["sites"])
+    return settings
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _numbers(flag: str, text: str | None) -> tuple[int, ...] | None:
+    names = _names(text)
+    if names is None:
+        return None
+    if not all(name.isdigit() for name in names):
+        raise UserError(f"{flag} cannot be {text!r}: write numbers with commas, e.g. 0,3,5")
+    return tuple(int(name) for name in names)
