@@ -98,9 +98,14 @@ def topic_tables(
 
 def idle_bytes(lm: LanguageModel) -> int | None:
     """Resident memory of the process without the model it has just loaded (what loading imports is not the work's)."""
+    weights = 0
+    if lm.device.type == "cpu":
+        for parameter in lm.hf.parameters():
+            # Weights mapped from a file become resident when they are first read: a number of every page is.
+            parameter.detach().flatten()[:: 4096 // parameter.element_size()].sum()
+            weights += parameter.numel() * parameter.element_size()
     resident = resident_bytes()
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in lm.hf.parameters())
-    return None if resident is None else resident - (weights if lm.device.type == "cpu" else 0)
+    return None if resident is None else resident - weights
 
 
 def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.device) -> MemoryPlan:
