@@ -70,7 +70,13 @@ def parse_kind(kind: str) -> Kind:
 
 
 def site_of_hook(name: str) -> Site | None:
-    """The site of a transformer-lens hook name, or None where no kind of ours maps to it."""
+    """The site of a transformer-lens hook name, or None where no kind of ours maps to it.
+
+    A layer's resid_pre is the resid_post of the layer before it.
+    """
+    before = re.fullmatch(r"blocks\.(\d+)\.hook_resid_pre", name)
+    if before and int(before[1]) > 0:
+        return Site("resid_post", int(before[1]) - 1)
     for kind, template in _HOOK_NAMES.items():
         before, after = template.split("{layer}")
         match = re.fullmatch(re.escape(before) + r"(\d+)" + re.escape(after), name)

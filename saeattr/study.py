@@ -32,7 +32,15 @@ from saeattr.store import (
     write_text,
     write_topic,
 )
-from saeattr.study_topic import OnProgress, idle_bytes, list_warnings, memory_plan, topic_lists, topic_tables
+from saeattr.study_topic import (
+    OnProgress,
+    idle_bytes,
+    list_warnings,
+    memory_plan,
+    reconstruction_warnings,
+    topic_lists,
+    topic_tables,
+)
 
 TABLES = ("attributions", "features", "site_effects", "metric_by_item")
 
@@ -133,6 +141,7 @@ def _attribute_topics(prepared: Prepared, folder: StudyFolder, on_progress: OnPr
         warnings += list_warnings(topic, lists, pairs, skipped)
         if pairs:
             tables, memory = topic_tables(lm, topic, pairs, prepared, idle, on_progress)
+            warnings += reconstruction_warnings(topic, tables)
             write_topic(folder, topic_slug(topic), {name: getattr(tables, name) for name in TABLES})
             _note_plan(folder, topic, prepared, memory)
     return warnings

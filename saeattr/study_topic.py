@@ -24,6 +24,9 @@ from saeattr.prompts.table import lists_from_rows, lists_to_rows
 from saeattr.prompts.topics import topic_slug
 from saeattr.store import StudyFolder, read_table, write_table
 
+#: A reconstruction that moves the metric by more than this share of the clean-corrupted gap is worth a warning.
+RECONSTRUCTION_LIMIT = 0.5
+
 #: Told what is being worked on (a topic), the stage, what is done and what there is.
 OnProgress = Callable[[str, str, int, int], None]
 
@@ -66,6 +69,23 @@ def list_warnings(
     if not pairs:
         warnings.append(f"{topic}: no list can be used, so there is no attribution for this topic")
     return warnings
+
+
+def reconstruction_warnings(topic: str, tables: TopicTables) -> list[str]:
+    """A line where SAEs lose so much that their effects need care: most of the metric's gap moves with x_hat for x."""
+    last = tables.metric_by_item[tables.metric_by_item["item"] == tables.metric_by_item["n_items"]]
+    means = last.groupby("run")["metric"].mean()
+    gap = abs(float(means["clean"] - means["corrupted"]))
+    moved = tables.site_effects.groupby(["kind", "layer"])["reconstruction_effect"].mean().abs()
+    poor = moved[moved > RECONSTRUCTION_LIMIT * gap].sort_values(ascending=False)
+    if poor.empty:
+        return []
+    kind, layer = poor.index[0]  # pyright: ignore[reportGeneralTypeIssues]
+    return [
+        f"{topic}: with the SAE's reconstruction in place of x, the metric moves by more than "
+        f"{RECONSTRUCTION_LIMIT:.0%} of the clean-corrupted gap at {len(poor)} of {len(moved)} sites (most at "
+        f"{kind}.{layer}: {poor.iloc[0]:.2f} of {gap:.2f}); read their effects with care"
+    ]
 
 
 def topic_tables(

@@ -1,11 +1,12 @@
 """Random weights in the exact names and layout of the real files, as a cache folder of the Hugging Face hub.
 
-    python scripts/make_random_checkpoint.py CACHE [--preset toy|full] [--layers 0,1,2]
+    python scripts/make_random_checkpoint.py CACHE [--model gemma-2-2b-it] [--preset toy|full] [--layers 0,1,2]
     HF_HUB_CACHE=CACHE HF_HUB_OFFLINE=1 python -m saeattr plan --model gemma-2-2b-it --layers 0,1,2
 
-Writes models--google--gemma-2-2b-it (config.json, sharded safetensors with their index, a tokenizer with Gemma's
-special tokens and chat template) and models--google--gemma-scope-2b-pt-{res,att,mlp} (params.npz at the published
-paths). toy: width 64, 4 layers; full: the shape of Gemma 2 2B (2.6 billion parameters in bfloat16), shard by shard.
+Writes for example models--google--gemma-2-2b-it (config.json, sharded safetensors with their index, a tokenizer with
+Gemma's special tokens and chat template) and models--google--gemma-scope-2b-pt-{res,att,mlp} (params.npz at the
+published paths). toy: width 64, 4 layers; full: the shape of Gemma 2 2B (2.6 billion parameters in bfloat16), shard by
+shard. Gemma 3 and GPT-2 are made as toys.
 """
 
 from __future__ import annotations
@@ -18,11 +19,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from random_saes import write_saes
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModelForCausalLM, Gemma2Config, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3Config,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
 
 from saeattr import bundle
-from saeattr.model.loading import load_tokenizer
+from saeattr.model.loading import load_tokenizer, site_widths
 from saeattr.model.names import MODELS
 from saeattr.saes.catalogue import PublishedSae, pick_saes
 
@@ -30,24 +42,44 @@ REVISION = "0" * 40
 #: Bytes in a shard of the weights.
 SHARD_BYTES = {"toy": 200_000, "full": 2 * 10**9}
 
+_TOY = {
+    "vocab_size": 2048,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+}
+
+#: The hub's older names of a multimodal Gemma 3's parts, by the names that transformers has now.
+_GEMMA_3_PARTS = {
+    "model.language_model.": "language_model.model.",
+    "model.vision_tower.": "vision_tower.",
+    "model.multi_modal_projector.": "multi_modal_projector.",
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("cache", type=Path)
+    parser.add_argument("--model", choices=sorted(MODELS), default="gemma-2-2b-it")
+    parser.add_argument("--saes", help="releases of sae-lens' directory, with commas; default: the model's own")
     parser.add_argument("--preset", choices=("toy", "full"), default="toy")
-    parser.add_argument("--layers", default="0,1,2", help="layers to write SAEs for")
+    parser.add_argument("--layers", default="0,1,2", help="layers to write SAEs for, where published ones are")
     parser.add_argument("--kinds", default="resid_post,attn_z,mlp_out")
     options = parser.parse_args()
-    known = MODELS["gemma-2-2b-it"]
-    config = gemma_2(options.preset)
-    tokenizer = load_tokenizer(bundle.MODEL_FOLDER)
-    write_model(options.cache, known.hub, config, tokenizer, SHARD_BYTES[options.preset])
+    known = MODELS[options.model]
+    config = gemma_2("full") if options.preset == "full" else toy(options.model)
+    write_model(options.cache, known.hub, config, load_tokenizer(bundle.MODEL_FOLDER), SHARD_BYTES[options.preset])
     layers = {int(layer) for layer in options.layers.split(",")}
     kinds = options.kinds.split(",")
     chosen = [
-        sae for site, sae in pick_saes(known.releases, "16k").items() if site.layer in layers and site.kind in kinds
+        sae
+        for site, sae in pick_saes(options.saes.split(",") if options.saes else known.releases, known.width).items()
+        if site.layer in layers and site.kind in kinds
     ]
-    write_gemma_scope(options.cache, chosen, config)
+    write_published(options.cache, chosen, known.hub)
     print(f"{options.cache}: {known.hub} ({options.preset}) and {len(chosen)} SAEs")
 
 
@@ -65,17 +97,23 @@ def gemma_2(preset: str) -> Gemma2Config:
             query_pre_attn_scalar=256,
             sliding_window=4096,
         )
-    return Gemma2Config(
-        vocab_size=2048,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        query_pre_attn_scalar=16,
-        sliding_window=32,
-    )
+    return Gemma2Config(**_TOY, query_pre_attn_scalar=16, sliding_window=32)  # pyright: ignore[reportArgumentType]
+
+
+def toy(model: str) -> PreTrainedConfig:
+    """The architecture of a named model, very small: Gemma 3 from 4B on has an image encoder too."""
+    if model == "gpt2":
+        return GPT2Config(vocab_size=2048, n_positions=256, n_embd=64, n_layer=4, n_head=4)
+    if model == "llama":
+        return LlamaConfig(**_TOY)  # pyright: ignore[reportArgumentType]
+    if not model.startswith("gemma-3"):
+        return gemma_2("toy")
+    text = Gemma3TextConfig(**_TOY, query_pre_attn_scalar=16, sliding_window=32)  # pyright: ignore[reportArgumentType]
+    if "1b" in model:
+        return text
+    vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision |= {"image_size": 28, "patch_size": 14}
+    return Gemma3Config(text_config=text.to_dict(), vision_config=vision, mm_tokens_per_image=4)
 
 
 def snapshot(cache: Path, repo: str) -> Path:
@@ -89,18 +127,18 @@ def snapshot(cache: Path, repo: str) -> Path:
 
 
 def write_model(
-    cache: Path, repo: str, config: Gemma2Config, tokenizer: PreTrainedTokenizerBase, shard_bytes: int
+    cache: Path, repo: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, shard_bytes: int
 ) -> Path:
     """config.json, tokenizer and random weights in shards, one shard in memory at a time."""
     folder = snapshot(cache, repo)
-    config.architectures = ["Gemma2ForCausalLM"]
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    config.architectures = [type(model).__name__]
     config.dtype = torch.bfloat16
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    with torch.device("meta"):
-        shapes = {
-            name: tuple(value.shape) for name, value in AutoModelForCausalLM.from_config(config).state_dict().items()
-        }
+    shapes = {_hub_name(name, config): tuple(value.shape) for name, value in model.state_dict().items()}
+    # Tied to the embedding in all these models.
     shapes.pop("lm_head.weight", None)
     groups = list(_shards(shapes, shard_bytes))
     weight_map = {}
@@ -125,30 +163,18 @@ def copy_model(cache: Path, repo: str, source: Path, shard: str = "2MB") -> Path
     return folder
 
 
-def write_gemma_scope(cache: Path, saes: Iterable[PublishedSae], config: Gemma2Config) -> list[Path]:
-    """params.npz of each SAE at its published path: random unit directions, a threshold that few features pass."""
-    written = []
-    d_attn = int(config.num_attention_heads * config.head_dim)
-    for sae in saes:
-        d_in = d_attn if sae.site.kind == "attn_z" else int(config.hidden_size)
-        d_sae = sae.d_sae or 2**14
-        generator = np.random.default_rng(sae.site.order)
-        W_dec = generator.standard_normal((d_sae, d_in), dtype=np.float32)
-        W_dec /= np.linalg.norm(W_dec, axis=1, keepdims=True)
-        # With random weights each sublayer adds a vector of unit size an entry; heads average over positions.
-        size = {"resid_post": (3.0 + 2 * sae.site.layer) ** 0.5, "mlp_out": 1.0, "attn_z": 0.4}[sae.site.kind]
-        folder = snapshot(cache, sae.repo) / sae.path
-        folder.mkdir(parents=True, exist_ok=True)
-        np.savez(
-            folder / "params.npz",
-            W_enc=np.ascontiguousarray(W_dec.T),
-            b_enc=np.zeros(d_sae, np.float32),
-            W_dec=W_dec,
-            b_dec=np.zeros(d_in, np.float32),
-            threshold=np.full(d_sae, 3.2 * size, np.float32),
-        )
-        written.append(folder / "params.npz")
-    return written
+def write_published(cache: Path, saes: Iterable[PublishedSae], repo: str) -> list[Path]:
+    """Random SAEs at their published paths, as wide as the model of ``repo`` in the same cache."""
+    return write_saes([(sae, snapshot(cache, sae.repo)) for sae in saes], site_widths(snapshot(cache, repo)))
+
+
+def _hub_name(name: str, config: PreTrainedConfig) -> str:
+    if config.model_type == "gpt2":
+        return name.removeprefix("transformer.")
+    for now, stored in _GEMMA_3_PARTS.items():
+        if name.startswith(now):
+            return stored + name.removeprefix(now)
+    return name
 
 
 def _shards(shapes: dict[str, tuple[int, ...]], limit: int) -> Iterable[list[str]]:
@@ -165,9 +191,11 @@ def _shards(shapes: dict[str, tuple[int, ...]], limit: int) -> Iterable[list[str
 
 
 def _random(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """Gemma's norms store their weight minus one."""
+    """Gemma's norms store their weight minus one; GPT-2's and Llama's store it whole."""
     if "norm" in name:
         return torch.zeros(shape, dtype=torch.bfloat16)
+    if "ln_" in name:
+        return torch.full(shape, float(name.endswith("weight")), dtype=torch.bfloat16)
     generator = torch.Generator().manual_seed(sum(name.encode()))
     return (0.02 * torch.randn(shape, generator=generator)).to(torch.bfloat16)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import huggingface_hub.constants as hub
 import torch
-from make_random_checkpoint import gemma_2, snapshot, write_gemma_scope, write_model
+from make_random_checkpoint import gemma_2, snapshot, write_model, write_published
 
 from saeattr import bundle
 from saeattr.analysis.memory_plan import megabytes
@@ -93,7 +93,7 @@ def write_files(cache: Path, layers: int) -> None:
         for sae in chosen
         if sae.site.layer < layers and not (snapshot(cache, sae.repo) / sae.path / "params.npz").exists()
     ]
-    write_gemma_scope(cache, missing, config)
+    write_published(cache, missing, known.hub)
 
 
 def write_page(

@@ -31,12 +31,10 @@ NAMED = MODELS["gemma-2-2b-it"]
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A hub cache: the bundled weights as google/gemma-2-2b-it in shards, and random Gemma Scope SAEs."""
-    from transformers import Gemma2Config
-
     folder = tmp_path_factory.mktemp("hub")
-    model = checkpoint.copy_model(folder, NAMED.hub, bundle.MODEL_FOLDER)
+    checkpoint.copy_model(folder, NAMED.hub, bundle.MODEL_FOLDER)
     chosen = [sae for site, sae in pick_saes(NAMED.releases, "16k").items() if site in SITES]
-    checkpoint.write_gemma_scope(folder, chosen, Gemma2Config.from_pretrained(model))
+    checkpoint.write_published(folder, chosen, NAMED.hub)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -31,15 +32,12 @@ class NormScales:
 
 def take_features(sae: SparseAutoencoder, ids: Int[Tensor, " features"]) -> SparseAutoencoder:
     """The same SAE with a few of its features only, so that little memory holds them."""
-    return SparseAutoencoder(
-        sae.site,
-        sae.name,
-        sae.W_enc[:, ids].contiguous(),
-        sae.b_enc[ids],
-        sae.W_dec[ids],
-        sae.b_dec,
-        None if sae.threshold is None else sae.threshold[ids],
-        sae.subtract_b_dec,
+    return dataclasses.replace(
+        sae,
+        W_enc=sae.W_enc[:, ids].contiguous(),
+        b_enc=sae.b_enc[ids],
+        W_dec=sae.W_dec[ids],
+        threshold=None if sae.threshold is None else sae.threshold[ids],
     )
 
 

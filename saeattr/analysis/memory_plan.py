@@ -128,7 +128,7 @@ def _plan(
     one = rehearse(size)
     captured = one.kept * n_pairs // size
     widest = max(saes, key=lambda file: file.d_sae)
-    sae = sorted((4 * (2 * file.d_in * file.d_sae + 2 * file.d_sae + file.d_in) for file in saes), reverse=True)
+    sae = sorted((file.n_bytes for file in saes), reverse=True)
     held = sum(sae[:saes_in_memory])
     tokens = min(size * length, max(1, DENSE_BYTES // (4 * widest.d_sae)))
     encode = ENCODE_BYTES * tokens * widest.d_sae

@@ -103,11 +103,13 @@ def site_effect_rows(
     tokens: SiteTokens,
     found: SiteAttribution,
     exact: Float[Tensor, " batch"],
+    rebuilt: Float[Tensor, " batch"],
     centre: Float[Tensor, " d_in"],
 ) -> pd.DataFrame:
     """Per list: the sum of feature effects, the error term's, the exact total effect, and reconstruction quality.
 
-    ``unexplained`` is the fraction of variance about ``centre`` that the reconstruction misses.
+    ``rebuilt`` is the metric's change with x_hat in place of x; ``unexplained`` is the fraction of variance about
+    ``centre`` that the reconstruction misses.
     """
 
     def by_row(values: Float[Tensor, " tokens"]) -> np.ndarray:
@@ -124,6 +126,7 @@ def site_effect_rows(
             "features_effect": by_row(found.features_effect),
             "error_effect": by_row(found.error_effect),
             "total_effect": exact.double().cpu().numpy(),
+            "reconstruction_effect": rebuilt.double().cpu().numpy(),
             "l0": by_row(found.l0) / n_tokens,
             "unexplained": by_row(found.squared_error) / by_row((tokens.clean - centre).square().sum(1)),
         }

@@ -18,6 +18,7 @@ from saeattr.analysis.bases import Base, SiteMeans, base_activation, site_means
 from saeattr.analysis.batches import BatchRuns, effect_tokens, run_batch, site_tokens
 from saeattr.analysis.integrated import integrated_gradients
 from saeattr.analysis.metrics import Decision, Metric
+from saeattr.analysis.reconstruction import reconstruction_effect
 from saeattr.analysis.tables import (
     attribution_rows,
     feature_means,
@@ -115,7 +116,8 @@ def _attribute_sae(
     for batch in batches:
         tokens, found, exact = attribute_site_tokens(lm, sae, batch, plan, means)
         rows.append(attribution_rows(sae.site, batch.pairs, tokens, found, token_text))
-        effects.append(site_effect_rows(sae.site, batch, tokens, found, exact, centre))
+        rebuilt = reconstruction_effect(lm, sae, batch, plan.metric)
+        effects.append(site_effect_rows(sae.site, batch, tokens, found, exact, rebuilt, centre))
     return pd.concat(rows, ignore_index=True), pd.concat(effects, ignore_index=True)
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoProcessor, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from saeattr import bundle
 from saeattr.errors import UserError
+from saeattr.model.chat_format import give_chat_template
 from saeattr.model.hub import model_snapshot
 from saeattr.model.names import hub_name, unknown_model
 from saeattr.sites import Kind
@@ -84,19 +86,26 @@ def load_model(model: str = "bundled", *, device: str = "auto", dtype: str = "fl
     bundle.verify_checksums(folder)
     tokenizer = load_tokenizer(folder)
     transformers_logging.disable_progress_bar()
+    try:
+        bridge = boot(folder, tokenizer, device=str(target), dtype=DTYPES[dtype])
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise UserError(f"{folder} cannot be opened as a causal language model: {_first_line(error)}") from error
+    return LanguageModel(model_name(model), bridge, tokenizer)
+
+
+def boot(folder: Path, tokenizer: PreTrainedTokenizerBase, **options: Any) -> TransformerBridge:
+    """Open a folder through the bridge, frozen, with eager attention; ``options`` go to ``boot_transformers``."""
     # Importing the bridge costs seconds, so bad input is refused before.
     from transformer_lens.model_bridge import TransformerBridge
 
-    try:
-        bridge = TransformerBridge.boot_transformers(
-            str(folder), tokenizer=tokenizer, device=str(target), dtype=DTYPES[dtype]
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise UserError(f"{folder} cannot be opened as a causal language model: {_first_line(error)}") from error
+    # For a model that sees images the bridge opens its image processor, and where that fails runs pip to install
+    # torchvision, which replaces torch. Text needs no processor.
+    with mock.patch.object(AutoProcessor, "from_pretrained", return_value=None):
+        bridge = TransformerBridge.boot_transformers(str(folder), tokenizer=tokenizer, **options)
     bridge.eval()
     for parameter in bridge.parameters():
         parameter.requires_grad_(False)
-    return LanguageModel(model_name(model), bridge, tokenizer)
+    return bridge
 
 
 def model_name(model: str) -> str:
@@ -170,7 +179,7 @@ def count_layers(folder: Path) -> int:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder.
+    """The tokenizer of a model folder; a base Gemma's gets the chat template of its instruction-tuned sibling.
 
     Raises:
         UserError: there is none, or it cannot be read.
@@ -178,9 +187,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise UserError(f"{folder} has no tokenizer (tokenizer.json): save the model's tokenizer into the folder")
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"the tokenizer in {folder} cannot be read: {_first_line(error)}") from error
+    give_chat_template(tokenizer)
+    return tokenizer
 
 
 def _first_line(error: Exception) -> str:

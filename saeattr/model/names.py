@@ -15,17 +15,19 @@ class NamedModel:
     Attributes:
         hub: repository on the Hugging Face hub.
         releases: releases in sae-lens' directory, one for each kind of site.
-        width: of the SAEs, unless another is asked for.
+        width: of the SAEs, unless another is asked for; None where there is one only.
         note: what a reader of results should know.
     """
 
     hub: str
     releases: tuple[str, ...]
-    width: str = "16k"
+    width: str | None = "16k"
     note: str = ""
 
 
 _TRANSFER = "the SAEs were trained on the base model {base}: their reconstruction here is measured, not assumed"
+
+_BASE = "a base model: the request is put in Gemma's chat format, which it was not tuned on"
 
 
 def _scope(size: str, note: str = "") -> tuple[str, ...]:
@@ -38,13 +40,13 @@ def _scope_2(size: str) -> tuple[str, ...]:
 
 MODELS: dict[str, NamedModel] = {
     "gemma-2-2b-it": NamedModel("google/gemma-2-2b-it", _scope("2b-pt"), note=_TRANSFER.format(base="gemma-2-2b")),
-    "gemma-2-2b": NamedModel("google/gemma-2-2b", _scope("2b-pt")),
+    "gemma-2-2b": NamedModel("google/gemma-2-2b", _scope("2b-pt"), note=_BASE),
     "gemma-2-9b-it": NamedModel("google/gemma-2-9b-it", ("gemma-scope-9b-it-res-canonical",)),
-    "gemma-2-9b": NamedModel("google/gemma-2-9b", _scope("9b-pt")),
+    "gemma-2-9b": NamedModel("google/gemma-2-9b", _scope("9b-pt"), note=_BASE),
     "gemma-3-1b-it": NamedModel("google/gemma-3-1b-it", _scope_2("1b-it")),
     "gemma-3-4b-it": NamedModel("google/gemma-3-4b-it", _scope_2("4b-it")),
     "gemma-3-12b-it": NamedModel("google/gemma-3-12b-it", _scope_2("12b-it")),
-    "gpt2": NamedModel("openai-community/gpt2", ("gpt2-small-resid-post-v5-32k",), width="32k"),
+    "gpt2": NamedModel("openai-community/gpt2", ("gpt2-small-res-jb",), width=None),
 }
 
 

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from saeattr.model.capture import capture
-from saeattr.model.loading import DTYPES, LanguageModel, load_tokenizer
+from saeattr.model.loading import DTYPES, LanguageModel, boot, load_tokenizer
 from saeattr.model.recompute import recompute
 from saeattr.sites import Site
 
@@ -78,14 +78,7 @@ def meta_model(folder: Path, dtype: str = "float32") -> LanguageModel:
     with torch.device("meta"):
         hf_model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
     tokenizer = load_tokenizer(folder)
-    from transformer_lens.model_bridge import TransformerBridge
-
-    bridge = TransformerBridge.boot_transformers(
-        str(folder), tokenizer=tokenizer, hf_model=hf_model, device="meta", dtype=DTYPES[dtype]
-    )
-    bridge.eval()
-    for parameter in bridge.parameters():
-        parameter.requires_grad_(False)
+    bridge = boot(folder, tokenizer, hf_model=hf_model, device="meta", dtype=DTYPES[dtype])
     return LanguageModel(folder.name, bridge, tokenizer)
 
 

@@ -7,7 +7,7 @@ import functools
 import importlib.util
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,9 @@ import yaml
 from saeattr.errors import UserError
 from saeattr.sites import Kind, Site, site_of_hook
 
-#: How the weights are stored: sae-lens' own files, Gemma Scope's params.npz, Gemma Scope 2's params.safetensors.
-Format = Literal["sae_lens", "gemma_scope", "gemma_scope_2"]
+#: How the weights are stored: sae-lens' own files, Gemma Scope's params.npz, Gemma Scope 2's params.safetensors,
+#: Llama Scope's final.safetensors.
+Format = Literal["sae_lens", "gemma_scope", "gemma_scope_2", "llama_scope"]
 
 _WIDTHS = {"1k": 2**10, "4k": 2**12, "16k": 2**14, "32k": 2**15, "65k": 2**16, "131k": 2**17, "262k": 2**18}
 _WIDTHS |= {"524k": 2**19, "1m": 2**20}
@@ -36,6 +37,8 @@ class PublishedSae:
         l0: features a token, as published; None where it does not tell.
         neuronpedia: ``model/source`` on Neuronpedia, or None.
         repo, path: on the hub.
+        overrides: what the directory corrects in the SAE's own configuration.
+        scale: what x is multiplied with before encoding, where the directory knows it.
     """
 
     release: str
@@ -48,6 +51,8 @@ class PublishedSae:
     path: str
     format: Format
     model: str
+    overrides: dict[str, Any] = field(default_factory=dict, compare=False)
+    scale: float | None = None
 
     @property
     def d_sae(self) -> int | None:
@@ -112,6 +117,7 @@ def _entries(release: str, value: dict[str, Any]) -> Iterator[PublishedSae]:
         if site is None or stored is None:
             continue
         size = re.search(r"width_(\d+[km])", path) or re.search(r"-(\d+k)$", release)
+        size = size or re.search(r"-(\d+k)$", info.get("neuronpedia") or "")
         average = re.search(r"average_l0_(\d+)", path)
         l0 = info.get("l0") or (average and float(average[1])) or None
         yield PublishedSae(
@@ -125,6 +131,8 @@ def _entries(release: str, value: dict[str, Any]) -> Iterator[PublishedSae]:
             path,
             stored,
             str(value["model"]),
+            {**(value.get("config_overrides") or {}), **(info.get("config_overrides") or {})},
+            info.get("norm_scaling_factor"),
         )
 
 
@@ -139,6 +147,10 @@ def _site(release: str, conversion: str | None, sae_id: str, path: str) -> tuple
         kind: Kind | None = next((kind for name, kind in _GEMMA_SCOPE_2_KINDS.items() if path.startswith(name)), None)
         if kind and layer:
             return Site(kind, int(layer[1])), "gemma_scope_2"
+    elif conversion == "llama_scope":
+        letter = re.fullmatch(r"l(\d+)([rm])_\d+x", sae_id)
+        if letter:
+            return Site("resid_post" if letter[2] == "r" else "mlp_out", int(letter[1])), "llama_scope"
     elif conversion is None:
         return site_of_hook(sae_id), "sae_lens"
     return None, None

@@ -15,9 +15,15 @@ from saeattr.errors import UserError
 
 Shapes = dict[str, tuple[int, ...]]
 
+#: Llama Scope's names, of torch's linear layers, which store [out, in].
+_TURNED = {"encoder.weight": "W_enc", "decoder.weight": "W_dec"}
+_BIASES = {"encoder.bias": "b_enc", "decoder.bias": "b_dec"}
+
 
 def read_shapes(path: Path) -> Shapes:
-    """Names and shapes from the file's headers alone; Gemma Scope 2's ``w_enc`` is ``W_enc`` here.
+    """Names and shapes from the file's headers alone.
+
+    Gemma Scope 2's ``w_enc`` is ``W_enc`` here, and Llama Scope's ``encoder.weight`` is too, turned.
 
     Raises:
         UserError: the file is missing, cut short, or holds something else than arrays.
@@ -30,7 +36,7 @@ def read_shapes(path: Path) -> Shapes:
                 shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in list(opened.keys())}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
         raise UserError(f"{path} cannot be read as {_kind(path)} ({error}): get the file again") from error
-    return {_plain_name(name): shape for name, shape in shapes.items()}
+    return {_plain_name(name): shape[::-1] if name in _TURNED else shape for name, shape in shapes.items()}
 
 
 def read_tensors(path: Path, names: Iterable[str], device: torch.device | str) -> dict[str, Tensor]:
@@ -46,7 +52,7 @@ def read_tensors(path: Path, names: Iterable[str], device: torch.device | str) -
                 return {name: torch.from_numpy(arrays[stored[name]]).float().to(device) for name in names}
         with safe_open(path, framework="pt", device=str(device)) as opened:
             stored = {_plain_name(name): name for name in list(opened.keys())}
-            return {name: opened.get_tensor(stored[name]).float() for name in names}
+            return {name: _turn(stored[name], opened.get_tensor(stored[name])).float() for name in names}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
         raise UserError(f"{path} cannot be read as {_kind(path)} ({error}): get the file again") from error
 
@@ -66,7 +72,11 @@ def _npz_shapes(path: Path) -> Shapes:
 
 
 def _plain_name(name: str) -> str:
-    return "W_" + name[2:] if name.startswith("w_") else name
+    return _TURNED.get(name) or _BIASES.get(name) or ("W_" + name[2:] if name.startswith("w_") else name)
+
+
+def _turn(stored: str, tensor: Tensor) -> Tensor:
+    return tensor.T.contiguous() if stored in _TURNED else tensor
 
 
 def _kind(path: Path) -> str:

@@ -16,7 +16,9 @@ class SparseAutoencoder:
     """A ReLU or JumpReLU autoencoder at one site; all arithmetic is in float32 whatever the model's dtype.
 
     JumpReLU (Gemma Scope, arXiv 2408.05147): f = pre * (pre > threshold), with pre = x W_enc + b_enc and threshold
-    >= 0. ``threshold`` None is a plain ReLU. ``subtract_b_dec`` SAEs encode x - b_dec.
+    >= 0. ``threshold`` None is a plain ReLU. ``subtract_b_dec`` SAEs encode x - b_dec. ``centre_input`` SAEs were made
+    on a model whose residual stream has mean 0 over d_in, which changes nothing for a model with LayerNorm; they
+    encode x minus that mean, and the mean stays in the error term.
     """
 
     site: Site
@@ -27,6 +29,7 @@ class SparseAutoencoder:
     b_dec: Float[Tensor, " d_in"]
     threshold: Float[Tensor, " d_sae"] | None
     subtract_b_dec: bool = False
+    centre_input: bool = False
 
     @property
     def d_in(self) -> int:
@@ -44,6 +47,8 @@ class SparseAutoencoder:
     def encode(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_sae"]:
         """Feature activations."""
         x = x.float()
+        if self.centre_input:
+            x = x - x.mean(-1, keepdim=True)
         pre = torch.addmm(self.b_enc, x - self.b_dec if self.subtract_b_dec else x, self.W_enc)
         return torch.relu(pre) if self.threshold is None else torch.relu(pre) * (pre > self.threshold)
 

@@ -15,7 +15,7 @@ from saeattr.saes.loading import SaeFile
 from saeattr.sites import Site
 
 MIB = 2**20
-SAE = SaeFile(Site("resid_post", 0), Path("x"), 128, 512, {})
+SAE = SaeFile(Site("resid_post", 0), Path("x"), 128, 512)
 
 
 def rehearse(batch: int) -> Rehearsal:

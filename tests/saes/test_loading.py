@@ -77,8 +77,8 @@ def test_weights_of_another_shape_than_cfg_says_are_refused(saes: dict[Site, Sae
     [
         ("architecture", "gated", "architecture"),
         ("normalize_activations", "layer_norm", "normalises"),
-        ("metadata", {"hook_name": "blocks.1.hook_resid_pre"}, "hook_resid_pre"),
-        ("d_in", "wide", "not the configuration"),
+        ("metadata", {"hook_name": "blocks.0.hook_resid_pre"}, "hook_resid_pre"),
+        ("d_in", "wide", "no d_in and d_sae"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_refused(
