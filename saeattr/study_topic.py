@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from saeattr.analysis.memory_plan import MemoryPlan, parse_bytes, plan_memory
 from saeattr.analysis.topic import AttributionPlan, TopicTables, attribute_topic
 from saeattr.config import StudySettings
 from saeattr.errors import UserError
+from saeattr.model.hub import has_weights
 from saeattr.model.loading import LanguageModel, find_model
 from saeattr.model.peak import measure_peak, resident_bytes
 from saeattr.model.rehearsal import meta_model, rehearse
@@ -105,7 +106,7 @@ def topic_tables(
         try:
             with measure_peak(lm.device, idle) as peak:
                 tables = _attribute(lm, topic, pairs, prepared, batch_size, on_progress)
-            return tables, {**asdict(plan), "batch_size": batch_size, "measured_peak": peak.n_bytes}
+            return tables, {**dataclasses.asdict(plan), "batch_size": batch_size, "measured_peak": peak.n_bytes}
         except torch.cuda.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             if batch_size == 1:
@@ -135,9 +136,12 @@ def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.dev
         UserError: the budget is too small.
     """
     settings = prepared.settings
-    meta = meta_model(find_model(settings.model, weights=False), settings.dtype or "float32")
+    folder = find_model(settings.model, weights=False)
+    meta = meta_model(folder, settings.dtype or "float32")
     sites = [file.site for file in prepared.saes]
-    return plan_memory(
+    # The models here are published in bfloat16.
+    weights = 0 if has_weights(folder) else sum(2 * parameter.numel() for parameter in meta.hf.parameters())
+    plan = plan_memory(
         functools.cache(lambda batch: rehearse(meta, sites, batch, length)),
         prepared.saes,
         n_pairs,
@@ -146,6 +150,7 @@ def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.dev
         None if settings.vram is None else parse_bytes(settings.vram),
         on_host=device.type == "cpu",
     )
+    return dataclasses.replace(plan, download=weights + sum(file.download for file in prepared.saes))
 
 
 def _attribute(

@@ -175,3 +175,10 @@ def test_random_weights_in_gemmas_layout_are_planned_and_opened(
     plan = saeattr.plan(model="gemma-2-2b-it", layers=[0, 1], device="cpu", dtype="bfloat16")
     stored = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     assert plan.weights == pytest.approx(stored, rel=0.05)
+
+
+def test_the_plan_says_what_is_still_to_be_downloaded(cache: Path) -> None:
+    here = saeattr.plan(model="gemma-2-2b-it", sites=["resid_post.2"], device="cpu")
+    more = saeattr.plan(model="gemma-2-2b-it", sites=["resid_post.2", "resid_post.1"], device="cpu")
+    assert here.download == 0
+    assert more.download == pytest.approx(4 * 2 * 128 * 16384, rel=0.01)

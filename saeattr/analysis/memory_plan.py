@@ -38,6 +38,7 @@ class MemoryPlan:
         tables: rows of attributions before they are written; on the host whatever the device.
         peak: predicted, on the device (host tables included where the device is the CPU).
         budget: what was allowed; None for no limit.
+        download: still to be fetched from the hub.
     """
 
     batch_size: int
@@ -49,6 +50,7 @@ class MemoryPlan:
     tables: int
     peak: int
     budget: int | None
+    download: int = 0
 
 
 def plan_memory(

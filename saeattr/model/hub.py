@@ -44,6 +44,23 @@ def hub_file(repo: str, name: str) -> Path:
     return Path(_fetch(repo, lambda: hf_hub_download(repo, name), name))
 
 
+def is_cached(repo: str, name: str) -> bool:
+    """Whether a file of a repository lies in the hub's cache already."""
+    import huggingface_hub.constants as constants
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(repo, name, cache_dir=constants.HF_HUB_CACHE), str)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a model's folder has all its weights."""
+    try:
+        check_shards(folder, folder.name)
+    except UserError:
+        return False
+    return True
+
+
 def check_shards(folder: Path, repo: str) -> None:
     """Every shard that the index names must be there: an interrupted download leaves a folder that looks whole.
 

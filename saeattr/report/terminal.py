@@ -82,6 +82,8 @@ def print_plan(plan: MemoryPlan, device: str, console: Console | None = None) ->
         table.add_row(part, megabytes(getattr(plan, part)), held)
     limit = "no limit given" if plan.budget is None else f"of {megabytes(plan.budget)}"
     table.add_row("[bold]peak[/]", f"[bold]{megabytes(plan.peak)}[/]", limit)
+    if plan.download:
+        table.add_row("download", megabytes(plan.download), "from the hub, once")
     (console or Console()).print(table)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from saeattr.errors import UserError
-from saeattr.model.hub import hub_file
+from saeattr.model.hub import hub_file, is_cached
 from saeattr.saes.catalogue import Format, PublishedSae
 from saeattr.saes.files import read_shapes
 from saeattr.sites import Kind, Site, site_of_hook
@@ -58,7 +58,19 @@ class SaeFile:
         """The file of weights; a published one is downloaded to the hub's cache when it is not there."""
         if self.published is None:
             return self.folder / WEIGHT_FILES[self.format]
-        return hub_file(self.published.repo, f"{self.published.path}/{WEIGHT_FILES[self.format]}")
+        return hub_file(self.published.repo, self._path)
+
+    @property
+    def download(self) -> int:
+        """Bytes still to be fetched from the hub, as float32; 0 where the file is here."""
+        if self.published is None or is_cached(self.published.repo, self._path):
+            return 0
+        return self.n_bytes
+
+    @property
+    def _path(self) -> str:
+        """In the repository of a published SAE."""
+        return f"{self.published.path if self.published else ''}/{WEIGHT_FILES[self.format]}"
 
     @property
     def name(self) -> str:
