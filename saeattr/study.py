@@ -12,11 +12,8 @@ import pyarrow.parquet as pq
 from saeattr.analysis.memory_plan import MemoryPlan
 from saeattr.config import make_settings
 from saeattr.errors import UserError
-from saeattr.model.loading import (
-    LanguageModel,
-    load_model,
-    resolve_device,
-)
+from saeattr.model.device_check import device_warning
+from saeattr.model.loading import LanguageModel, load_model, resolve_device
 from saeattr.model.names import named
 from saeattr.prepare import Prepared, default_folder, prepare
 from saeattr.prompts.pairs import make_pairs
@@ -134,6 +131,8 @@ def _attribute_topics(prepared: Prepared, folder: StudyFolder, on_progress: OnPr
                 prepared.settings.model, device=prepared.settings.device, dtype=prepared.settings.dtype or "float32"
             )
             idle = idle_bytes(lm)
+            differs = device_warning(lm.device) if lm.device.type == "mps" else None
+            warnings += [differs] if differs else []
             on_progress(topic, "loading the model", 1, 1)
         lists = topic_lists(lm, topic, prepared.settings, folder, on_progress)
         pairs, skipped = make_pairs(lm.tokenizer, lists)

@@ -113,8 +113,9 @@ def site_effect_rows(
     """
 
     def by_row(values: Float[Tensor, " tokens"]) -> np.ndarray:
-        total = torch.zeros(len(batch.pairs), dtype=torch.float64, device=values.device)
-        return total.index_add(0, tokens.row, values.double()).cpu().numpy()
+        # Summed on the CPU: MPS has no float64.
+        total = torch.zeros(len(batch.pairs), dtype=torch.float64)
+        return total.index_add(0, tokens.row.cpu(), values.cpu().double()).numpy()
 
     n_tokens = by_row(torch.ones_like(found.l0))
     return pd.DataFrame(
@@ -125,8 +126,8 @@ def site_effect_rows(
             "kind": site.kind,
             "features_effect": by_row(found.features_effect),
             "error_effect": by_row(found.error_effect),
-            "total_effect": exact.double().cpu().numpy(),
-            "reconstruction_effect": rebuilt.double().cpu().numpy(),
+            "total_effect": exact.cpu().double().numpy(),
+            "reconstruction_effect": rebuilt.cpu().double().numpy(),
             "l0": by_row(found.l0) / n_tokens,
             "unexplained": by_row(found.squared_error) / by_row((tokens.clean - centre).square().sum(1)),
         }

@@ -22,7 +22,7 @@ BatchSize = Annotated[int | None, typer.Option(help="Prompts in one forward. [de
 Vram = Annotated[
     str | None, typer.Option(help="Memory to stay within, e.g. 8GiB: decides the batch. [default: no limit]")
 ]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N, cuda*N (N cards) or mps. [default: auto]")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16. [default: bfloat16 on a GPU]")]
 
 

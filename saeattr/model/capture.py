@@ -85,10 +85,11 @@ def capture(
     if gradients and values is not None:
         # The metric of a prompt depends on its own row only, so the sum's gradient is each prompt's own.
         slopes = torch.autograd.grad(values.sum(), list(seen.values()))
-        g = {site: slope.flatten(2) for site, slope in zip(seen, slopes, strict=True)}
+        g = {site: slope.flatten(2).to(lm.device) for site, slope in zip(seen, slopes, strict=True)}
     # attn_z arrives as [batch, pos, head, d_head]; SAEs read the heads concatenated.
-    x = {site: value.detach().flatten(2) for site, value in seen.items()}
-    return Run(tokens, mask, x, g, None if values is None else values.detach(), calls)
+    # With the layers on several cards, all sites are gathered on the first, where the SAEs are.
+    x = {site: value.detach().flatten(2).to(lm.device) for site, value in seen.items()}
+    return Run(tokens, mask, x, g, None if values is None else values.detach().to(lm.device), calls)
 
 
 def final_hidden(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from saeattr.sites import Kind
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+DEVICES = "auto, cpu, cuda, cuda:N, cuda*N (layers spread over N cards) or mps"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -54,6 +56,7 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
+        """Of the embedding: where tokens go in, and where SAEs and captured activations are kept."""
         return next(self.hf.parameters()).device
 
     @property
@@ -73,7 +76,7 @@ def load_model(model: str = "bundled", *, device: str = "auto", dtype: str = "fl
     Args:
         model: ``bundled``, the path of a folder with config.json, safetensors weights and a tokenizer, a name such as
             ``gemma-2-2b-it``, or ``org/name``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``cuda*N`` or ``mps``.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
 
     Raises:
@@ -86,8 +89,10 @@ def load_model(model: str = "bundled", *, device: str = "auto", dtype: str = "fl
     bundle.verify_checksums(folder)
     tokenizer = load_tokenizer(folder)
     transformers_logging.disable_progress_bar()
+    cards = spread_over(device)
+    place: dict[str, Any] = {"n_devices": cards} if cards > 1 else {"device": str(target)}
     try:
-        bridge = boot(folder, tokenizer, device=str(target), dtype=DTYPES[dtype])
+        bridge = boot(folder, tokenizer, dtype=DTYPES[dtype], **place)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise UserError(f"{folder} cannot be opened as a causal language model: {_first_line(error)}") from error
     return LanguageModel(model_name(model), bridge, tokenizer)
@@ -115,7 +120,7 @@ def model_name(model: str) -> str:
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` is the first CUDA device if there is one, else the CPU.
+    """``auto`` is the first CUDA device if there is one, else the CPU; ``cuda*N`` begins at the first of N.
 
     Raises:
         UserError: the device does not exist here.
@@ -123,14 +128,23 @@ def resolve_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        target = torch.device(device)
+        target = torch.device("cuda" if spread_over(device) > 1 else device)
     except RuntimeError as error:
-        raise UserError(f"{device!r} is not a device: choose auto, cpu, cuda or cuda:N") from error
-    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"there is no device {device!r} here ({torch.cuda.device_count()} CUDA devices): use cpu")
-    if target.type not in ("cpu", "cuda"):
-        raise UserError(f"device {device!r} is not supported: choose auto, cpu, cuda or cuda:N")
+        raise UserError(f"{device!r} is not a device: choose {DEVICES}") from error
+    there = torch.cuda.device_count()
+    if target.type == "cuda" and max((target.index or 0) + 1, spread_over(device)) > there:
+        raise UserError(f"there is no device {device!r} here ({there} CUDA devices): use cpu")
+    if target.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("there is no device 'mps' here: use cpu")
+    if target.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"device {device!r} is not supported: choose {DEVICES}")
     return target
+
+
+def spread_over(device: str) -> int:
+    """How many CUDA devices ``cuda*N`` asks the model's layers to be spread over; 1 for any other device."""
+    match = re.fullmatch(r"cuda\*(\d+)", device)
+    return max(1, int(match[1])) if match else 1
 
 
 def find_model(model: str, *, weights: bool = True) -> Path:

@@ -17,17 +17,19 @@ def token_logits(
 
     ``hidden`` is the output of the final norm.
     """
-    weight = unembedding(lm)[token_ids.to(lm.device)].float()
-    logits = hidden.float() @ weight.T
+    whole = unembedding(lm)
+    weight = whole[token_ids.to(whole.device)].float()
+    logits = hidden.float().to(weight.device) @ weight.T
     bias = getattr(lm.hf.get_output_embeddings(), "bias", None)
     if isinstance(bias, Tensor):
-        logits = logits + bias[token_ids.to(lm.device)].float()
+        logits = logits + bias[token_ids.to(bias.device)].float()
     return soft_cap(lm, logits)
 
 
 def full_logits(lm: LanguageModel, hidden: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows vocab"]:
     """Logits of the whole vocabulary, in float32 with the model's final soft-cap."""
-    logits = (hidden.to(lm.dtype) @ unembedding(lm).T).float()
+    weight = unembedding(lm)
+    logits = (hidden.to(weight) @ weight.T).float()
     bias = getattr(lm.hf.get_output_embeddings(), "bias", None)
     if isinstance(bias, Tensor):
         logits = logits + bias.float()

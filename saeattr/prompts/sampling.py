@@ -200,6 +200,9 @@ class _Rows:
         if self.temperature == 0:
             return logits.argmax(dim=-1)
         draws = [float(torch.rand((), generator=self._generators[row], dtype=torch.float64)) for row in self.live]
+        if logits.device.type == "mps":
+            # It has no float64.
+            logits = logits.cpu()
         uniforms = torch.tensor(draws, dtype=torch.float64, device=logits.device)
         # With the largest logit at 0, no temperature is too small to divide by.
         shifted = logits - logits.amax(dim=-1, keepdim=True)
