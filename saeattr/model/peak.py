@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -32,6 +35,8 @@ def measure_peak(device: torch.device, idle: int | None) -> Iterator[Peak]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
+        gc.collect()
+        _give_back_free_memory()
         _reset_high_water()
     yield peak
     if device.type == "cuda":
@@ -39,6 +44,15 @@ def measure_peak(device: torch.device, idle: int | None) -> Iterator[Peak]:
     else:
         highest = _status("VmHWM")
         peak.n_bytes = None if highest is None or idle is None else max(0, highest - idle)
+
+
+def _give_back_free_memory() -> None:
+    """Return what the allocators keep of earlier work to the system, so that it does not count for this block."""
+    pa.default_memory_pool().release_unused()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _reset_high_water() -> None:
