@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from saeattr.prompts.topics import topic_slug
 from saeattr.store import StudyFolder, read_record, read_table
 
 if TYPE_CHECKING:
@@ -69,8 +70,14 @@ class Study:
         return sorted(self.folder.figures.glob("*.png"))
 
     def _table(self, name: str, topic: str | None) -> pd.DataFrame:
+        if topic is None:
+            return read_table(self.folder.table_path(name))
+        # The topic's own part: the joined table of many topics is large.
+        part = self.folder.topic_folder(topic_slug(topic)) / f"{name}.parquet"
+        if part.exists():
+            return read_table(part)
         table = read_table(self.folder.table_path(name))
-        return table if topic is None else table[table["topic"] == topic].reset_index(drop=True)
+        return table[table["topic"] == topic].reset_index(drop=True)
 
 
 def load_study(folder: str | Path) -> Study:
