@@ -15,7 +15,7 @@ from saeattr.config import StudySettings
 from saeattr.errors import UserError
 from saeattr.model.hub import has_weights
 from saeattr.model.loading import LanguageModel, find_model
-from saeattr.model.peak import measure_peak, resident_bytes
+from saeattr.model.peak import give_back_free_memory, measure_peak, resident_bytes
 from saeattr.model.rehearsal import meta_model, rehearse
 from saeattr.prepare import Prepared
 from saeattr.prompts.lists import ListMarkers, decoder
@@ -125,6 +125,7 @@ def idle_bytes(lm: LanguageModel) -> int | None:
             # Weights mapped from a file become resident when they are first read: a number of every page is.
             parameter.detach().flatten()[:: 4096 // parameter.element_size()].sum()
             weights += parameter.numel() * parameter.element_size()
+    give_back_free_memory()
     resident = resident_bytes()
     return None if resident is None else resident - weights
 

@@ -35,8 +35,7 @@ def measure_peak(device: torch.device, idle: int | None) -> Iterator[Peak]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        gc.collect()
-        _give_back_free_memory()
+        give_back_free_memory()
         _reset_high_water()
     yield peak
     if device.type == "cuda":
@@ -46,8 +45,9 @@ def measure_peak(device: torch.device, idle: int | None) -> Iterator[Peak]:
         peak.n_bytes = None if highest is None or idle is None else max(0, highest - idle)
 
 
-def _give_back_free_memory() -> None:
-    """Return what the allocators keep of earlier work to the system, so that it does not count for this block."""
+def give_back_free_memory() -> None:
+    """Return what the allocators keep of earlier work to the system, so that it does not count for what follows."""
+    gc.collect()
     pa.default_memory_pool().release_unused()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
