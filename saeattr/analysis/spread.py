@@ -33,3 +33,24 @@ def bootstrap_interval(
         rows = slice(start, start + step)
         low[rows], high[rows] = np.quantile(values[rows] @ weights, tails, axis=1)
     return low, high
+
+
+def ratio_interval(
+    above: NDArray[np.float64], below: NDArray[np.float64], seed: int, level: float = 0.95
+) -> tuple[float, float, float]:
+    """A ratio of means over lists, mean(above) / mean(below), with a percentile bootstrap over lists.
+
+    Lists are resampled whole, so that a list's two numbers stay together. A ratio of means, not a mean of ratios: a
+    list in which ``below`` is near zero does not blow it up.
+
+    Returns:
+        the ratio, low and high; NaN where mean(below) is zero.
+    """
+    n_lists = len(above)
+    draws = np.random.default_rng(seed).integers(0, n_lists, (RESAMPLES, n_lists))
+    if not below.mean():
+        return float("nan"), float("nan"), float("nan")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = above[draws].mean(axis=1) / below[draws].mean(axis=1)
+    low, high = np.nanquantile(ratios, [(1 - level) / 2, (1 + level) / 2])
+    return float(above.mean() / below.mean()), float(low), float(high)

@@ -20,10 +20,14 @@ ReadMetric = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class LayerCalls:
-    """What each decoder layer was called with, in order: its input [batch, pos, d_model] and its keyword arguments."""
+    """What each decoder layer was called with, in order: its input [batch, pos, d_model] and its keyword arguments.
+
+    ``keys_values``: by layer, both [batch, heads, pos, d_head]; ``recompute`` adds them where it needs them.
+    """
 
     inputs: list[Float[Tensor, "batch pos d_model"]] = field(default_factory=list)
     kwargs: list[dict[str, Any]] = field(default_factory=list)
+    keys_values: dict[int, list[Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

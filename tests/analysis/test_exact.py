@@ -1,4 +1,4 @@
-"""Integrated gradients and whole-site totals against naive full forwards."""
+"""Exact effects of features against a naive hooked full forward of the plain Hugging Face model, one list at a time."""
 
 from __future__ import annotations
 
@@ -6,83 +6,149 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
-from saeattr.analysis.attribution import SiteTokens, attribute_site
-from saeattr.analysis.batches import effect_tokens, run_batch, site_tokens
-from saeattr.analysis.integrated import integrated_gradients
-from saeattr.analysis.metrics import make_metric
-from saeattr.analysis.totals import total_effect
+from saeattr.analysis.bases import BASES, Base, SiteMeans, site_means
+from saeattr.analysis.batches import BatchRuns, run_batch
+from saeattr.analysis.exact import entry_effects, feature_effects
+from saeattr.analysis.metrics import Metric, make_metric
 from saeattr.model.loading import LanguageModel
 from saeattr.prompts.pairs import Pair
 from saeattr.saes.loading import SaeFile, load_sae
+from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import KINDS, Site
 from tests import plain
 
 
+def naive_change(
+    model: Any, site: Site, weights: dict[str, Tensor], pair: Pair, base: Base, means: SiteMeans
+) -> tuple[Tensor, Tensor]:
+    """The clean x and what every feature's patch adds to its activation, [pos, d_sae], written out anew."""
+
+    def encode(ids: tuple[int, ...]) -> Tensor:
+        pre = plain.read(model, site, ids) @ weights["W_enc"] + weights["b_enc"]
+        return torch.relu(pre) * (pre > weights["threshold"])
+
+    f = encode(pair.clean_ids)
+    if base == "corrupted":
+        change = encode(pair.corrupted_ids) - f
+    elif base == "zero":
+        change = -f
+    else:
+        change = torch.where(f > 0, means.f - f, 0.0)
+    # BOS is never patched.
+    change[0] = 0.0
+    return plain.read(model, site, pair.clean_ids), change
+
+
+def naive_metric(model: Any, site: Site, pair: Pair, metric: Metric, x: Tensor) -> float:
+    """The metric with x put in at the site."""
+    assert metric.plus is not None
+    assert metric.minus is not None
+    with torch.no_grad(), plain.edited(model, site, lambda _: x[None]):
+        return float(plain.metric(model, pair.clean_ids, pair.decision_positions[-1], metric.plus, metric.minus))
+
+
+def busiest(sae: SparseAutoencoder, batch: BatchRuns, count: int) -> Tensor:
+    """The features with the largest total activation where the metric is read; even the last layer's count there."""
+    used = batch.reads.weight > 0
+    x = batch.clean.x[sae.site][batch.reads.row[used], batch.reads.position[used]]
+    return sae.encode(x).sum(0).topk(count).indices
+
+
+@pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_total_effect_is_that_of_a_full_forward(
-    lm: LanguageModel, pairs: list[Pair], plain_model: Any, kind: Any
+@pytest.mark.parametrize("layer", [0, 3, 5])
+def test_a_features_effect_is_that_of_a_full_forward(
+    lm: LanguageModel,
+    saes: dict[Site, SaeFile],
+    pairs: list[Pair],
+    plain_model: Any,
+    kind: Any,
+    layer: int,
+    base: Base,
+) -> None:
+    """All its positions at once, then one (list, position, feature) alone."""
+    site, pairs = Site(kind, layer), pairs[:3]
+    metric = make_metric("end-vs-continue", lm.tokenizer)
+    batch = run_batch(lm, pairs, [site], metric, "last")
+    sae = load_sae(saes[site])
+    means = site_means(sae, batch.clean.x[site][batch.usable])
+    features = busiest(sae, batch, 2)
+    found = feature_effects(lm, batch, sae, features, metric, base, 4, means)
+    weights = {name: value.float() for name, value in load_file(saes[site].weights).items()}
+    entries, alone_expected = [], []
+    for row, pair in enumerate(pairs):
+        x, change = naive_change(plain_model, site, weights, pair, base, means)
+        clean = naive_metric(plain_model, site, pair, metric, x)
+        for nth, feature in enumerate(features.tolist()):
+            moved = x + change[:, feature, None] * weights["W_dec"][feature]
+            expected = naive_metric(plain_model, site, pair, metric, moved) - clean
+            assert float(found[nth, row]) == pytest.approx(expected, abs=5e-5)
+        position, feature = pair.decision_positions[-1], int(features[0])
+        x[position] += change[position, feature] * weights["W_dec"][feature]
+        entries.append((row, position, feature))
+        alone_expected.append(naive_metric(plain_model, site, pair, metric, x) - clean)
+    where = torch.tensor(entries).T
+    alone = entry_effects(lm, batch, sae, where[0], where[1], where[2], metric, base, 2, means)
+    torch.testing.assert_close(alone, torch.tensor(alone_expected), rtol=0, atol=5e-5)
+    assert found.abs().max() > 1e-3
+
+
+def test_the_batch_size_does_not_change_an_effect(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
+) -> None:
+    """Neither that of the copies nor that of the pairs (and so the padding)."""
+    metric = make_metric("end-vs-continue", lm.tokenizer)
+    for site in (Site("attn_z", 0), Site("mlp_out", 2), Site("resid_post", 4)):
+        sae = load_sae(saes[site])
+        together = run_batch(lm, pairs, [site], metric, "last")
+        features = busiest(sae, together, 12)
+        expected = feature_effects(lm, together, sae, features, metric, "corrupted", 64)
+        for size in (1, 7):
+            found = feature_effects(lm, together, sae, features, metric, "corrupted", size)
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+        alone = [
+            feature_effects(lm, run_batch(lm, [pair], [site], metric, "last"), sae, features, metric, "corrupted", 16)
+            for pair in pairs
+        ]
+        torch.testing.assert_close(torch.cat(alone, dim=1), expected, rtol=0, atol=1e-5)
+
+
+def test_a_feature_that_never_fires_has_no_effect(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
+) -> None:
+    metric = make_metric("end-vs-continue", lm.tokenizer)
+    site = Site("resid_post", 1)
+    sae = load_sae(saes[site])
+    batch = run_batch(lm, pairs, [site], metric, "last")
+    silent = (sae.encode(batch.clean.x[site][batch.usable]).sum(0) == 0).nonzero()[:2, 0]
+    assert len(silent) == 2
+    assert not feature_effects(lm, batch, sae, silent, metric, "zero", 4).any()
+
+
+def test_with_decision_all_an_effect_is_the_mean_over_decision_points(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], plain_model: Any
 ) -> None:
     metric = make_metric("end-vs-continue", lm.tokenizer)
     assert metric.plus is not None
     assert metric.minus is not None
-    for layer in (0, 2, 5):
-        site = Site(kind, layer)
-        batch = run_batch(lm, pairs, [site], metric, "last")
-        found = total_effect(
-            lm, batch.clean, site, batch.corrupted.x[site], lambda h, b=batch: b.read_metric(lm, metric, h)
-        )
-        for row, pair in enumerate(pairs):
-            x = plain.read(plain_model, site, pair.corrupted_ids)
-            at = pair.decision_positions[-1]
-            with torch.no_grad():
+    site = Site("mlp_out", 1)
+    batch = run_batch(lm, pairs, [site], metric, "all")
+    sae = load_sae(saes[site])
+    feature = busiest(sae, batch, 1)
+    found = feature_effects(lm, batch, sae, feature, metric, "zero", 4)[0]
+    for row, pair in enumerate(pairs):
+        x = plain.read(plain_model, site, pair.clean_ids)
+        f = sae.encode(x)[:, feature]
+        f[0] = 0.0
+        moved = x - f * sae.W_dec[feature]
+        changes = []
+        with torch.no_grad():
+            for at in pair.decision_positions:
                 before = plain.metric(plain_model, pair.clean_ids, at, metric.plus, metric.minus)
-                with plain.edited(plain_model, site, lambda _, x=x: x[None]):
+                with plain.edited(plain_model, site, lambda _, moved=moved: moved[None]):
                     after = plain.metric(plain_model, pair.clean_ids, at, metric.plus, metric.minus)
-            assert float(found[row]) == pytest.approx(float(after - before), abs=1e-4)
-
-
-def test_integrated_gradients_add_up_to_the_total_effect(
-    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
-) -> None:
-    """Completeness: with enough steps, features and error term sum to the exact effect of patching the site."""
-    metric = make_metric("end-vs-continue", lm.tokenizer)
-    for site in (Site("attn_z", 1), Site("resid_post", 2), Site("mlp_out", 4)):
-        batch = run_batch(lm, pairs, [site], metric, "last")
-        x_base = batch.corrupted.x[site]
-
-        def read(hidden: torch.Tensor, batch: Any = batch) -> torch.Tensor:
-            return batch.read_metric(lm, metric, hidden)
-
-        exact = total_effect(lm, batch.clean, site, x_base, read)
-        chosen = effect_tokens(batch, "corrupted")
-        tokens = site_tokens(batch, site, chosen)
-        errors = []
-        for steps in (1, 4, 32):
-            g = integrated_gradients(lm, batch.clean, site, x_base, read, steps, batch_size=10)
-            with_g = SiteTokens(tokens.row, tokens.position, tokens.clean, tokens.corrupted, g[chosen])
-            found = attribute_site(load_sae(saes[site]), with_g, "corrupted")
-            total = (found.features_effect + found.error_effect).new_zeros(len(pairs))
-            total.index_add_(0, tokens.row, found.features_effect + found.error_effect)
-            errors.append(float((total - exact).abs().max() / exact.abs().max()))
-        assert errors[-1] < 0.02
-        assert errors[-1] < errors[0]
-
-
-def test_steps_share_batches_without_changing_the_result(lm: LanguageModel, pairs: list[Pair]) -> None:
-    metric = make_metric("end-vs-continue", lm.tokenizer)
-    site = Site("mlp_out", 2)
-    batch = run_batch(lm, pairs, [site], metric, "last")
-    many, few = (
-        integrated_gradients(
-            lm,
-            batch.clean,
-            site,
-            batch.corrupted.x[site],
-            lambda hidden: batch.read_metric(lm, metric, hidden),
-            steps=6,
-            batch_size=size,
-        )
-        for size in (30, 5)
-    )
-    torch.testing.assert_close(many, few, rtol=1e-4, atol=1e-6)
+                changes.append(float(after - before))
+        assert float(found[row]) == pytest.approx(sum(changes) / len(changes), abs=5e-5)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from saeattr.model.capture import capture
-from saeattr.model.loading import LanguageModel
-from saeattr.model.recompute import recompute
-from saeattr.prompts.pairs import Pair, pad_pairs
+from saeattr.model.capture import capture, final_hidden
+from saeattr.model.loading import LanguageModel, load_model
+from saeattr.model.recompute import Span, recompute
+from saeattr.prompts.pairs import Pair, make_pairs, pad_pairs
+from saeattr.prompts.sampling import sample_lists
 from saeattr.sites import KINDS, Site
 from tests import plain
+from tests.model.toys import FAMILIES, WINDOW, make_toy, toy_batch
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -51,3 +54,57 @@ def test_only_layers_above_the_site_run(lm: LanguageModel, pairs: list[Pair]) ->
         for handle in handles:
             handle.remove()
     assert ran == [4, 5]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_positions_before_an_edit_are_not_computed_again(family: str, tmp_path: Path) -> None:
+    """Every family, layer and kind, edits from a position on, behind the sliding window too, in a padded batch."""
+    lm, _ = make_toy(family, tmp_path)
+    tokens, mask = toy_batch()
+    rows, span = torch.tensor([2, 0, 2]), Span(WINDOW + 1, 9)
+    for site in [Site(kind, layer) for layer in range(3) for kind in KINDS]:
+        run = capture(lm, tokens, mask, [site], for_recompute=True)
+        x = run.x[site][rows]
+        x[:, span.first :] += torch.randn(x[:, span.first :].shape, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            whole = recompute(lm, run, site, x, rows)
+            part = recompute(lm, run, site, x[:, span.first : span.stop], rows, span)
+            put_in = [(site.hook_name, lambda value, hook, x=x: x.view_as(value))]
+            with lm.bridge.hooks(fwd_hooks=put_in):  # pyright: ignore[reportArgumentType]
+                hooked = final_hidden(lm, tokens[rows], mask[rows])
+        inside = slice(span.first, span.stop)
+        torch.testing.assert_close(whole[:, inside], hooked[:, inside], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(part, hooked[:, inside], rtol=1e-5, atol=1e-5)
+        assert (hooked - final_hidden(lm, tokens[rows], mask[rows]))[:, inside].abs().max() > 1e-2
+
+
+def test_bfloat16_agrees_to_its_precision() -> None:
+    """1e-2 of the size of the hidden state, with and without reuse of the positions before."""
+    lm = load_model("bundled", device="cpu", dtype="bfloat16")
+    found, _ = make_pairs(lm.tokenizer, sample_lists(lm, "animals", 3, seed=1))
+    padded = pad_pairs(found, lm.pad_id)
+    span = Span(20, int(padded.mask.sum(1).min()))
+    rows = torch.tensor([2, 0, 1])
+    for site in (Site("attn_z", 0), Site("mlp_out", 2), Site("resid_post", 4)):
+        run = capture(lm, padded.clean, padded.mask, [site], for_recompute=True)
+        x = run.x[site][rows].float()
+        x[:, span.first :] *= 1.2
+        with torch.no_grad():
+            part = recompute(lm, run, site, x[:, span.first : span.stop], rows, span)
+            put_in = [(site.hook_name, lambda value, hook, x=x: x.to(value.dtype).view_as(value))]
+            with lm.bridge.hooks(fwd_hooks=put_in):  # pyright: ignore[reportArgumentType]
+                hooked = final_hidden(lm, padded.clean[rows], padded.mask[rows])[:, span.first : span.stop]
+        assert (part - hooked).float().norm() < 1e-2 * hooked.float().norm()
+
+
+def test_keys_and_values_of_a_run_are_made_once(lm: LanguageModel, pairs: list[Pair]) -> None:
+    padded = pad_pairs(pairs, lm.pad_id)
+    site, span = Site("resid_post", 3), Span(10, 20)
+    run = capture(lm, padded.clean, padded.mask, [site], for_recompute=True)
+    rows = torch.arange(len(pairs))
+    first = recompute(lm, run, site, run.x[site][:, 10:20], rows, span)
+    kept = {layer: id(both[0]) for layer, both in run.calls.keys_values.items()}
+    assert sorted(kept) == [4, 5]
+    again = recompute(lm, run, site, run.x[site][:, 10:20], rows, span)
+    assert {layer: id(both[0]) for layer, both in run.calls.keys_values.items()} == kept
+    assert torch.equal(first, again)

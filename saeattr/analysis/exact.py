@@ -1,0 +1,170 @@
+"""Exact effects: patch features to their base value, keep the error term, run the layers above again.
+
+x becomes x + (f_i^base - f_i^clean) W_dec[i] at the feature's positions; nothing else changes at the site, so the error
+term is kept. Only the layers above run, from the first edited position on: many edited copies of the prompts in one
+batch, whichever feature they are of.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saeattr.analysis.bases import Base, SiteMeans
+from saeattr.analysis.batches import BatchRuns, effect_tokens
+from saeattr.analysis.directions import take_features
+from saeattr.analysis.metrics import Metric, Reads, per_prompt, read_values
+from saeattr.model.loading import LanguageModel
+from saeattr.model.recompute import Span, recompute
+from saeattr.saes.sae import SparseAutoencoder
+
+
+@dataclass(frozen=True)
+class Edits:
+    """Edited copies of a batch's prompts at one site; only what changes is stored.
+
+    Attributes:
+        row: the row of the batch that each copy is made of.
+        copy, position, feature, change: one entry for each changed (copy, position, feature), in the order of copies;
+            ``feature`` indexes the SAE, ``change`` is f_base - f_clean.
+    """
+
+    row: Int[Tensor, " copies"]
+    copy: Int[Tensor, " entries"]
+    position: Int[Tensor, " entries"]
+    feature: Int[Tensor, " entries"]
+    change: Float[Tensor, " entries"]
+
+
+@torch.no_grad()
+def feature_effects(
+    lm: LanguageModel,
+    batch: BatchRuns,
+    sae: SparseAutoencoder,
+    features: Int[Tensor, " features"],
+    metric: Metric,
+    base: Base,
+    batch_size: int,
+    means: SiteMeans | None = None,
+) -> Float[Tensor, "features batch"]:
+    """Exact effect of patching each feature at all its positions, list by list.
+
+    Its positions are those that ``attribute_site`` has entries for: where it is active in the clean run or, with the
+    corrupted base, in either. A list in which nothing changes has the effect 0 and costs nothing.
+
+    Args:
+        features: indices into the SAE, no two the same.
+        batch_size: copies in one forward; rows of different features share it.
+        means: needed for the mean base alone.
+    """
+    chosen = effect_tokens(batch, base)
+    row, position = chosen.nonzero(as_tuple=True)
+    change = base_change(batch, sae, features, row, position, base, means)
+    nth, token = change.T.nonzero(as_tuple=True)
+    # Copies stand in the order of (feature, list).
+    keys, copy = torch.unique(nth * len(batch.pairs) + row[token], return_inverse=True)
+    edits = Edits(keys % len(batch.pairs), copy, position[token], features[nth], change[token, nth])
+    effects = torch.zeros(len(features) * len(batch.pairs), device=chosen.device)
+    effects[keys] = exact_effects(lm, batch, sae, edits, metric, batch_size)
+    return effects.view(len(features), len(batch.pairs))
+
+
+@torch.no_grad()
+def entry_effects(
+    lm: LanguageModel,
+    batch: BatchRuns,
+    sae: SparseAutoencoder,
+    row: Int[Tensor, " entries"],
+    position: Int[Tensor, " entries"],
+    feature: Int[Tensor, " entries"],
+    metric: Metric,
+    base: Base,
+    batch_size: int,
+    means: SiteMeans | None = None,
+) -> Float[Tensor, " entries"]:
+    """Exact effect of patching one feature at one position only, for each (row, position, feature).
+
+    Positions are among those of ``effect_tokens``: at others nothing could change.
+    """
+    features, nth = feature.unique(return_inverse=True)
+    values = base_change(batch, sae, features, row, position, base, means)
+    change = values[torch.arange(len(nth), device=nth.device), nth]
+    edits = Edits(row, torch.arange(len(row), device=row.device), position, feature, change)
+    return exact_effects(lm, batch, sae, edits, metric, batch_size)
+
+
+@torch.no_grad()
+def exact_effects(
+    lm: LanguageModel, batch: BatchRuns, sae: SparseAutoencoder, edits: Edits, metric: Metric, batch_size: int
+) -> Float[Tensor, " copies"]:
+    """The change of the metric that each edited copy makes; ``batch.clean`` must hold what ``recompute`` needs.
+
+    Copies that are edited late and read early share a forward, so that few positions are computed for nothing.
+    """
+    assert batch.clean.metric is not None
+    x_clean, n_positions = batch.clean.x[sae.site], batch.usable.shape[1]
+    last = batch.reads.last_position().to(x_clean.device)[edits.row]
+    first = torch.full_like(last, n_positions).scatter_reduce(0, edits.copy, edits.position, "amin")
+    order = torch.argsort(first * n_positions + last, stable=True)
+    place = order.argsort()[edits.copy]
+    by_place = place.argsort(stable=True)
+    effects = torch.empty(len(order), device=x_clean.device)
+    for start in range(0, len(order), batch_size):
+        copies = order[start : start + batch_size]
+        rows, span = edits.row[copies], Span(int(first[copies].min()), int(last[copies].max()) + 1)
+        low, high = torch.searchsorted(place[by_place], torch.tensor([start, start + len(rows)], device=rows.device))
+        mine = by_place[int(low) : int(high)]
+        x = x_clean[:, span.first : span.stop][rows].float()
+        moved = edits.change[mine, None] * sae.W_dec[edits.feature[mine]]
+        x.index_put_((place[mine] - start, edits.position[mine] - span.first), moved, accumulate=True)
+        hidden = recompute(lm, batch.clean, sae.site, x, rows, span)
+        effects[copies] = copies_metric(lm, batch, metric, hidden, rows, span) - batch.clean.metric[rows]
+    return effects
+
+
+def copies_metric(
+    lm: LanguageModel,
+    batch: BatchRuns,
+    metric: Metric,
+    hidden: Float[Tensor, "copies span d_model"],
+    rows: Int[Tensor, " copies"],
+    span: Span,
+) -> Float[Tensor, " copies"]:
+    """The metric of copies of a batch's rows, from the output of the final norm at a span's positions."""
+    reads = copy_reads(batch.reads, rows)
+    reads = dataclasses.replace(reads, position=reads.position - span.first)
+    return per_prompt(reads, read_values(lm, metric, reads, hidden))
+
+
+def copy_reads(reads: Reads, rows: Int[Tensor, " copies"]) -> Reads:
+    """Where the metric is read in copies of a batch's rows; decision points that do not count are left out."""
+    used = reads.weight > 0
+    row, copies = reads.row[used], rows.cpu()
+    pairs = (copies[:, None] == row[None]).nonzero(as_tuple=True)
+    picked = [values[used][pairs[1]] for values in (reads.position, reads.item, reads.weight, reads.next_ids)]
+    return Reads(pairs[0], *picked)
+
+
+def base_change(
+    batch: BatchRuns,
+    sae: SparseAutoencoder,
+    features: Int[Tensor, " features"],
+    row: Int[Tensor, " tokens"],
+    position: Int[Tensor, " tokens"],
+    base: Base,
+    means: SiteMeans | None = None,
+) -> Float[Tensor, "tokens features"]:
+    """f_base - f_clean of chosen features at chosen tokens; 0 where the feature has no entry."""
+    small = take_features(sae, features)
+    f_clean = small.encode(batch.clean.x[sae.site][row, position])
+    if base == "corrupted":
+        return small.encode(batch.corrupted.x[sae.site][row, position]) - f_clean
+    if base == "zero":
+        return -f_clean
+    assert means is not None
+    # As in attributions: a mean is set where the feature is active, not wherever its mean is above zero.
+    return torch.where(f_clean > 0, means.f[features] - f_clean, 0.0)

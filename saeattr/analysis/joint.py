@@ -1,0 +1,120 @@
+"""Many features patched at once, across layers: later sites are encoded anew in the run that is already edited.
+
+Layer by layer over all edited copies at once, so each SAE is opened once a sweep and no more are held than one layer
+has (and the next, which is being read).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saeattr.analysis.bases import Base
+from saeattr.analysis.batches import BatchRuns, effect_tokens
+from saeattr.analysis.exact import copies_metric
+from saeattr.analysis.metrics import Metric
+from saeattr.analysis.site_patch import FeatureSet, SitePatch
+from saeattr.model.loading import LanguageModel
+from saeattr.model.recompute import Span, layer_input, run_layer
+from saeattr.saes.loading import SaeFile, stream_saes
+
+#: Hidden states of edited copies held at a time; more copies take another sweep over the layers.
+HELD_BYTES = 2**28
+
+#: Called with the layers done and those there are, as a sweep goes on.
+OnLayer = Callable[[int, int], None]
+
+
+@torch.no_grad()
+def joint_effects(
+    lm: LanguageModel,
+    batches: Sequence[BatchRuns],
+    files: Sequence[SaeFile],
+    sets: Sequence[FeatureSet],
+    metric: Metric,
+    base: Base,
+    batch_size: int,
+    on_layer: OnLayer = lambda done, total: None,
+) -> Float[Tensor, "sets lists"]:
+    """The exact change of the metric when all features of a set are patched to their base values together.
+
+    At every site of ``files``, in the order in which the model computes them, x becomes
+    x + sum_i (f_i^base - f_i^now) W_dec[i] at the tokens that can have an effect, where f^now is encoded from the
+    edited run: what earlier patches already changed is not changed twice, and a feature that they switch on is switched
+    off again. The error terms of the edited run are kept, unless the set patches them too. As for single features,
+    a mean is set only where the feature is active.
+
+    Args:
+        files: the SAEs of the sites; a set may name features of these sites only.
+        batch_size: copies in one forward.
+    """
+    files = sorted(files, key=lambda file: file.site.order)
+    layer = files[0].site.layer
+    counts = [len(batch.pairs) for batch in batches]
+    a_set = sum(n * batch.clean.calls.inputs[layer][0].nbytes for n, batch in zip(counts, batches, strict=True))
+    at_once = max(1, HELD_BYTES // a_set)
+    # Sets that need every feature of an SAE stand together, so that the others need a few of its rows only.
+    order = sorted(range(len(sets)), key=lambda at: sets[at].needs_all)
+    effects = torch.empty(len(sets), sum(counts), device=lm.device)
+    for start in range(0, len(order), at_once):
+        numbers = order[start : start + at_once]
+
+        def report(done: int, total: int, sweep: int = start // at_once) -> None:
+            on_layer(sweep * total + done, total * -(-len(order) // at_once))
+
+        effects[numbers] = _sweep(lm, batches, files, [sets[at] for at in numbers], metric, base, batch_size, report)
+    return effects
+
+
+def _sweep(
+    lm: LanguageModel,
+    batches: Sequence[BatchRuns],
+    files: Sequence[SaeFile],
+    sets: Sequence[FeatureSet],
+    metric: Metric,
+    base: Base,
+    batch_size: int,
+    on_layer: OnLayer,
+) -> Float[Tensor, "sets lists"]:
+    """All copies of all batches, from the first site's layer to the metric."""
+    first, device = files[0].site.layer, lm.device
+    spans = [effect_span(batch, base) for batch in batches]
+    # Copies stand in the order of (set, list).
+    rows = [torch.arange(len(batch.pairs), device=device).repeat(len(sets)) for batch in batches]
+    number = [torch.arange(len(sets), device=device).repeat_interleave(len(batch.pairs)) for batch in batches]
+    hidden = [layer_input(batch.clean, first, own, span) for batch, own, span in zip(batches, rows, spans, strict=True)]
+    opened = stream_saes(files, device)
+    for layer in range(first, lm.n_layers):
+        on_layer(layer - first, lm.n_layers - first)
+        patches = [
+            SitePatch.of(next(opened), batches, sets, base) for _ in range(sum(f.site.layer == layer for f in files))
+        ]
+        for at, batch in enumerate(batches):
+            for start in range(0, len(rows[at]), batch_size):
+                part = slice(start, start + batch_size)
+                own = rows[at][part]
+                hooks = [
+                    (patch.site.hook_name, patch.hook(batch, own, number[at][part], spans[at])) for patch in patches
+                ]
+                with lm.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
+                    hidden[at][part] = run_layer(lm, batch.clean, layer, hidden[at][part], own, spans[at])
+    on_layer(lm.n_layers - first, lm.n_layers - first)
+    effects = []
+    for at, batch in enumerate(batches):
+        assert batch.clean.metric is not None
+        parts = []
+        for start in range(0, len(rows[at]), batch_size):
+            part = slice(start, start + batch_size)
+            final = lm.bridge.ln_final(hidden[at][part])
+            parts.append(copies_metric(lm, batch, metric, final, rows[at][part], spans[at]))
+        effects.append((torch.cat(parts) - batch.clean.metric[rows[at]]).view(len(sets), -1))
+    return torch.cat(effects, dim=1)
+
+
+def effect_span(batch: BatchRuns, base: Base) -> Span:
+    """From the first position of a batch at which a patch can have an effect to the last."""
+    positions = effect_tokens(batch, base).any(0).nonzero()
+    return Span(int(positions.min()), int(positions.max()) + 1)

@@ -1,0 +1,137 @@
+"""From the exact effects of tested features and their controls, list by list, to one row a feature with a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from saeattr.analysis.spread import bootstrap_interval
+from saeattr.analysis.verdicts import FEWEST_LISTS, judge, sign_flip_p
+
+#: One row for each patched feature and list; ``patched`` is the tested feature itself or one of its controls.
+EFFECT_COLUMNS = ["topic", "layer", "kind", "feature", "patched", "list_id", "exact"]
+VALIDATION_COLUMNS = ["topic", "layer", "kind", "feature", "effect_mean", "exact_mean", "exact_low", "exact_high"]
+VALIDATION_COLUMNS += ["control_mean", "control_low", "control_high", "n_controls", "p_value", "q_value", "verdict"]
+AGREEMENT_COLUMNS = ["topic", "layer", "kind", "n_features", "pearson", "spearman", "same_sign", "poor"]
+
+#: A site whose attributions correlate less than this with the exact effects is warned of.
+POOR_CORRELATION = 0.8
+#: No correlation is stated for fewer features.
+FEWEST_FEATURES = 3
+
+_SITE = ["topic", "layer", "kind"]
+
+
+def validation_table(exact: pd.DataFrame, features: pd.DataFrame, list_ids: Sequence[str], seed: int) -> pd.DataFrame:
+    """One row for each tested feature of one topic, in the order of the attribution's ranks.
+
+    Args:
+        exact: ``EFFECT_COLUMNS``.
+        features: the topic's features.parquet, or ``mean_estimates``.
+        seed: of bootstrap and sign flips.
+
+    Returns:
+        ``VALIDATION_COLUMNS``. exact_*: mean over lists with a 95 % bootstrap interval; control_*: the same of the mean
+        over the controls (NaN without any). p_value: sign flips of the differences between the two; q_value over all
+        rows. See ``verdicts`` for the verdict.
+    """
+    keys = ["layer", "kind", "feature"]
+    estimates = features.set_index(keys)["effect_mean"]
+    rows, mine, control = [], [], []
+    for (layer, kind, feature), own in exact.groupby(keys, sort=False):
+        effects = own.pivot(index="patched", columns="list_id", values="exact").reindex(columns=list(list_ids))
+        others = effects.drop(index=feature).to_numpy(dtype=float)
+        mine.append(effects.loc[feature].to_numpy(dtype=float))
+        control.append(others.mean(axis=0) if len(others) else np.full(len(list_ids), np.nan))
+        rows.append((layer, kind, feature, float(estimates.loc[(layer, kind, feature)]), len(others)))
+    table = pd.DataFrame(rows, columns=[*keys, "effect_mean", "n_controls"])
+    table.insert(0, "topic", exact["topic"].iloc[0])
+    for name, values in (("exact", np.stack(mine)), ("control", np.stack(control))):
+        low, high = bootstrap_interval(values, seed)
+        table = table.assign(**{f"{name}_mean": values.mean(axis=1), f"{name}_low": low, f"{name}_high": high})
+    table["p_value"] = sign_flip_p(np.stack(mine) - np.nan_to_num(np.stack(control)), seed)
+    table = judge(table.astype({"layer": np.int16, "feature": np.int32, "n_controls": np.int32}))
+    order = np.argsort(-table["effect_mean"].abs().to_numpy(), kind="stable")
+    return table.iloc[order][VALIDATION_COLUMNS].reset_index(drop=True)
+
+
+def mean_estimates(entries: pd.DataFrame, features: pd.DataFrame, n_lists: int) -> pd.DataFrame:
+    """Estimates for the single position of each list: mean effect over lists, 0 where a feature has no entry.
+
+    Args:
+        entries: layer, kind, feature, list_id, effect: one row a feature and list.
+        features: the topic's features.parquet.
+
+    Returns:
+        ``features`` with that mean as effect_mean.
+    """
+    keys = ["layer", "kind", "feature"]
+    sums = entries.groupby(keys, as_index=False).agg(total=("effect", "sum"))
+    found = features.drop(columns="effect_mean").merge(sums, on=keys)
+    return found.assign(effect_mean=found["total"].astype(float) / n_lists).drop(columns="total")
+
+
+def compared_effects(exact: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
+    """Attribution beside exact effect, both as means over lists, for every feature that was patched.
+
+    Controls count too: with the tested features alone the comparison would see the largest attributions only. A
+    control that features.parquet has no row for (it keeps the largest) is left out.
+
+    Returns:
+        topic, layer, kind, feature, effect_mean, exact_mean, tested.
+    """
+    keys = [*_SITE, "feature"]
+    patched = exact.assign(tested=exact["patched"] == exact["feature"], feature=exact["patched"])
+    # A control of several features has the same effects each time.
+    patched = patched.groupby([*keys, "list_id"], sort=True, as_index=False).agg(
+        exact=("exact", "first"), tested=("tested", "any")
+    )
+    means = patched.groupby(keys, as_index=False).agg(exact_mean=("exact", "mean"), tested=("tested", "any"))
+    return means.merge(features[[*keys, "effect_mean"]], on=keys)
+
+
+def site_agreement(compared: pd.DataFrame) -> pd.DataFrame:
+    """How well attribution predicted the exact effects, site by site.
+
+    Args:
+        compared: as ``compared_effects`` returns it.
+
+    Returns:
+        ``AGREEMENT_COLUMNS``; correlations are NaN for fewer than three features or without any spread. same_sign is
+        the share of features whose two effects have the same sign; poor: pearson is below ``POOR_CORRELATION``.
+    """
+    rows = []
+    for (topic, layer, kind), own in compared.groupby(_SITE):
+        estimate, exact = own["effect_mean"], own["exact_mean"]
+        enough = len(own) >= FEWEST_FEATURES and np.ptp(estimate) > 0 and np.ptp(exact) > 0
+        pearson = estimate.corr(exact) if enough else np.nan
+        rows.append(
+            {
+                "topic": topic,
+                "layer": layer,
+                "kind": kind,
+                "n_features": len(own),
+                "pearson": pearson,
+                "spearman": estimate.rank().corr(exact.rank()) if enough else np.nan,
+                "same_sign": float((np.sign(estimate) == np.sign(exact)).mean()),
+                "poor": bool(pearson < POOR_CORRELATION),
+            }
+        )
+    return pd.DataFrame(rows, columns=AGREEMENT_COLUMNS)
+
+
+def validation_warnings(agreement: pd.DataFrame, n_lists: int) -> list[str]:
+    """What the reader should know, one line each: sites with poor attributions, too few lists to decide anything."""
+    warnings = []
+    for row in agreement[agreement["poor"].astype(bool)].to_dict("records"):
+        warnings.append(
+            f"{row['topic']}: at {row['kind']}.{row['layer']} attribution predicts exact effects poorly "
+            f"(correlation {row['pearson']:.2f} over {row['n_features']} features): trust the exact effects there"
+        )
+    if n_lists < FEWEST_LISTS:
+        warnings.append(
+            f"{n_lists} lists are too few for a verdict (no p-value can reach 0.05): use --lists {FEWEST_LISTS} or more"
+        )
+    return warnings
