@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from saeattr.prompts.topics import TOPICS
     from saeattr.results import Study, load_study
     from saeattr.saes.loading import find_saes, load_sae
-    from saeattr.study import attribute, plan
+    from saeattr.study import attribute, plan, validate
     from saeattr.study_report import overlap, report
 
 __version__ = "0.1.0"
@@ -33,6 +33,7 @@ __all__ = [
     "overlap",
     "plan",
     "report",
+    "validate",
 ]
 
 _HOMES = {
@@ -46,6 +47,7 @@ _HOMES = {
     "overlap": "saeattr.study_report",
     "plan": "saeattr.study",
     "report": "saeattr.study_report",
+    "validate": "saeattr.study",
     "plots": "saeattr.report.figures",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,14 +13,14 @@ from saeattr.errors import UserError
 from saeattr.sites import Kind, Site, parse_site
 
 #: A study keeps its tables when these change: they choose what to add or where to run, not what a number means.
-NOT_IDENTITY = ("topics", "device", "batch_size", "vram")
+NOT_IDENTITY = ("topics", "device", "batch_size", "vram", "validate_top")
 
 
 class StudySettings(BaseModel):
     """What a study asks, of which model, and how.
 
     Results are a function of these fields (and the files they name); ``batch_size``, ``vram`` and ``device``
-    change speed and memory only.
+    change speed and memory only. ``validate_top`` is the number of features validated in each topic; 0 for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +40,7 @@ class StudySettings(BaseModel):
     base: Literal["corrupted", "zero", "mean"] = "corrupted"
     method: Literal["attribution", "ig", "relp"] = "attribution"
     ig_steps: int = Field(default=10, ge=1, le=1000)
+    validate_top: int = Field(default=20, ge=0, le=1000)
     temperature: float = Field(default=0.8, ge=0, le=10)
     top_p: float = Field(default=0.9, gt=0, le=1)
     max_new_tokens: int = Field(default=200, ge=1, le=8192)
@@ -52,6 +54,19 @@ class StudySettings(BaseModel):
         """The fields that decide what the numbers are, as plain values."""
         fields = self.model_dump(mode="json")
         return {name: value for name, value in fields.items() if name not in NOT_IDENTITY}
+
+
+def recorded_settings(record: Mapping[str, Any]) -> StudySettings:
+    """The settings of a study's record, with its topics.
+
+    Raises:
+        UserError: the record holds settings that this version does not know.
+    """
+    fields = {name: value for name, value in record["settings"].items() if value is not None}
+    try:
+        return StudySettings.model_validate({**fields, "topics": tuple(record["topics"]) or ("cities",)})
+    except ValidationError as error:
+        raise UserError(f"study.yaml cannot be used by this version: {_one_line(error)}") from error
 
 
 def make_settings(values: dict[str, Any], config: Path | None = None) -> StudySettings:

@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from saeattr.analysis.cumulative import CURVE_COLUMNS
+from saeattr.analysis.validation_table import AGREEMENT_COLUMNS, VALIDATION_COLUMNS
 from saeattr.prompts.topics import topic_slug
 from saeattr.store import StudyFolder, read_record, read_table
 
 if TYPE_CHECKING:
     import datasets
+
+
+#: Of tables that a study may not have.
+TABLE_COLUMNS = {
+    "validation": VALIDATION_COLUMNS,
+    "curves": CURVE_COLUMNS,
+    "agreement": AGREEMENT_COLUMNS,
+    "compared": ["topic", "layer", "kind", "feature", "effect_mean", "exact_mean", "tested"],
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,22 @@ class Study:
         """The metric at every decision point, clean and corrupted."""
         return self._table("metric_by_item", topic)
 
+    def validation(self, topic: str | None = None) -> pd.DataFrame:
+        """The tested features: attribution, exact effect with interval, controls, p and q, verdict; may be empty."""
+        return self._validation("validation", topic)
+
+    def curves(self, topic: str | None = None) -> pd.DataFrame:
+        """What patching the first features of several orders does together; may be empty."""
+        return self._validation("curves", topic)
+
+    def agreement(self, topic: str | None = None) -> pd.DataFrame:
+        """How well attributions predicted the exact effects, site by site; may be empty."""
+        return self._validation("agreement", topic)
+
+    def compared(self, topic: str) -> pd.DataFrame:
+        """Attribution beside exact effect of everything patched in a topic; may be empty."""
+        return self._validation("compared", topic)
+
     def lists(self) -> datasets.Dataset:
         """The sampled lists as a Hugging Face dataset."""
         import datasets
@@ -68,6 +95,12 @@ class Study:
     def figures(self) -> list[Path]:
         """The figures' PNG files."""
         return sorted(self.folder.figures.glob("*.png"))
+
+    def _validation(self, name: str, topic: str | None) -> pd.DataFrame:
+        path = self.folder.table_path(name)
+        if topic is not None:
+            path = self.folder.validation_folder(topic_slug(topic)) / f"{name}.parquet"
+        return read_table(path) if path.exists() else pd.DataFrame(columns=TABLE_COLUMNS[name])
 
     def _table(self, name: str, topic: str | None) -> pd.DataFrame:
         if topic is None:

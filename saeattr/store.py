@@ -28,8 +28,9 @@ NOT_COMPARED = ("topics", "versions")
 class StudyFolder:
     """A study on disk.
 
-    ``topics/SLUG/TABLE.parquet`` holds what one topic gave; ``TABLE.parquet`` joins the topics. ``lists/SLUG.parquet``
-    holds the sampled lists; the folder ``lists`` opens as a Hugging Face dataset.
+    ``topics/SLUG/TABLE.parquet`` holds what attributing one topic gave, ``validation/SLUG/TABLE.parquet`` what
+    validating it gave; ``TABLE.parquet`` joins the topics. ``lists/SLUG.parquet`` holds the sampled lists; the folder
+    ``lists`` opens as a Hugging Face dataset.
     """
 
     root: Path
@@ -47,6 +48,9 @@ class StudyFolder:
 
     def topic_folder(self, slug: str) -> Path:
         return self.root / "topics" / slug
+
+    def validation_folder(self, slug: str) -> Path:
+        return self.root / "validation" / slug
 
     def table_path(self, table: str) -> Path:
         return self.root / f"{table}.parquet"
@@ -110,6 +114,13 @@ def write_table(path: Path, table: pd.DataFrame, metadata: Mapping[str, str] | N
         pq.write_table(arrow, temporary, compression="zstd")
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What ``write_table`` was given as metadata (and what pandas adds); nothing where there is no such file."""
+    if not path.exists():
+        return {}
+    return {key.decode(): value.decode() for key, value in (pq.read_schema(path).metadata or {}).items()}
+
+
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a Parquet file, all of it or some columns.
 
@@ -124,28 +135,29 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
         raise UserError(f"{path} is not a readable Parquet file: delete it and run again") from error
 
 
-def write_topic(study: StudyFolder, slug: str, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Write all tables of a topic at once: the topic's folder appears when every table is in it."""
-    folder = study.topic_folder(slug)
+def write_part(folder: Path, tables: Mapping[str, pd.DataFrame], metadata: Mapping[str, str] | None = None) -> None:
+    """Write all tables of a topic's stage at once: the folder appears, or is replaced, when every table is written."""
     with _disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
         try:
             for name, table in tables.items():
-                write_table(temporary / f"{name}.parquet", table)
+                write_table(temporary / f"{name}.parquet", table, metadata)
             os.chmod(temporary, 0o755)
+            if folder.is_dir():
+                shutil.rmtree(folder)
             os.replace(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def join_topics(study: StudyFolder, table: str, slugs: Sequence[str], metadata: Mapping[str, str]) -> None:
-    """Write ``TABLE.parquet`` from the topics' parts, one row group a topic, without holding them all in memory."""
-    with replacing(study.table_path(table)) as temporary:
+def join_parts(path: Path, parts: Sequence[Path], metadata: Mapping[str, str]) -> None:
+    """Write a table from the topics' parts, one row group a topic, without holding them all in memory."""
+    with replacing(path) as temporary:
         writer: pq.ParquetWriter | None = None
         try:
-            for slug in slugs:
-                part = pq.read_table(study.topic_folder(slug) / f"{table}.parquet")
+            for folder in parts:
+                part = pq.read_table(folder / path.name)
                 if writer is None:
                     schema = part.schema.with_metadata({**(part.schema.metadata or {}), **metadata})
                     writer = pq.ParquetWriter(temporary, schema, compression="zstd")
@@ -174,7 +186,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def remove_leftovers(study: StudyFolder) -> None:
     """Delete what an interrupted run left under temporary names."""
-    for leftover in study.root.glob("topics/.unfinished-*"):
+    for leftover in study.root.glob("*/.unfinished-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     for leftover in study.root.rglob(".*.tmp"):
         leftover.unlink(missing_ok=True)

@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from saeattr.analysis.memory_plan import MemoryPlan
-from saeattr.config import make_settings
+from saeattr.analysis.site_test import Positions
+from saeattr.analysis.validate import ValidationPlan
+from saeattr.config import make_settings, recorded_settings
 from saeattr.errors import UserError
-from saeattr.model.device_check import device_warning
-from saeattr.model.loading import LanguageModel, load_model, resolve_device
-from saeattr.model.names import named
+from saeattr.model.loading import resolve_device
 from saeattr.prepare import Prepared, default_folder, prepare
-from saeattr.prompts.pairs import make_pairs
 from saeattr.prompts.topics import topic_slug
-from saeattr.results import Study
+from saeattr.results import Study, load_study
 from saeattr.store import (
     StudyFolder,
-    join_topics,
+    join_parts,
     open_study,
+    read_metadata,
     read_record,
     remove_leftovers,
     write_record,
-    write_text,
-    write_topic,
 )
-from saeattr.study_topic import (
-    OnProgress,
-    idle_bytes,
-    list_warnings,
-    memory_plan,
-    reconstruction_warnings,
-    topic_lists,
-    topic_tables,
-)
-
-TABLES = ("attributions", "features", "site_effects", "metric_by_item")
+from saeattr.study_stages import TABLES, run_topics
+from saeattr.study_topic import OnProgress, memory_plan
+from saeattr.study_validate import VALIDATION_TABLES
 
 #: Tokens of a short list of a dozen items with its request.
 USUAL_LENGTH = 60
@@ -85,14 +74,39 @@ def attribute(
         memory_plan(prepared, chosen.lists, USUAL_LENGTH, resolve_device(chosen.device))
     folder = open_study(Path(out) if out is not None else default_folder(chosen), prepared.record)
     remove_leftovers(folder)
-    warnings = _attribute_topics(prepared, folder, on_progress)
-    done = _join(folder, prepared)
-    study = Study(folder, done, tuple(warnings))
-    if figures:
-        from saeattr.report.figures import draw_study
+    wanted = ValidationPlan(top=chosen.validate_top) if chosen.validate_top else None
+    return _run(prepared, folder, wanted, figures, on_progress)
 
-        draw_study(study, on_progress)
-    return study
+
+def validate(
+    study: str | Path | Study,
+    *,
+    top: int = 20,
+    positions: Positions = "all",
+    curves: bool = True,
+    figures: bool = True,
+    on_progress: OnProgress = lambda topic, stage, done, total: None,
+    **run_settings: Any,
+) -> Study:
+    """Measure the exact effects of a study's top features against controls, and of many together.
+
+    Args:
+        study: its folder, or what ``attribute`` returned; its model and SAEs must be where they were.
+        top: features tested in each topic, those of the highest ranks.
+        positions: patch a feature at all its positions, or in each list only where its attribution is largest.
+        curves: draw cumulative curves too.
+        run_settings: ``device``, ``batch_size`` or ``vram``.
+
+    Raises:
+        UserError: it is no study, or its model or SAEs have changed.
+    """
+    opened = study if isinstance(study, Study) else load_study(study)
+    given = {name: value for name, value in run_settings.items() if value is not None}
+    prepared = prepare(recorded_settings(opened.record).model_copy(update=given))
+    folder = open_study(opened.folder.root, prepared.record)
+    remove_leftovers(folder)
+    plan = ValidationPlan(top=top, positions=positions)
+    return _run(prepared, folder, plan if curves else dataclasses.replace(plan, longest_curve=0), figures, on_progress)
 
 
 def plan(
@@ -112,47 +126,21 @@ def plan(
     """
     names = None if topics is None else ((topics,) if isinstance(topics, str) else tuple(topics))
     chosen = make_settings({**settings, "topics": names}, None if config is None else Path(config))
-    return memory_plan(prepare(chosen, weights=False), chosen.lists, length, resolve_device(chosen.device))
+    return memory_plan(prepare(chosen, weights=False), chosen.lists, length, resolve_device(chosen.device))[0]
 
 
-def _attribute_topics(prepared: Prepared, folder: StudyFolder, on_progress: OnProgress) -> list[str]:
-    """Do what is missing, topic by topic; the model is loaded only if there is something to do."""
-    known = named(prepared.settings.model)
-    warnings = [known.note] if known is not None and known.note else []
-    lm: LanguageModel | None = None
-    idle: int | None = None
-    for topic in prepared.topics:
-        if folder.topic_folder(topic_slug(topic)).is_dir():
-            on_progress(topic, "already done", 1, 1)
-            continue
-        if lm is None:
-            on_progress(topic, "loading the model", 0, 1)
-            lm = load_model(
-                prepared.settings.model, device=prepared.settings.device, dtype=prepared.settings.dtype or "float32"
-            )
-            idle = idle_bytes(lm)
-            differs = device_warning(lm.device) if lm.device.type == "mps" else None
-            warnings += [differs] if differs else []
-            on_progress(topic, "loading the model", 1, 1)
-        lists = topic_lists(lm, topic, prepared.settings, folder, on_progress)
-        pairs, skipped = make_pairs(lm.tokenizer, lists)
-        pairs = [pair for pair in pairs if prepared.metric.positions(pair)]
-        warnings += list_warnings(topic, lists, pairs, skipped)
-        if pairs:
-            tables, memory = topic_tables(lm, topic, pairs, prepared, idle, on_progress)
-            warnings += reconstruction_warnings(topic, tables)
-            write_topic(folder, topic_slug(topic), {name: getattr(tables, name) for name in TABLES})
-            _note_plan(folder, topic, prepared, memory)
-    return warnings
+def _run(
+    prepared: Prepared, folder: StudyFolder, wanted: ValidationPlan | None, figures: bool, on_progress: OnProgress
+) -> Study:
+    """Run what is missing of every topic, join the tables, draw the figures."""
+    warnings = run_topics(prepared, folder, wanted, on_progress)
+    done = _join(folder, prepared)
+    study = Study(folder, done, tuple(warnings))
+    if figures:
+        from saeattr.report.figures import draw_study
 
-
-def _note_plan(folder: StudyFolder, topic: str, prepared: Prepared, memory: dict[str, Any]) -> None:
-    """Add a topic to plan.json: bytes by part, predicted peak, measured peak."""
-    path = folder.root / "plan.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    known["sites"] = {str(file.site): {"width": file.d_sae, "sae": file.name} for file in prepared.saes}
-    known.setdefault("topics", {})[topic] = memory
-    write_text(path, json.dumps(known, indent=1) + "\n")
+        draw_study(study, on_progress)
+    return study
 
 
 def _join(folder: StudyFolder, prepared: Prepared) -> tuple[str, ...]:
@@ -169,17 +157,22 @@ def _join(folder: StudyFolder, prepared: Prepared) -> tuple[str, ...]:
             f"no list about {', '.join(prepared.topics)} can be used (they are in {folder.root / 'lists'}): "
             "try another topic, or a lower --temperature"
         )
-    metadata = {"saeattr.topics": json.dumps(done), "saeattr.sign_convention": SIGN_CONVENTION}
-    for table in TABLES:
-        if not _is_joined(folder.table_path(table), metadata):
-            join_topics(folder, table, [topic_slug(topic) for topic in done], metadata)
+    _join_tables(folder, TABLES, {topic: folder.topic_folder(topic_slug(topic)) for topic in done})
+    validated = {topic: folder.validation_folder(topic_slug(topic)) for topic in done}
+    _join_tables(folder, VALIDATION_TABLES, {topic: part for topic, part in validated.items() if part.is_dir()})
     if record["topics"] != done:
         write_record(folder, {**record, "topics": done})
     return tuple(done)
 
 
-def _is_joined(path: Path, metadata: Mapping[str, str]) -> bool:
-    if not path.exists():
-        return False
-    has = pq.read_schema(path).metadata or {}
-    return all(has.get(key.encode()) == value.encode() for key, value in metadata.items())
+def _join_tables(folder: StudyFolder, tables: Sequence[str], parts: Mapping[str, Path]) -> None:
+    """Join the topics' parts of some tables; what is joined already, and newer than its parts, stays as it is."""
+    if not parts:
+        return
+    metadata = {"saeattr.topics": json.dumps(list(parts)), "saeattr.sign_convention": SIGN_CONVENTION}
+    for table in tables:
+        path = folder.table_path(table)
+        newest = max((part / path.name).stat().st_mtime for part in parts.values())
+        known = read_metadata(path)
+        if any(known.get(key) != value for key, value in metadata.items()) or path.stat().st_mtime < newest:
+            join_parts(path, list(parts.values()), metadata)

@@ -65,7 +65,12 @@ def report(
         lm = load_model(settings.model, device=settings.device, dtype=settings.dtype or "float32")
         on_progress("report", "loading the model", 1, 1)
     path = make_report(
-        opened, lm, saes, top=top, on_progress=lambda stage, done, total: on_progress("report", stage, done, total)
+        opened,
+        lm,
+        saes,
+        top=top,
+        validation=opened.validation(),
+        on_progress=lambda stage, done, total: on_progress("report", stage, done, total),
     )
     if open_page:
         webbrowser.open(path.resolve().as_uri())

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from saeattr.analysis.memory_plan import MemoryPlan, parse_bytes, plan_memory
+from saeattr.analysis.memory_plan import MemoryPlan, Rehearse, parse_bytes, plan_memory
 from saeattr.analysis.topic import AttributionPlan, TopicTables, attribute_topic
 from saeattr.config import StudySettings
 from saeattr.errors import UserError
@@ -100,7 +100,7 @@ def topic_tables(
     Raises:
         UserError: one pair at a time does not fit the budget, or the device.
     """
-    plan = memory_plan(prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), lm.device)
+    plan, _ = memory_plan(prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), lm.device)
     batch_size = plan.batch_size
     while True:
         try:
@@ -130,8 +130,11 @@ def idle_bytes(lm: LanguageModel) -> int | None:
     return None if resident is None else resident - weights
 
 
-def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.device) -> MemoryPlan:
+def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.device) -> tuple[MemoryPlan, Rehearse]:
     """How ``n_pairs`` of at most ``length`` tokens will be run within the settings' budget.
+
+    Returns:
+        the plan, and what it was made from: from a batch size to what such a batch takes.
 
     Raises:
         UserError: the budget is too small.
@@ -140,10 +143,11 @@ def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.dev
     folder = find_model(settings.model, weights=False)
     meta = meta_model(folder, settings.dtype or "float32")
     sites = [file.site for file in prepared.saes]
+    rehearsed: Rehearse = functools.cache(lambda batch: rehearse(meta, sites, batch, length))
     # The models here are published in bfloat16.
     weights = 0 if has_weights(folder) else sum(2 * parameter.numel() for parameter in meta.hf.parameters())
     plan = plan_memory(
-        functools.cache(lambda batch: rehearse(meta, sites, batch, length)),
+        rehearsed,
         prepared.saes,
         n_pairs,
         length,
@@ -151,14 +155,13 @@ def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.dev
         None if settings.vram is None else parse_bytes(settings.vram),
         on_host=device.type == "cpu",
     )
-    return dataclasses.replace(plan, download=weights + sum(file.download for file in prepared.saes))
+    return dataclasses.replace(plan, download=weights + sum(file.download for file in prepared.saes)), rehearsed
 
 
-def _attribute(
-    lm: LanguageModel, topic: str, pairs: list[Pair], prepared: Prepared, batch_size: int, on_progress: OnProgress
-) -> TopicTables:
+def attribution_plan(prepared: Prepared, batch_size: int) -> AttributionPlan:
+    """What the settings ask of each topic."""
     settings = prepared.settings
-    plan = AttributionPlan(
+    return AttributionPlan(
         prepared.metric,
         settings.decision,
         settings.base,
@@ -167,6 +170,12 @@ def _attribute(
         batch_size,
         settings.seed,
     )
+
+
+def _attribute(
+    lm: LanguageModel, topic: str, pairs: list[Pair], prepared: Prepared, batch_size: int, on_progress: OnProgress
+) -> TopicTables:
+    plan = attribution_plan(prepared, batch_size)
     return attribute_topic(
         lm, pairs, prepared.saes, plan, lambda stage, done, total: on_progress(topic, stage, done, total)
     )

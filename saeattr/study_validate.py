@@ -2,23 +2,96 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from saeattr.analysis.memory_plan import MemoryPlan, Rehearse
 from saeattr.analysis.topic import AttributionPlan, OnProgress
 from saeattr.analysis.validate import ValidationPlan, ValidationTables, validate_features
+from saeattr.analysis.validation_table import validation_warnings
+from saeattr.errors import UserError
 from saeattr.model.loading import LanguageModel
+from saeattr.prepare import Prepared
 from saeattr.prompts.pairs import Pair
+from saeattr.prompts.topics import topic_slug
 from saeattr.saes.loading import SaeFile
-from saeattr.store import read_table, write_table
+from saeattr.store import StudyFolder, read_metadata, read_table, write_part, write_table
+from saeattr.study_topic import attribution_plan, memory_plan
+
+#: The tables of a study that join those of its topics; ``compared`` and ``exact`` stay with each topic.
+VALIDATION_TABLES = ("validation", "curves", "agreement")
+_WANTED = "saeattr.validation"
 
 #: More copies in one forward than these are not faster: caches overflow on a CPU, a GPU is busy.
 MOST_COPIES = {"cpu": 32}
 MOST_COPIES_ELSEWHERE = 512
+
+
+def is_validated(folder: StudyFolder, slug: str, wanted: ValidationPlan) -> bool:
+    """Whether a topic's validation is stored, as it is wanted now."""
+    known = read_metadata(folder.validation_folder(slug) / "validation.parquet").get(_WANTED)
+    return known == _described(wanted)
+
+
+def validate_stage(
+    lm: LanguageModel,
+    topic: str,
+    pairs: list[Pair],
+    prepared: Prepared,
+    folder: StudyFolder,
+    wanted: ValidationPlan,
+    on_progress: Callable[[str, str, int, int], None],
+) -> list[str]:
+    """Validate an attributed topic and store its tables.
+
+    Where a CUDA device runs out of memory the copies are halved, and the work goes on at the next feature.
+
+    Returns:
+        What the reader should know, one line each.
+
+    Raises:
+        UserError: one copy at a time does not fit the device, or the tables cannot be written.
+    """
+    slug = topic_slug(topic)
+    attributed = folder.topic_folder(slug)
+    features = read_table(attributed / "features.parquet")
+    attributions = read_table(attributed / "attributions.parquet") if wanted.positions == "single" else None
+    memory, rehearse = memory_plan(prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), lm.device)
+    plan = attribution_plan(prepared, memory.batch_size)
+    copies = plan_copies(memory, rehearse, lm.device.type)
+    partial = folder.validation_folder(f".partial-{slug}")
+    while True:
+        try:
+            tables = validate_topic(
+                lm,
+                pairs,
+                prepared.saes,
+                features,
+                attributions,
+                plan,
+                dataclasses.replace(wanted, copies=copies),
+                partial=partial,
+                on_progress=lambda stage, done, total: on_progress(topic, stage, done, total),
+            )
+            break
+        except torch.cuda.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            if copies == 1:
+                raise UserError(
+                    f"{lm.device} has too little memory to validate one feature at a time: use --no-validate, "
+                    "--dtype bfloat16 or --device cpu"
+                ) from error
+            copies = (copies + 1) // 2
+    parts = {name: getattr(tables, name) for name in (*VALIDATION_TABLES, "compared", "exact")}
+    write_part(folder.validation_folder(slug), parts, {_WANTED: _described(wanted)})
+    discard_partial(partial)
+    return validation_warnings(tables.agreement, len(pairs))
 
 
 def validate_topic(
@@ -99,3 +172,10 @@ def _key(
         (wanted.n_controls, wanted.positions),
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _described(wanted: ValidationPlan) -> str:
+    """What decides the numbers; the number of copies does not."""
+    fields = dataclasses.asdict(wanted)
+    del fields["copies"]
+    return json.dumps(fields)

@@ -62,15 +62,19 @@ def attribute(
     vram: options.Vram = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    validate: Annotated[bool, typer.Option(help="Measure the top features' exact effects.")] = True,
+    validate_top: Annotated[int | None, typer.Option(help="Features validated in a topic. [default: 20]")] = None,
     top: Annotated[int, typer.Option(help="Features to print.", min=1)] = 20,
     figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
 ) -> None:
     """Attribute the end of the model's lists to SAE features.
 
-    Samples lists, pairs each with its long-list version, estimates every active feature's effect on the metric, and
-    writes tables and figures into a study folder.
+    Samples lists, pairs each with its long-list version, estimates every active feature's effect on the metric,
+    measures the exact effect of the top ones, and writes tables, figures and a page into a study folder.
     """
-    settings = options.settings_of(locals(), "topic", "out", "config", "top", "figures")
+    settings = options.settings_of(locals(), "topic", "out", "config", "top", "figures", "validate")
+    if not validate:
+        settings["validate_top"] = 0
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from saeattr.report.terminal import StageProgress, print_study
     from saeattr.study import attribute as run

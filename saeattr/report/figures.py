@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from saeattr.analysis.families import largest_features
 from saeattr.analysis.study_overlap import study_overlap
 from saeattr.prompts.topics import topic_slug
-from saeattr.report import clustermap, heatmaps, jaccard, metric_curve
+from saeattr.report import clustermap, heatmaps, jaccard, metric_curve, validation
 from saeattr.report import overlap as overlap_figures
 from saeattr.report.style import save_figure
 from saeattr.results import Study
@@ -75,6 +75,21 @@ def metric_by_item(study: Study, topic: str | None = None) -> Figure:
     return metric_curve.metric_by_item(study.metric_by_item(topic), name, study.metric_label)
 
 
+def forest(study: Study, topic: str) -> Figure | None:
+    """Exact effects of a topic's top features with intervals, beside controls and attributions."""
+    return validation.forest(study.validation(topic), topic)
+
+
+def effect_scatter(study: Study, topic: str) -> Figure | None:
+    """Attribution against exact effect of every feature patched in a topic, layer by layer."""
+    return validation.effect_scatter(study.compared(topic), topic)
+
+
+def cumulative(study: Study, topic: str) -> Figure | None:
+    """What patching, and keeping, a topic's first features does together."""
+    return validation.cumulative(study.curves(topic), topic)
+
+
 def draw_study(study: Study, on_progress: Callable[[str, str, int, int], None]) -> None:
     """Write the figures that are missing or older than their tables."""
     wanted = [(name, draw) for source, name, draw in _figures(study) if _is_stale(study, source, name)]
@@ -97,6 +112,11 @@ def _figures(study: Study) -> Iterator[tuple[Path, str, Draw]]:
         for kind in kinds:
             draw = lambda t=topic, k=kind: feature_by_list(study, t, k)  # noqa: E731
             yield folder / "attributions.parquet", f"features-{slug}-{kind}", draw
+        validated = study.folder.validation_folder(slug) / "validation.parquet"
+        if validated.exists():
+            yield validated, f"validation-{slug}", lambda t=topic: forest(study, t)
+            yield validated, f"agreement-{slug}", lambda t=topic: effect_scatter(study, t)
+            yield validated, f"cumulative-{slug}", lambda t=topic: cumulative(study, t)
     if len(study.topics) > 1:
         joined = study.folder.table_path("features")
         yield joined, "metric-all", lambda: metric_by_item(study)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -24,6 +25,8 @@ PLAN_PARTS = {
     "encode": "while an SAE encodes",
     "tables": "on the host, until a topic is written",
 }
+
+VERDICT_STYLES = {"causal": "green", "weak": "yellow", "not causal": "dim", "opposite sign": "red"}
 
 #: With more topics than this, only the shared features are printed.
 TOPICS_IN_FULL = 3
@@ -107,28 +110,47 @@ def print_study(study: Study, top: int, console: Console | None = None) -> None:
 
 
 def _topic_table(rows: pd.DataFrame, topic: str, study: Study) -> Table:
+    """The attribution of each feature with its interval or, where it was validated, its exact effect and verdict."""
     settings = study.record["settings"]
     n_lists = study.metric_by_item(topic)["list_id"].nunique()
+    checked = {_key(row): row for row in study.validation(topic).to_dict("records")}
+    caption = "effect: estimated change of the metric when the feature is set to its base value, mean over lists"
+    if checked:
+        caption += "; exact: the same, measured [95 % interval over lists]; verdict: against matched controls"
     table = Table(
         title=f"{escape(topic)}: top features by estimated effect ({settings['method']}, base {settings['base']})",
-        caption="effect: change of the metric when the feature is set to its base value, mean over lists [95 %]",
+        caption=caption,
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("site/feature", no_wrap=True)
     table.add_column("effect", justify="right")
-    table.add_column("95 % interval", justify="right")
-    table.add_column("lists", justify="right")
+    table.add_column("exact [95 %]" if checked else "95 % interval", justify="right", no_wrap=True)
+    table.add_column("verdict" if checked else "lists")
     table.add_column("fires mostly at")
     for row in rows.to_dict("records"):
+        known = checked.get(_key(row))
+        interval, last = f"{row['effect_low']:+.3f} to {row['effect_high']:+.3f}", f"{row['n_lists']}/{n_lists}"
+        if checked:
+            interval, last = ("", "not tested") if known is None else _measured(known)
         table.add_row(
             feature_address(row["kind"], row["layer"], row["feature"]),
             f"{row['effect_mean']:+.3f}",
-            f"{row['effect_low']:+.3f} to {row['effect_high']:+.3f}",
-            f"{row['n_lists']}/{n_lists}",
+            escape(interval),
+            last,
             f"{row['top_role']} {escape(show_token(row['top_token']))}",
         )
     return table
+
+
+def _key(row: Mapping[Hashable, Any]) -> tuple[Any, ...]:
+    return row["layer"], row["kind"], row["feature"]
+
+
+def _measured(row: Mapping[Hashable, Any]) -> tuple[str, str]:
+    """A tested feature's exact effect with its interval, and its verdict."""
+    effect = f"{row['exact_mean']:+.2f} [{row['exact_low']:+.2f}, {row['exact_high']:+.2f}]"
+    return effect, f"[{VERDICT_STYLES[row['verdict']]}]{row['verdict']}[/]"
 
 
 def _shared_table(features: pd.DataFrame, n_topics: int, top: int) -> Table:

@@ -1,0 +1,97 @@
+"""The stages of each topic in order: lists, attribution, validation. What is stored is not done again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from saeattr.analysis.validate import ValidationPlan
+from saeattr.model.device_check import device_warning
+from saeattr.model.loading import LanguageModel, load_model
+from saeattr.model.names import named
+from saeattr.prepare import Prepared
+from saeattr.prompts.pairs import Pair, make_pairs
+from saeattr.prompts.topics import topic_slug
+from saeattr.store import StudyFolder, write_part, write_text
+from saeattr.study_topic import (
+    OnProgress,
+    idle_bytes,
+    list_warnings,
+    reconstruction_warnings,
+    topic_lists,
+    topic_tables,
+)
+from saeattr.study_validate import is_validated, validate_stage
+
+#: What attributing a topic gives.
+TABLES = ("attributions", "features", "site_effects", "metric_by_item")
+
+
+def run_topics(
+    prepared: Prepared, folder: StudyFolder, wanted: ValidationPlan | None, on_progress: OnProgress
+) -> list[str]:
+    """Do what is missing, topic by topic; the model is loaded only if there is something to do.
+
+    Args:
+        wanted: how to validate each topic's top features; None leaves validation out.
+
+    Returns:
+        What the reader should know, one line each.
+    """
+    known = named(prepared.settings.model)
+    warnings = [known.note] if known is not None and known.note else []
+    lm: LanguageModel | None = None
+    idle: int | None = None
+    for topic in prepared.topics:
+        slug = topic_slug(topic)
+        attributed = folder.topic_folder(slug).is_dir()
+        if attributed and (wanted is None or is_validated(folder, slug, wanted)):
+            on_progress(topic, "already done", 1, 1)
+            continue
+        if lm is None:
+            on_progress(topic, "loading the model", 0, 1)
+            lm = open_model(prepared)
+            idle = idle_bytes(lm)
+            differs = device_warning(lm.device) if lm.device.type == "mps" else None
+            warnings += [differs] if differs else []
+            on_progress(topic, "loading the model", 1, 1)
+        lists = topic_lists(lm, topic, prepared.settings, folder, on_progress)
+        pairs, skipped = make_pairs(lm.tokenizer, lists)
+        pairs = [pair for pair in pairs if prepared.metric.positions(pair)]
+        if not attributed:
+            warnings += list_warnings(topic, lists, pairs, skipped)
+            warnings += _attribute(lm, topic, pairs, prepared, folder, idle, on_progress) if pairs else []
+        if wanted is not None and pairs:
+            warnings += validate_stage(lm, topic, pairs, prepared, folder, wanted, on_progress)
+    return warnings
+
+
+def open_model(prepared: Prepared) -> LanguageModel:
+    """The study's model on its device."""
+    settings = prepared.settings
+    return load_model(settings.model, device=settings.device, dtype=settings.dtype or "float32")
+
+
+def _attribute(
+    lm: LanguageModel,
+    topic: str,
+    pairs: list[Pair],
+    prepared: Prepared,
+    folder: StudyFolder,
+    idle: int | None,
+    on_progress: OnProgress,
+) -> list[str]:
+    """Attribute one topic and store its tables; what the reader should know of them."""
+    tables, memory = topic_tables(lm, topic, pairs, prepared, idle, on_progress)
+    write_part(folder.topic_folder(topic_slug(topic)), {name: getattr(tables, name) for name in TABLES})
+    _note_plan(folder, topic, prepared, memory)
+    return reconstruction_warnings(topic, tables)
+
+
+def _note_plan(folder: StudyFolder, topic: str, prepared: Prepared, memory: dict[str, Any]) -> None:
+    """Add a topic to plan.json: bytes by part, predicted peak, measured peak."""
+    path = folder.root / "plan.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known["sites"] = {str(file.site): {"width": file.d_sae, "sae": file.name} for file in prepared.saes}
+    known.setdefault("topics", {})[topic] = memory
+    write_text(path, json.dumps(known, indent=1) + "\n")
