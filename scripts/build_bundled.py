@@ -1,14 +1,19 @@
 """Build the bundled model and SAEs: tokenizer, model, SAEs, measurements, model card, checksums.
 
     python scripts/build_bundled.py [--out saeattr/bundled] [--keep-model] [--steps 1800] [--seed 0]
+    python scripts/build_bundled.py --deep runs/deep [--steps 1200] [--seed 0]
 
 Everything is made from scripts/bundled/*.yaml; the same seed on the same machine gives the same files. About half an
 hour on two CPU cores. What was there is replaced when everything new is complete.
+
+``--deep`` makes another model in a folder of its own: 16 narrow layers and SAEs of some of its sites, for
+scripts/benchmark_accuracy.py. It is not shipped; a quarter of an hour on one core.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import shutil
@@ -19,28 +24,37 @@ from typing import Any
 
 import torch
 from bundled import card, evaluate
-from bundled.activations import ALL_SITES, Batch, collect, draw_batches
+from bundled.activations import ALL_SITES, DEEP_SITES, Batch, collect, draw_batches
 from bundled.corpus import Fact, chat_prompt, load_facts, load_topics
 from bundled.tokenizer import build_tokenizer
-from bundled.train_model import Recipe, train_model
-from bundled.train_saes import save_sae, train_checked
+from bundled.train_model import DEEP_RECIPE, DEEP_SHAPE, Recipe, Shape, train_model
+from bundled.train_saes import SaeRecipe, save_sae, train_checked
 from transformers import AutoTokenizer, Gemma2ForCausalLM
 
 from saeattr import bundle
 from saeattr.model.loading import load_model
 from saeattr.saes.loading import find_saes, load_sae
+from saeattr.sites import Site
 
 LISTS_PER_TOPIC = 10
 CHATS_TO_TRAIN, CHATS_TO_TEST = 2400, 400
+#: Of the deep model: how many of the topics it learns, and the width of its SAEs.
+DEEP_TOPICS, DEEP_WIDTH = 8, 256
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=bundle.BUNDLE_FOLDER)
-    parser.add_argument("--steps", type=int, default=Recipe().steps, help="training steps of the model")
+    parser.add_argument(
+        "--steps", type=int, help=f"training steps of the model ({Recipe().steps}; deep model {DEEP_RECIPE.steps})"
+    )
+    parser.add_argument("--deep", type=Path, metavar="FOLDER", help="make the deep model there instead")
     parser.add_argument("--keep-model", action="store_true", help="keep the model that is there, train SAEs only")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.deep is not None:
+        build_deep(options.deep, options)
+        return
     # The order of sums, and with it every file, depends on the number of threads.
     torch.set_num_threads(2)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -54,6 +68,18 @@ def main() -> None:
         print("short of its mark:", line)
 
 
+def build_deep(folder: Path, options: argparse.Namespace) -> None:
+    """The deep model and SAEs of some of its sites, on one thread: few topics, so that it learns them in minutes."""
+    torch.set_num_threads(1)
+    topics, facts = load_topics(), load_facts()
+    topics = {topic: topics[topic] for topic in list(topics)[:DEEP_TOPICS]}
+    recipe = dataclasses.replace(DEEP_RECIPE, steps=options.steps or DEEP_RECIPE.steps)
+    build_model(folder / "model", topics, facts, options.seed, recipe, DEEP_SHAPE)
+    model = Gemma2ForCausalLM.from_pretrained(folder / "model", attn_implementation="eager").eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    build_saes(folder / "saes", model, tokenizer, topics, facts, options.seed, DEEP_SITES, DEEP_WIDTH)
+
+
 def build(new: Path, options: argparse.Namespace) -> dict[str, Any]:
     """All files of the bundle but the checksums; returns what was measured."""
     topics, facts = load_topics(), load_facts()
@@ -62,10 +88,11 @@ def build(new: Path, options: argparse.Namespace) -> dict[str, Any]:
         before = json.loads((options.out / "figures.json").read_text(encoding="utf-8"))
         minutes_model, steps = before["minutes_model"], before["steps"]
     else:
-        minutes_model, steps = build_model(new / "model", topics, facts, options), options.steps
+        recipe = Recipe(steps=options.steps or Recipe().steps)
+        minutes_model, steps = build_model(new / "model", topics, facts, options.seed, recipe, Shape()), recipe.steps
     model = Gemma2ForCausalLM.from_pretrained(new / "model", attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(new / "model")
-    minutes_saes = build_saes(new / "saes", model, tokenizer, topics, facts, options)
+    minutes_saes = build_saes(new / "saes", model, tokenizer, topics, facts, options.seed, ALL_SITES)
     held_out = draw_batches(tokenizer, topics, [], CHATS_TO_TEST, options.seed + 2)
     figures: dict[str, Any] = {
         "layers": model.config.num_hidden_layers,
@@ -89,12 +116,14 @@ def build(new: Path, options: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
-def build_model(folder: Path, topics: dict[str, list[str]], facts: list[Fact], options: argparse.Namespace) -> float:
+def build_model(
+    folder: Path, topics: dict[str, list[str]], facts: list[Fact], seed: int, recipe: Recipe, shape: Shape
+) -> float:
     """Train and save the model and its tokenizer; returns minutes."""
     started = time.monotonic()
     prompts = [chat_prompt(topic, length) for topic in topics for length in ("short", "none", "long")]
     tokenizer = build_tokenizer(topics, facts, prompts)
-    model = train_model(tokenizer, topics, facts, Recipe(steps=options.steps), options.seed)
+    model = train_model(tokenizer, topics, facts, recipe, seed, shape)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return (time.monotonic() - started) / 60
@@ -106,15 +135,17 @@ def build_saes(
     tokenizer: Any,
     topics: dict[str, list[str]],
     facts: list[Fact],
-    options: argparse.Namespace,
+    seed: int,
+    sites: list[Site],
+    d_sae: int = SaeRecipe().d_sae,
 ) -> float:
-    """Train and save an SAE for every site; returns minutes."""
+    """Train and save an SAE for every one of ``sites``; returns minutes."""
     started = time.monotonic()
-    activations = collect(model, draw_batches(tokenizer, topics, facts, CHATS_TO_TRAIN, options.seed + 1), ALL_SITES)
+    activations = collect(model, draw_batches(tokenizer, topics, facts, CHATS_TO_TRAIN, seed + 1), sites)
     # Neither trained on nor reported: which of a few trainings is kept must not be chosen on the test chats.
-    checks = collect(model, draw_batches(tokenizer, topics, [], CHATS_TO_TEST, options.seed + 3), ALL_SITES)
-    for site in ALL_SITES:
-        weights = train_checked(activations.pop(site), checks.pop(site), site.kind, options.seed)
+    checks = collect(model, draw_batches(tokenizer, topics, [], CHATS_TO_TEST, seed + 3), sites)
+    for site in sites:
+        weights = train_checked(activations.pop(site), checks.pop(site), site.kind, seed, d_sae)
         save_sae(weights, site, folder / str(site))
         print(f"SAE {site}: {time.monotonic() - started:.0f} s", flush=True)
     return (time.monotonic() - started) / 60

@@ -46,6 +46,7 @@ def sample_lists(
     n: int,
     *,
     length: Length = "short",
+    beside: Length | None = None,
     seed: int = 0,
     temperature: float = 0.8,
     top_p: float = 0.9,
@@ -55,7 +56,8 @@ def sample_lists(
 ) -> list[SampledList]:
     """Let the model answer the request for a list ``n`` times.
 
-    ``on_progress`` is told, after each step, how many lists are finished, and ``n``.
+    ``beside`` is another length whose request reads the same answers (``sample_answers``). ``on_progress`` is told,
+    after each step, how many lists are finished, and ``n``.
 
     Raises:
         UserError: a setting is out of range, or the tokenizer lacks a chat template or a marker.
@@ -72,6 +74,7 @@ def sample_lists(
         top_p=top_p,
         max_new_tokens=max_new_tokens,
         stop_ids=markers.stop_ids,
+        beside=None if beside is None else prompt_ids(lm.tokenizer, topic, beside),
         batch_size=batch_size,
         on_step=None if on_progress is None else lambda finished: on_progress(finished, n),
     )
@@ -126,6 +129,7 @@ def sample_answers(
     top_p: float = 0.9,
     max_new_tokens: int = 200,
     stop_ids: Collection[int],
+    beside: Sequence[int] | None = None,
     batch_size: int = 16,
     on_step: Callable[[int], None] | None = None,
 ) -> list[tuple[int, ...]]:
@@ -133,16 +137,18 @@ def sample_answers(
 
     Each answer draws one number a step from a generator of its own, so it is the same in any batch (up to float
     rounding, which can depend on the batch's size). ``temperature`` 0 takes the most probable token. ``on_step`` is
-    told, after each step, how many answers are finished.
+    told, after each step, how many answers are finished. ``beside`` is another prompt of as many tokens that reads the
+    same answers, in rows behind the others: nothing is drawn from it, but hooks see both runs.
 
     Raises:
         UserError: a setting is out of range.
     """
     _check_settings(temperature, top_p, max_new_tokens, batch_size)
+    prompts = [prompt_ids] if beside is None else [prompt_ids, beside]
     answers: list[tuple[int, ...]] = []
     for start in range(0, len(seeds), batch_size):
         done = len(answers)
-        rows = _Rows(lm, prompt_ids, seeds[start : start + batch_size], temperature, top_p, frozenset(stop_ids))
+        rows = _Rows(lm, prompts, seeds[start : start + batch_size], temperature, top_p, frozenset(stop_ids))
         for _ in range(max_new_tokens):
             rows.step()
             if on_step is not None:
@@ -159,7 +165,7 @@ class _Rows:
     def __init__(
         self,
         lm: LanguageModel,
-        prompt: Sequence[int],
+        prompts: Sequence[Sequence[int]],
         seeds: Sequence[int],
         temperature: float,
         top_p: float,
@@ -170,16 +176,18 @@ class _Rows:
         self.live = list(range(len(seeds)))
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self._cache = DynamicCache(config=lm.hf.config.get_text_config())
+        self._n_prompts = len(prompts)
         # All rows share the prompt: it is read once and its keys and values are copied.
-        hidden = self._read(torch.tensor([list(prompt)], device=lm.device))
-        self._hidden = hidden.repeat(len(seeds), 1)
+        hidden = self._read(torch.tensor([list(prompt) for prompt in prompts], device=lm.device))
+        self._hidden = hidden[:1].repeat(len(seeds), 1)
         self._cache.batch_repeat_interleave(len(seeds))
 
     def step(self) -> None:
         """Draw the next token of each live row and read it; rows that end with it are dropped."""
         if self.live and self.answers[self.live[0]]:
             last = [self.answers[row][-1] for row in self.live]
-            self._hidden = self._read(torch.tensor(last, device=self.lm.device)[:, None])
+            ids = torch.tensor(last * self._n_prompts, device=self.lm.device)
+            self._hidden = self._read(ids[:, None])[: len(last)]
         tokens = self._draw(full_logits(self.lm, self._hidden)).tolist()
         keep: list[int] = []
         for at, (row, token) in enumerate(zip(self.live, tokens, strict=True)):
@@ -187,7 +195,8 @@ class _Rows:
             if token not in self.stop_ids:
                 keep.append(at)
         if 0 < len(keep) < len(self.live):
-            self._cache.batch_select_indices(torch.tensor(keep, device=self.lm.device))
+            kept = [nth * len(self.live) + at for nth in range(self._n_prompts) for at in keep]
+            self._cache.batch_select_indices(torch.tensor(kept, device=self.lm.device))
         self.live = [self.live[at] for at in keep]
 
     def _read(self, ids: Int[Tensor, "rows new"]) -> Float[Tensor, "rows d_model"]:

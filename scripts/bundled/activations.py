@@ -18,6 +18,8 @@ from .corpus import Fact, sample_chat
 from .train_model import chat_batch, fact_batch
 
 ALL_SITES = [Site(kind, layer) for layer in range(6) for kind in KINDS]
+#: Of the deep model; the last layer is left out, where every estimate is good.
+DEEP_SITES = [Site(kind, layer) for layer in (1, 4, 7, 10, 13) for kind in KINDS]
 
 
 #: Token ids and loss weights, both [row, pos].

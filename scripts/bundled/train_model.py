@@ -18,6 +18,15 @@ STEM_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
+class Shape:
+    """Size of the model; the MLP is four times as wide as the residual stream."""
+
+    layers: int = 6
+    d_model: int = 128
+    d_head: int = 32
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Length and size of the training."""
 
@@ -29,17 +38,22 @@ class Recipe:
     weight_decay: float = 0.05
 
 
-def model_config(tokenizer: PreTrainedTokenizerFast) -> Gemma2Config:
+#: Many narrow layers, trained in minutes: for benchmarks of what depth does.
+DEEP_SHAPE = Shape(layers=16, d_model=64, d_head=16)
+DEEP_RECIPE = Recipe(steps=1200, chats=24, facts=8)
+
+
+def model_config(tokenizer: PreTrainedTokenizerFast, shape: Shape) -> Gemma2Config:
     """Gemma 2's architecture at a hundred-thousandth of its size: soft-caps, sliding and full attention, tied words."""
     return Gemma2Config(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=512,
-        num_hidden_layers=6,
+        hidden_size=shape.d_model,
+        intermediate_size=4 * shape.d_model,
+        num_hidden_layers=shape.layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        head_dim=32,
-        query_pre_attn_scalar=32,
+        head_dim=shape.d_head,
+        query_pre_attn_scalar=shape.d_head,
         sliding_window=64,
         max_position_embeddings=512,
         attn_logit_softcapping=50.0,
@@ -58,11 +72,12 @@ def train_model(
     facts: list[Fact],
     recipe: Recipe,
     seed: int,
+    shape: Shape,
 ) -> Gemma2ForCausalLM:
     """Train on freshly drawn chats (loss on answers) and facts (loss mostly on the answer)."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    model = Gemma2ForCausalLM(model_config(tokenizer))
+    model = Gemma2ForCausalLM(model_config(tokenizer, shape))
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.peak_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
     )

@@ -43,12 +43,12 @@ GOOD_DEAD = 0.07
 
 
 def train_checked(
-    x: Float[Tensor, "tokens d_in"], held_out: Float[Tensor, "others d_in"], kind: Kind, seed: int
+    x: Float[Tensor, "tokens d_in"], held_out: Float[Tensor, "others d_in"], kind: Kind, seed: int, d_sae: int
 ) -> dict[str, Tensor]:
     """Train with each number of steps until the SAE is good on ``held_out``; else the one with the fewest dead."""
     tried = []
     for steps in STEPS:
-        weights = train_sae(x, SaeRecipe(steps=steps), seed)
+        weights = train_sae(x, SaeRecipe(d_sae=d_sae, steps=steps), seed)
         unexplained, dead = check(weights, held_out)
         print(f"  {steps} steps: unexplained {unexplained:.4f}, dead {dead:.3f}", flush=True)
         if unexplained <= GOOD_UNEXPLAINED[kind] and dead <= GOOD_DEAD:
