@@ -13,11 +13,11 @@ from saeattr.analysis.families import feature_families
 from saeattr.analysis.feature_sets import read_feature_sets
 from saeattr.analysis.overlap import overlap_table
 from saeattr.config import StudySettings
-from saeattr.model.loading import find_model, load_model, site_widths
+from saeattr.model.loading import LanguageModel, find_model, load_model, site_widths
 from saeattr.report.page.make import make_report
 from saeattr.results import Study, load_study
-from saeattr.saes.loading import find_saes
-from saeattr.sites import parse_site
+from saeattr.saes.loading import SaeFile, find_saes
+from saeattr.sites import Site, parse_site
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,8 @@ def report(
     opened = study if isinstance(study, Study) else load_study(study)
     lm = saes = None
     if model:
-        fields = {name: opened.record["settings"].get(name) for name in StudySettings.model_fields}
-        settings = StudySettings.model_validate({name: value for name, value in fields.items() if value is not None})
-        widths = site_widths(find_model(settings.model))
-        found = find_saes(settings.saes or "bundled", widths, width=settings.sae_width, l0=settings.sae_l0)
-        saes = {site: found[site] for site in map(parse_site, opened.record["saes"]) if site in found}
         on_progress("report", "loading the model", 0, 1)
-        lm = load_model(settings.model, device=settings.device, dtype=settings.dtype or "float32")
+        lm, saes = open_study_model(opened)
         on_progress("report", "loading the model", 1, 1)
     path = make_report(
         opened,
@@ -75,6 +70,20 @@ def report(
     if open_page:
         webbrowser.open(path.resolve().as_uri())
     return path
+
+
+def open_study_model(study: Study) -> tuple[LanguageModel, dict[Site, SaeFile]]:
+    """The model and the SAEs that a study was made with.
+
+    Raises:
+        UserError: they are no longer where they were.
+    """
+    fields = {name: study.record["settings"].get(name) for name in StudySettings.model_fields}
+    settings = StudySettings.model_validate({name: value for name, value in fields.items() if value is not None})
+    widths = site_widths(find_model(settings.model))
+    found = find_saes(settings.saes or "bundled", widths, width=settings.sae_width, l0=settings.sae_l0)
+    saes = {site: found[site] for site in map(parse_site, study.record["saes"]) if site in found}
+    return load_model(settings.model, device=settings.device, dtype=settings.dtype or "float32"), saes
 
 
 def overlap(sources: Sequence[str | Path], *, depth: int | None = 30) -> Overlap:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from saeattr.analysis.activity import Activity, Context
@@ -22,6 +24,7 @@ from saeattr.sites import Site, parse_kind
 
 LOGITS = 10
 NEIGHBOURS = 8
+LOGIT_BINS = 50
 
 #: Told the stage, what is done and what there is.
 OnProgress = Callable[[str, int, int], None]
@@ -33,6 +36,7 @@ class FeatureDetail:
 
     Attributes:
         top_logits, bottom_logits: tokens and the change of their logit by one unit of activation.
+        logit_edges, logit_counts: histogram of that change over all tokens.
         neighbours: features of the same SAE and the cosine of their decoder directions, the largest first.
         target: where the upstream attribution was made (index of the pair, position); None where it never fires.
         upstream: what adds to its activation there.
@@ -43,6 +47,8 @@ class FeatureDetail:
     activity: Activity
     top_logits: tuple[tuple[str, float], ...]
     bottom_logits: tuple[tuple[str, float], ...]
+    logit_edges: tuple[float, ...]
+    logit_counts: tuple[int, ...]
     neighbours: tuple[tuple[int, float], ...]
     target: tuple[int, int] | None
     upstream: Upstream | None
@@ -55,6 +61,7 @@ def feature_details(
     chosen: pd.DataFrame,
     *,
     batch_size: int = 16,
+    with_upstream: bool = True,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> tuple[list[Context], list[FeatureDetail]]:
     """The details of chosen features over all pairs.
@@ -64,6 +71,7 @@ def feature_details(
     Args:
         files: the study's SAEs; upstream features are looked for in all of those at earlier sites.
         chosen: layer, kind, feature.
+        with_upstream: False leaves out the upstream features, which take a backward pass each.
 
     Returns:
         the pairs' tokens, and the details in the order of ``chosen``.
@@ -78,7 +86,7 @@ def feature_details(
         kept[sae.site] = take_features(sae, ids[sae.site].to(lm.device))
     firings = read_firings(lm, pairs, kept, batch_size, lambda done, total: on_progress("activations", done, total))
     contexts = pair_contexts(lm, pairs)
-    targets = _targets(firings, kept, ids)
+    targets = _targets(firings, kept, ids) if with_upstream else {}
     ups = upstream_features(lm, pairs, list(targets.values()), list(files.values()), batch_size)
     upstream = dict(zip(targets, ups, strict=True))
     details: dict[tuple[Site, int], FeatureDetail] = {}
@@ -116,12 +124,19 @@ def _site_details(
                 firing_activity(firings, sae.site, nth, contexts),
                 _named(lm, top_tokens[nth], top_values[nth]),
                 _named(lm, low_tokens[nth], -low_values[nth]),
+                *_histogram(logits[nth]),
                 tuple(zip(near[nth], cosines[nth], strict=True)),
                 None if target is None else (target.pair, target.position),
                 upstream.get(key),
             )
         )
     return details
+
+
+def _histogram(values: Float[Tensor, " vocab"]) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Edges and counts of ``LOGIT_BINS`` bins."""
+    counts, edges = np.histogram(values.cpu().numpy(), LOGIT_BINS)
+    return tuple(edges.tolist()), tuple(counts.tolist())
 
 
 def _by_site(chosen: pd.DataFrame, files: Mapping[Site, SaeFile]) -> dict[Site, Tensor]:

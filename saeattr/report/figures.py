@@ -10,9 +10,11 @@ from matplotlib.figure import Figure
 
 from saeattr.analysis.families import largest_features
 from saeattr.analysis.study_overlap import study_overlap
+from saeattr.neuronpedia.study_file import FILE, read_links
 from saeattr.prompts.topics import topic_slug
 from saeattr.report import clustermap, heatmaps, jaccard, metric_curve, validation
 from saeattr.report import overlap as overlap_figures
+from saeattr.report.labels import label_texts
 from saeattr.report.style import save_figure
 from saeattr.results import Study
 from saeattr.store import read_table
@@ -23,18 +25,29 @@ Draw = Callable[[], "Figure | None"]
 def feature_by_list(
     study: Study, topic: str, kind: str, top: int = 30, labels: Mapping[str, str] | None = None
 ) -> Figure | None:
-    """Effect of a topic's top features of one kind, list by list."""
+    """Effect of a topic's top features of one kind, list by list.
+
+    Args:
+        labels: from ``kind.layer/feature`` to its words; by default those in the study's neuronpedia.json.
+    """
     # The topic's own part: the joined table of many topics takes gigabytes to read.
     path = study.folder.topic_folder(topic_slug(topic)) / "attributions.parquet"
     attributions = read_table(path, ["topic", "list_id", "layer", "kind", "feature", "effect"])
-    return heatmaps.feature_by_list(attributions, study.features(topic), topic, kind, top, labels)
+    words = study_labels(study) if labels is None else labels
+    return heatmaps.feature_by_list(attributions, study.features(topic), topic, kind, top, words)
 
 
 def feature_by_topic(
     study: Study, kind: str, depth: int = 30, top: int = 40, labels: Mapping[str, str] | None = None
 ) -> Figure | None:
-    """Mean effect by topic of the features that several topics share."""
-    return heatmaps.feature_by_topic(study.features(), kind, depth, top, labels)
+    """Mean effect by topic of the features that several topics share; ``labels`` as for ``feature_by_list``."""
+    words = study_labels(study) if labels is None else labels
+    return heatmaps.feature_by_topic(study.features(), kind, depth, top, words)
+
+
+def study_labels(study: Study) -> dict[str, str]:
+    """The labels that the study's neuronpedia.json knows, by feature address."""
+    return label_texts(read_links(study.folder).labels)
 
 
 def feature_presence(study: Study, kind: str, depth: int = 30) -> Figure | None:
@@ -92,7 +105,7 @@ def cumulative(study: Study, topic: str) -> Figure | None:
 
 def draw_study(study: Study, on_progress: Callable[[str, str, int, int], None]) -> None:
     """Write the figures that are missing or older than their tables."""
-    wanted = [(name, draw) for source, name, draw in _figures(study) if _is_stale(study, source, name)]
+    wanted = [(name, draw) for sources, name, draw in _figures(study) if _is_stale(study, sources, name)]
     for done, (name, draw) in enumerate(wanted):
         on_progress("figures", "drawing", done, len(wanted))
         figure = draw()
@@ -102,32 +115,34 @@ def draw_study(study: Study, on_progress: Callable[[str, str, int, int], None]) 
         on_progress("figures", "drawing", len(wanted), len(wanted))
 
 
-def _figures(study: Study) -> Iterator[tuple[Path, str, Draw]]:
-    """The table that a figure is made of, its name, and how to draw it."""
+def _figures(study: Study) -> Iterator[tuple[list[Path], str, Draw]]:
+    """The files that a figure is made of, its name, and how to draw it."""
+    labels = [study.folder.root / FILE] if study_labels(study) else []
     kinds = sorted(study.features()["kind"].unique())
     for topic in study.topics:
         slug = topic_slug(topic)
         folder = study.folder.topic_folder(slug)
-        yield folder / "metric_by_item.parquet", f"metric-{slug}", lambda t=topic: metric_by_item(study, t)
+        yield [folder / "metric_by_item.parquet"], f"metric-{slug}", lambda t=topic: metric_by_item(study, t)
         for kind in kinds:
             draw = lambda t=topic, k=kind: feature_by_list(study, t, k)  # noqa: E731
-            yield folder / "attributions.parquet", f"features-{slug}-{kind}", draw
+            yield [folder / "attributions.parquet", *labels], f"features-{slug}-{kind}", draw
         validated = study.folder.validation_folder(slug) / "validation.parquet"
         if validated.exists():
-            yield validated, f"validation-{slug}", lambda t=topic: forest(study, t)
-            yield validated, f"agreement-{slug}", lambda t=topic: effect_scatter(study, t)
-            yield validated, f"cumulative-{slug}", lambda t=topic: cumulative(study, t)
+            yield [validated], f"validation-{slug}", lambda t=topic: forest(study, t)
+            yield [validated], f"agreement-{slug}", lambda t=topic: effect_scatter(study, t)
+            yield [validated], f"cumulative-{slug}", lambda t=topic: cumulative(study, t)
     if len(study.topics) > 1:
-        joined = study.folder.table_path("features")
+        joined = [study.folder.table_path("features")]
         yield joined, "metric-all", lambda: metric_by_item(study)
         for kind in kinds:
-            yield joined, f"topics-{kind}", lambda k=kind: feature_by_topic(study, k)
+            yield joined + labels, f"topics-{kind}", lambda k=kind: feature_by_topic(study, k)
             yield joined, f"presence-{kind}", lambda k=kind: feature_presence(study, k)
             yield joined, f"jaccard-{kind}", lambda k=kind: jaccard_by_layer(study, k)
             yield joined, f"clusters-{kind}", lambda k=kind: activation_clusters(study, k)
         yield joined, "overlap-layers", lambda: overlap_by_layer(study)
 
 
-def _is_stale(study: Study, source: Path, name: str) -> bool:
+def _is_stale(study: Study, sources: list[Path], name: str) -> bool:
     files = [study.folder.figures / f"{name}.{suffix}" for suffix in ("png", "svg")]
-    return any(not file.exists() or file.stat().st_mtime < source.stat().st_mtime for file in files)
+    newest = max(source.stat().st_mtime for source in sources)
+    return any(not file.exists() or file.stat().st_mtime < newest for file in files)

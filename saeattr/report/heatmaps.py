@@ -17,6 +17,8 @@ from saeattr.report.labels import feature_address, figure_text, show_token
 from saeattr.report.style import GRID, effect_map, house_style, new_figure
 
 KEY = ["layer", "feature"]
+#: Letters in the name of a row without a label, and the width of each letter more (inches).
+UNLABELLED, LETTER = 20, 0.065
 #: Where the colour bar has numbers, as parts of the largest effect.
 TICKS = np.array([-1, -0.3, -0.1, 0, 0.1, 0.3, 1])
 
@@ -103,8 +105,11 @@ def _heatmap(
     limit = float(np.nanmax(np.abs(values))) or 1.0
     n_rows, n_columns = values.shape
     with house_style():
+        named = [_row_name(row, kind, labels or {}) for row in rows.to_dict("records")]
         width = 4.2 + 0.5 * max(4, n_columns)
-        figure = new_figure(width, 1.6 + 0.21 * n_rows)
+        # Labels take room of their own, not the cells' or the title's.
+        beside = LETTER * max(0, max(map(len, named)) - UNLABELLED)
+        figure = new_figure(width + beside, 1.6 + 0.21 * n_rows)
         axes = figure.subplots()
         seaborn.heatmap(
             pd.DataFrame(values),
@@ -124,8 +129,7 @@ def _heatmap(
                 "pad": 0.02,
             },
         )
-        axes.set_ylabel("feature, and where it acts most")
-        named = [_row_name(row, kind, labels or {}) for row in rows.to_dict("records")]
+        axes.set_ylabel("feature, where it acts most" + (", label on Neuronpedia" if beside else ""))
         axes.set_yticks(np.arange(n_rows) + 0.5, [figure_text(name) for name in named], fontsize=8)
         axes.tick_params(length=0)
         _mark_layers(axes, rows["layer"].to_list(), kind, n_columns)

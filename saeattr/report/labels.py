@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 NEWLINE_SIGN, TAB_SIGN, BLANK_SIGN = "\u23ce", "\u21e5", "\u2423"
 
 
@@ -17,6 +20,19 @@ def show_token(token: str, longest: int = 18) -> str:
     shown = stripped if stripped else BLANK_SIGN * len(shown)
     shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in shown)
     return shown if len(shown) <= longest else shown[: longest - 1] + "\u2026"
+
+
+def label_texts(labels: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The labels of those features that have one, as figures and tables write them.
+
+    Args:
+        labels: from a feature's address to its label and whether it is doubtful (``read_links(study.folder).labels``).
+    """
+    return {
+        address: f"(doubtful) {known['label']}" if known.get("doubtful") else str(known["label"])
+        for address, known in labels.items()
+        if known.get("label")
+    }
 
 
 def figure_text(text: str) -> str:

@@ -65,7 +65,7 @@ def published_saes(release: str) -> list[PublishedSae]:
     Raises:
         UserError: there is no such release (the nearest name is suggested).
     """
-    directory = _directory()
+    directory = sae_directory()
     if release not in directory:
         close = difflib.get_close_matches(release, directory, n=1, cutoff=0.4)
         meant = f"did you mean {close[0]}?" if close else "saeattr saes --model NAME lists those of a model"
@@ -99,7 +99,7 @@ def pick_saes(releases: Sequence[str], width: str | None = None, l0: float | Non
 
 
 @functools.cache
-def _directory() -> dict[str, Any]:
+def sae_directory() -> dict[str, Any]:
     """sae-lens' pretrained_saes.yaml, read without importing sae_lens (which takes seconds)."""
     spec = importlib.util.find_spec("sae_lens")
     if spec is None or not spec.submodule_search_locations:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -67,6 +69,8 @@ def test_the_first_site_has_nothing_upstream(lm, saes, pairs) -> None:
     chosen = pd.DataFrame({"layer": [0, 1], "kind": ["attn_z", "resid_post"], "feature": [1, 2]})
     files = {site: saes[site] for site in (Site("attn_z", 0), Site("resid_post", 1))}
     contexts, details = feature_details(lm, pairs, files, chosen)
+    _, alone = feature_details(lm, pairs, files, chosen, with_upstream=False)
+    assert alone == [replace(detail, target=None, upstream=None) for detail in details]
     assert [str(detail.site) for detail in details] == ["attn_z.0", "resid_post.1"]
     assert len(contexts) == len(pairs)
     first = details[0]

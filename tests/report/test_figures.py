@@ -115,3 +115,20 @@ def test_labels() -> None:
     assert show_token(" Paris") == "Paris"
     assert show_token("\x1b[31m") == "\ufffd[31m"
     assert show_token("x" * 30) == "x" * 17 + "…"
+
+
+@pytest.mark.parametrize("draw", [True, False])
+def test_long_labels_leave_the_title_in_the_figure(draw: bool) -> None:
+    both = pd.concat([features(topic, {4: -1.75, 5: 0.125}) for topic in ("cities", "animals")])
+    labels = {feature_address("resid_post", 1, 4): "notations or terms indicating particular scientific concepts"}
+    figure = feature_by_topic(both, "resid_post", labels=labels if draw else None)
+    assert figure is not None
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert any("notations or terms" in name for name in names) is draw
+    assert ("label on Neuronpedia" in axes.get_ylabel()) is draw
+    for text in (axes._left_title, *axes.get_yticklabels()):  # pyright: ignore[reportAttributeAccessIssue]
+        box = text.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 
 import saeattr
 from saeattr import UserError
+from saeattr.analysis.families import largest_features
+from saeattr.neuronpedia.ids import Source
+from saeattr.neuronpedia.study_file import FeatureLink, write_links
+from saeattr.report import figures
 from saeattr.report.page import make, make_report
 from saeattr.results import Study, load_study
 from saeattr.sites import Site
@@ -77,6 +82,69 @@ def activations(page: dict, row: dict) -> dict[tuple, tuple[float, float]]:
         for at, clean, corrupted in zip(firing["position"], firing["clean"], firing["corrupted"], strict=True):
             found[context["topic"], context["list_id"], context["start"] + at] = (clean, corrupted)
     return found
+
+
+def test_labels_come_from_the_study_folder(study: Study, tmp_path: Path, monkeypatch) -> None:
+    copy = tmp_path / "study"
+    shutil.copytree(study.folder.root, copy)
+    own = load_study(copy)
+    best = largest_features(own.features(), 1).iloc[0]
+    source = Source("gemma-2-2b", "20-gemmascope-res-16k", "repo", "path", "ran on another")
+    site = Site(best["kind"], int(best["layer"]))
+    link = FeatureLink(site, int(best["feature"]), source, "ends of <lists>", doubtful=True)
+    write_links(own.folder, {site: source}, [link])
+    drawn: dict = {}
+    monkeypatch.setattr(make, "report_figures", lambda study, depth, labels: drawn.update(labels) or [])
+    found = data(make_report(own, top=4))
+    first, *rest = found["features"]
+    assert (first["label"], first["doubtful"], first["note"]) == ("ends of <lists>", True, "ran on another")
+    assert (first["url"], first["embed_url"]) == (link.url, link.embed_url)
+    assert all(row["label"] is None and row["url"] is None for row in rest)
+    assert drawn[link.address]["label"] == "ends of <lists>"
+    assert ["Neuronpedia", "ran on another"] in found["facts"]
+    assert "https://www.neuronpedia.org" in re.findall(r"frame-src ([^;]*);", (copy / "report.html").read_text())[0]
+    # The heatmaps name it as well.
+    figure = figures.feature_by_list(own, "cities", site.kind)
+    assert figure is not None
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert [name for name in names if name.startswith(f"{best['feature']} ") and "(doubtful) ends of <lists>" in name]
+
+
+def test_figures_are_drawn_again_when_labels_are_new(study: Study, tmp_path: Path, monkeypatch) -> None:
+    copy = tmp_path / "study"
+    shutil.copytree(study.folder.root, copy)
+    own = load_study(copy)
+    names: list[str] = []
+
+    def save(figure: object, folder: Path, name: str) -> None:
+        names.append(name)
+        folder.mkdir(exist_ok=True)
+        for suffix in ("png", "svg"):
+            (folder / f"{name}.{suffix}").touch()
+            os.utime(folder / f"{name}.{suffix}", (2_000_000_000, 2_000_000_000))
+
+    monkeypatch.setattr(figures, "save_figure", save)
+    for name in ("metric_by_item", "feature_by_list", "feature_by_topic", "feature_presence", "jaccard_by_layer"):
+        monkeypatch.setattr(figures, name, lambda *_: "drawn")
+    for name in ("activation_clusters", "overlap_by_layer"):
+        monkeypatch.setattr(figures, name, lambda *_: "drawn")
+
+    def drawn() -> set[str]:
+        names.clear()
+        figures.draw_study(own, lambda *_: None)
+        return set(names)
+
+    assert len(drawn()) > 4
+    assert drawn() == set()
+    source = Source("gemma-2-2b", "20-gemmascope-res-16k", "repo", "path")
+    site = Site("resid_post", 3)
+    path, _ = write_links(own.folder, {site: source}, [FeatureLink(site, 1, source)])
+    os.utime(path, (2_000_000_001, 2_000_000_001))
+    # Without a label there is nothing new to draw.
+    assert drawn() == set()
+    path, _ = write_links(own.folder, {site: source}, [FeatureLink(site, 1, source, "ends")])
+    os.utime(path, (2_000_000_001, 2_000_000_001))
+    assert {name.split("-")[0] for name in drawn()} == {"features", "topics"}
 
 
 def test_one_topic_gets_its_own_figures(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,68 @@ def test_a_feature_opens_by_its_fragment(browser: Page, tmp_path: Path) -> None:
     assert page.evaluate("document.getElementById('feature').hidden") is True
     page.go("resid_post.9/9")
     assert "not among" in page.evaluate("document.getElementById('count').textContent")
+
+
+DASHBOARD = "https://127.0.0.1/gemma-2-2b/20-gemmascope-res-16k/16323"
+BLOCK = "document.getElementById('neuronpedia')"
+
+
+def with_dashboard(browser: Page, folder: Path, **known: object) -> Page:
+    """The page of a feature with a dashboard at an address of this machine, at which nothing answers."""
+    report = small_report()
+    links = {"label": "ends <b>of</b> lists", "url": DASHBOARD, "embed_url": DASHBOARD + "?embed=true"}
+    row = {**report.features[0], **links, **known}
+    path = folder / "report.html"
+    path.write_text(render(replace(report, features=[row, *report.features[1:]])), encoding="utf-8")
+    browser.look()
+    browser.problems.clear()
+    browser.requests.clear()
+    browser.open("about:blank")
+    browser.open(path.as_uri() + "#" + row["address"])
+    return browser
+
+
+def test_a_dashboard_is_fetched_on_a_click_and_not_before(browser: Page, tmp_path: Path) -> None:
+    page = with_dashboard(browser, tmp_path)
+    page.go("features")
+    page.go("resid_post.0/100")
+    page.evaluate("new Promise((done) => setTimeout(done, 300))")
+    assert page.evaluate("document.querySelectorAll('iframe').length") == 0
+    assert not any("127.0.0.1" in url for url in page.requests)
+    page.evaluate(BLOCK + ".querySelector('button').click()")
+    page.evaluate("new Promise((done) => setTimeout(done, 500))")
+    frame = "document.querySelector('iframe')"
+    assert page.evaluate(frame + ".src") == DASHBOARD + "?embed=true"
+    assert page.evaluate(frame + ".title") == "Dashboard of resid_post.0/100"
+    assert [url for url in page.requests if "127.0.0.1" in url] == [DASHBOARD + "?embed=true"]
+
+
+def test_a_label_links_to_the_page_and_says_what_is_doubtful(browser: Page, tmp_path: Path) -> None:
+    page = with_dashboard(browser, tmp_path, doubtful=True, note="the study ran on gemma-2-2b-it")
+    text = page.evaluate(BLOCK + ".textContent")
+    assert "ends <b>of</b> lists (doubtful: it is not shown to be about the SAE used here)" in text
+    assert "the study ran on gemma-2-2b-it" in text
+    assert page.evaluate(BLOCK + ".querySelector('a').href") == DASHBOARD
+    assert page.evaluate(BLOCK + ".querySelector('a').rel") == "noopener noreferrer"
+    page.go("features")
+    cells = "[...document.querySelectorAll('#feature-table td.label')].map((cell) => cell.textContent)"
+    assert "ends <b>of</b> lists (doubtful)" in page.evaluate(cells)
+    choose(page, "search", "ends lists")
+    assert page.evaluate(FIRST_CELLS) == ["resid_post.0/100"]
+    page.look(width=320, height=700)
+    assert page.evaluate(OVERFLOW) <= 0
+    page.screenshot(tmp_path / "label-320.png")
+    page.look(dark=True)
+    page.go("resid_post.0/100")
+    page.screenshot(tmp_path / "label-dark.png")
+
+
+def test_a_page_without_a_label_is_linked_and_none_where_there_is_none(browser: Page, tmp_path: Path) -> None:
+    page = with_dashboard(browser, tmp_path, label=None, doubtful=True)
+    assert page.evaluate(BLOCK + ".textContent").startswith("Neuronpedia: page without an explanation so far")
+    assert "doubtful" not in page.evaluate(BLOCK + ".textContent")
+    page = with_dashboard(browser, tmp_path, label=None, url=None, embed_url=None)
+    assert page.evaluate(BLOCK) is None
 
 
 def test_a_row_opens_by_click_and_by_keyboard(page: Page) -> None:

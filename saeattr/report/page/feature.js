@@ -113,8 +113,11 @@ function upstreamParts(detail) {
 
 function labelBlock(row) {
   if (!row.label && !row.url) return null;
-  const words = (row.label || "page on Neuronpedia") + (row.doubtful ? " (doubtful: another SAE's label)" : "");
-  const block = element("div", {}, element("p", {}, element("strong", { text: "Label: " }), link(row.url, words)));
+  const words = row.label || "page without an explanation so far";
+  const doubt = row.label && row.doubtful ? " (doubtful: it is not shown to be about the SAE used here)" : "";
+  const block = element("div", { id: "neuronpedia" },
+    element("p", {}, element("strong", { text: "Neuronpedia: " }), link(row.url, words), document.createTextNode(doubt)));
+  if (row.note) block.append(element("p", { class: "small", text: row.note }));
   if (/^https:\/\//.test(row.embed_url || "")) {
     const button = element("button", { type: "button", class: "button", text: "Show the dashboard (fetched from the network)" });
     button.addEventListener("click", () => button.replaceWith(element("iframe", { src: row.embed_url, title: "Dashboard of " + row.address,

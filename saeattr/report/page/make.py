@@ -15,6 +15,7 @@ from saeattr.analysis.feature_detail import feature_details
 from saeattr.analysis.study_pairs import study_pairs
 from saeattr.errors import UserError
 from saeattr.model.loading import LanguageModel, find_model
+from saeattr.neuronpedia.study_file import read_links
 from saeattr.prompts.topics import topic_slug
 from saeattr.report.page.details import activity_values, context_rows, detail_values
 from saeattr.report.page.pictures import report_figures
@@ -53,32 +54,31 @@ def make_report(
         path: where to; ``report.html`` in the study folder by default.
         top: features with a page: those of largest |effect_mean| averaged over topics.
         depth: features in a topic's set at a site, for the overlap.
-        labels: from ``kind.layer/feature`` to label, url, embed_url and doubtful, all of them optional.
+        labels: by feature address: label, url, embed_url, doubtful and note (optional each); else neuronpedia.json's.
         validation: the study's validation table (topic, layer, kind, feature, exact_low, exact_high, verdict).
         layer_choice: why these layers, in a sentence.
         seconds: how long the study took.
         batch_size: prompts in one forward.
 
     Raises:
-        UserError: the study has no feature, the model or an SAE is not the study's, or the file cannot be written.
+        UserError: the study has no feature, the model or an SAE is not the study's, or a file is damaged or in the way.
     """
+    links = read_links(study.folder)
+    labels = links.labels if labels is None else labels
     features = study.features()
     if features.empty:
         raise UserError(f"{study.folder.root} holds no feature to report: use more lists or topics")
     chosen = largest_features(features, top)
     rows = feature_rows(features, chosen, study.topics, depth, labels, validation)
     topics = topic_rows(study.metric_by_item(), study.topics)
-    if lm is None or saes is None:
-        contexts, details = _table_details(study, chosen)
-    else:
-        contexts, details = _model_details(study, lm, saes, chosen, batch_size, on_progress)
+    contexts, details = _details(study, lm, saes, chosen, batch_size, on_progress)
     rows = [{**row, "detail": details.get((row["layer"], row["kind"], row["feature"]))} for row in rows]
     on_progress("report", 0, 1)
     report = Report(
         title=f"saeattr: {study_name(study)}",
         question=question(study),
         findings=findings(rows, topics),
-        facts=facts(study, layer_choice, seconds),
+        facts=facts(study, layer_choice, seconds, links.notes),
         notes=list(study.warnings),
         topics=topics,
         features=rows,
@@ -90,6 +90,19 @@ def make_report(
     written = write_report(report, path or study.folder.root / "report.html")
     on_progress("report", 1, 1)
     return written
+
+
+def _details(
+    study: Study,
+    lm: LanguageModel | None,
+    saes: Mapping[Site, SaeFile] | None,
+    chosen: pd.DataFrame,
+    batch_size: int,
+    on_progress: OnProgress,
+) -> tuple[list[Context], dict[tuple[int, str, int], Any]]:
+    if lm is None or saes is None:
+        return _table_details(study, chosen)
+    return _model_details(study, lm, saes, chosen, batch_size, on_progress)
 
 
 def _table_details(study: Study, chosen: pd.DataFrame) -> tuple[list[Context], dict[tuple[int, str, int], Any]]:
@@ -110,7 +123,7 @@ def _model_details(
     on_progress: OnProgress,
 ) -> tuple[list[Context], dict[tuple[int, str, int], Any]]:
     """The same with the model: whole lists, logits, neighbours and upstream features."""
-    _check_same(study.record, saes)
+    check_same(study.record, saes)
     pairs = study_pairs(lm, study.folder, study.topics)
     of_study = {site: file for site, file in saes.items() if str(site) in study.record["saes"]}
     contexts, details = feature_details(lm, pairs, of_study, chosen, batch_size=batch_size, on_progress=on_progress)
@@ -120,8 +133,12 @@ def _model_details(
     return shown, values
 
 
-def _check_same(record: Mapping[str, Any], saes: Mapping[Site, SaeFile]) -> None:
-    """Pages of another model or other SAEs would show other features under the same numbers."""
+def check_same(record: Mapping[str, Any], saes: Mapping[Site, SaeFile]) -> None:
+    """Pages of another model or other SAEs would show other features under the same numbers.
+
+    Raises:
+        UserError: the model or an SAE is not the one in study.yaml.
+    """
     recorded = record["model"]["sha256"]
     if recorded is not None and bundle.fingerprint(find_model(record["settings"]["model"])) != recorded:
         raise UserError(

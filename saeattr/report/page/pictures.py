@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from saeattr.report import figures
+from saeattr.report.labels import label_texts
 from saeattr.report.page.images import inline_figure
 from saeattr.report.page.write import InlineFigure
 from saeattr.results import Study
@@ -20,8 +21,7 @@ def report_figures(
     study: Study, depth: int, labels: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Iterator[InlineFigure]:
     """The figures of the page, in order; ``labels`` as for ``make_report``."""
-    named = {address: str(known["label"]) for address, known in (labels or {}).items() if known.get("label")}
-    for section, caption, figure in _figures(study, depth, named):
+    for section, caption, figure in _figures(study, depth, label_texts(labels or {})):
         if figure is not None:
             yield inline_figure(figure, section, caption)
 

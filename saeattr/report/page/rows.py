@@ -37,7 +37,7 @@ def feature_rows(
     Each has address, layer, kind, feature, effect (mean over the topics that have it), low and high (over topics; the
     95 % interval where there is one topic), n_topics and family (by the topics' top ``depth`` sets at its site), role,
     token, by_topic (topic number, effect, low, high, n_lists; exact and verdict where validated), verdict (of all
-    topics) and, where given, label, url, embed_url, doubtful.
+    topics) and, where given, label, url, embed_url, doubtful, note.
     """
     families = feature_families(features, depth).set_index(FEATURE)
     numbers = {topic: at for at, topic in enumerate(topics)}
@@ -71,7 +71,7 @@ def feature_rows(
                 "family": "" if len(topics) == 1 else name,
                 "by_topic": entries,
                 "verdict": _all_verdicts(entries),
-                **{name: label.get(name) for name in ("label", "url", "embed_url", "doubtful")},
+                **{name: label.get(name) for name in ("label", "url", "embed_url", "doubtful", "note")},
             }
         )
     return rows

@@ -55,7 +55,9 @@ def findings(rows: Sequence[dict[str, Any]], topics: Sequence[dict[str, Any]]) -
     return found
 
 
-def facts(study: Study, layer_choice: str | None, seconds: float | None) -> list[tuple[str, str]]:
+def facts(
+    study: Study, layer_choice: str | None, seconds: float | None, neuronpedia: Sequence[str] = ()
+) -> list[tuple[str, str]]:
     """Name and value of what a reader must know to make the numbers again."""
     record = study.record
     settings = record["settings"]
@@ -71,6 +73,7 @@ def facts(study: Study, layer_choice: str | None, seconds: float | None) -> list
     known += _memory(study)
     if seconds is not None:
         known.append(("time", f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"))
+    known += [("Neuronpedia", note) for note in neuronpedia]
     versions = record.get("versions", {})
     known.append(("versions", ", ".join(f"{name} {number}" for name, number in versions.items())))
     return known

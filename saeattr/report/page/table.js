@@ -4,7 +4,8 @@ const state = { sort: "size", down: true };
 
 const columns = [
   { key: "address", name: "feature", value: (row) => [row.layer, row.kind, row.feature], class: "address" },
-  { key: "label", name: "label", value: (row) => row.label || "", when: data.features.some((row) => row.label) },
+  { key: "label", name: "label", value: (row) => row.label || "", class: "label",
+    when: data.features.some((row) => row.label) },
   { key: "effect", name: "effect", value: (row) => current(row).effect, number: true },
   { key: "size", name: "|effect|", value: (row) => Math.abs(current(row).effect), number: true },
   { key: "low", name: () => (chosenTopic() !== ALL || data.topics.length === 1 ? "95 % interval" : "range over topics"),
@@ -57,6 +58,7 @@ function cellText(row, column) {
   if (column.key === "size") return number(Math.abs(now.effect), 3);
   if (column.key === "low") return interval(now.low, now.high);
   if (column.key === "n_topics") return `${row.n_topics}/${data.topics.length}`;
+  if (column.key === "label") return (row.label || "") + (row.label && row.doubtful ? " (doubtful)" : "");
   if (column.key === "place") return `${row.role} ${shown(row.token)}`;
   return column.value(row);
 }

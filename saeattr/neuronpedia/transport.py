@@ -1,0 +1,218 @@
+"""One request to Neuronpedia by plain HTTP: limits kept, tried again with growing pauses, an end to waiting."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from saeattr.errors import UserError
+from saeattr.neuronpedia.answers import NeuronpediaError
+from saeattr.neuronpedia.hourly import HOURLY_LIMIT, spend_request
+from saeattr.neuronpedia.urls import API_URL
+
+LARGEST_ANSWER = 32 * 2**20
+#: A server that asks for more patience than this many seconds is left alone.
+LONGEST_PAUSE = 60.0
+
+
+class Unreachable(NeuronpediaError):
+    """Neuronpedia does not answer, or not now: more requests would not help."""
+
+
+class NotThere(NeuronpediaError):
+    """Neuronpedia has no such thing."""
+
+
+@dataclass(frozen=True)
+class Transport:
+    """How to ask.
+
+    Attributes:
+        base_url: of the API.
+        requests: the file that counts the hour's requests.
+        timeout_s: for one answer, from connecting to its last byte.
+        retries: more tries after one that failed in a way that may pass.
+        pause_s: before the first of them; doubled each time.
+        interval_s: between requests.
+    """
+
+    requests: Path
+    base_url: str = API_URL
+    timeout_s: float = 20.0
+    retries: int = 3
+    pause_s: float = 1.0
+    interval_s: float = 0.15
+    hourly_limit: int = HOURLY_LIMIT
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urllib.parse.urlsplit(self.base_url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+        except ValueError:
+            usable = False
+        if not usable:
+            raise UserError(f"{self.base_url!r} is not the address of an API: write https://HOST/api")
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What one try gave: an answer's status and body, or why there is none (``failed``)."""
+
+    status: int = 0
+    body: bytes = b""
+    retry_after: float | None = None
+    failed: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked; ``body`` makes it a POST. A key goes into the header ``x-api-key`` and nowhere else.
+
+    Attributes:
+        repeatable: whether asking twice does no harm; False for what makes or adds something.
+    """
+
+    path: str
+    body: Any = None
+    key: str | None = field(default=None, repr=False)
+    repeatable: bool = True
+
+
+def ask(transport: Transport, request: Request) -> Any:
+    """The answer's JSON.
+
+    Raises:
+        NotThere: 404.
+        Unreachable: no connection, no answer in time, or too many requests.
+        NeuronpediaError: any other refusal, or an answer that is not JSON.
+    """
+    pause = transport.pause_s
+    for tries_left in range(transport.retries, -1, -1):
+        minutes = spend_request(transport.requests, transport.clock(), transport.hourly_limit)
+        if minutes:
+            raise Unreachable(
+                f"this hour's {transport.hourly_limit:,} requests to Neuronpedia are used up: "
+                f"try again in {minutes} minutes (what is cached stays), or read its bulk exports"
+            )
+        outcome = _try(transport, request)
+        wait = pause if outcome.retry_after is None else outcome.retry_after
+        # A 429 was turned away at the door; anything else may have been done before it failed.
+        passing = outcome.status == 429 or (request.repeatable and (outcome.failed or outcome.status >= 500))
+        if not (passing and tries_left and wait <= LONGEST_PAUSE):
+            transport.sleep(transport.interval_s)
+            return _read(transport, request, outcome)
+        transport.sleep(wait)
+        pause *= 2
+    raise AssertionError("the last try returns or raises")
+
+
+def _try(transport: Transport, request: Request) -> _Outcome:
+    headers = {"Accept": "application/json", "User-Agent": "saeattr"}
+    data = None if request.body is None else json.dumps(request.body).encode()
+    if data is not None:
+        headers["Content-Type"] = "application/json"
+    if request.key is not None:
+        _check_private(transport.base_url)
+        headers["x-api-key"] = request.key
+    asked = urllib.request.Request(f"{transport.base_url}/{request.path}", data=data, headers=headers)
+    until = time.monotonic() + transport.timeout_s
+    try:
+        with urllib.request.build_opener(_NoRedirect).open(asked, timeout=transport.timeout_s) as answer:
+            return _Outcome(answer.status, _read_body(answer, until))
+    except urllib.error.HTTPError as error:
+        with error:
+            try:
+                body = _read_body(error, until)
+            except (OSError, HTTPException):
+                body = b""
+            return _Outcome(error.code, body, _seconds(error.headers.get("Retry-After"), transport.clock()))
+    except TimeoutError:
+        return _Outcome(failed=f"no answer within {transport.timeout_s:g} s")
+    except urllib.error.URLError as error:
+        late = isinstance(error.reason, TimeoutError)
+        return _Outcome(failed=f"no answer within {transport.timeout_s:g} s" if late else str(error.reason))
+    except (OSError, HTTPException) as error:
+        return _Outcome(failed=f"the connection broke ({type(error).__name__})")
+
+
+def _read(transport: Transport, request: Request, outcome: _Outcome) -> Any:
+    """The JSON of a good answer, or the exception of any other."""
+    place = f"{transport.base_url}/{request.path}"
+    if outcome.failed:
+        raise Unreachable(f"{transport.base_url} cannot be reached: {_clean(outcome.failed, request.key)}")
+    try:
+        value = json.loads(outcome.body)
+    except (ValueError, RecursionError):
+        value = None
+    good = 200 <= outcome.status < 300
+    if good and value is not None:
+        return value
+    said = value.get("error") or value.get("message") or "" if isinstance(value, dict) else ""
+    said = f" ({_clean(str(said), request.key)})" if said else ""
+    if outcome.status == 404:
+        raise NotThere(f"Neuronpedia has nothing at {place}")
+    if outcome.status == 429:
+        raise Unreachable(f"Neuronpedia takes no more requests for now{said}: try again later (what is cached stays)")
+    if outcome.status in (401, 403):
+        raise NeuronpediaError(f"Neuronpedia refuses {place}{said}: check the API key")
+    if good:
+        raise NeuronpediaError(f"{place} answered with something that is not JSON")
+    raise NeuronpediaError(f"{place} answered with status {outcome.status}{said}")
+
+
+def _read_body(answer: Any, until: float) -> bytes:
+    """The answer's bytes, cut where it is larger than any feature (what is cut is no JSON).
+
+    Raises:
+        TimeoutError: a server that sends a byte now and then never trips the socket's own timeout.
+    """
+    body = bytearray()
+    while len(body) < LARGEST_ANSWER and (part := answer.read1(1 << 16)):
+        body += part
+        if time.monotonic() > until:
+            raise TimeoutError
+    return bytes(body)
+
+
+def _seconds(retry_after: str | None, now: float) -> float | None:
+    """A Retry-After header, which is a number of seconds or a date."""
+    if retry_after is None:
+        return None
+    if retry_after.strip().isdigit():
+        return float(retry_after)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - now)
+    except ValueError:
+        return None
+
+
+def _check_private(base_url: str) -> None:
+    """A key is sent encrypted, or not beyond this machine."""
+    parts = urllib.parse.urlsplit(base_url)
+    if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise UserError(f"the API key is not sent to {base_url}, which is not encrypted: use an https address")
+
+
+def _clean(text: str, key: str | None) -> str:
+    """What a server said, as one short printable line without the key."""
+    text = text.replace(key, "...") if key else text
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return text[:300]
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """urllib would carry the key along to wherever the answer points."""
+
+    def redirect_request(self, *args: Any, **named: Any) -> None:
+        return None

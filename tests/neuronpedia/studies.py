@@ -1,0 +1,46 @@
+"""A small study folder as ``attribute`` leaves it for Gemma 2, without the weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from saeattr.results import Study, load_study
+from saeattr.store import FORMAT, StudyFolder, write_record, write_table
+
+RES = "gemma-scope-2b-pt-res-canonical"
+
+
+def gemma_study(
+    root: Path,
+    features: Sequence[tuple[str, int, int, float]] = (("resid_post", 20, 7, 2.0), ("resid_post", 20, 8, -1.0)),
+    *,
+    model: str = "gemma-2-2b-it",
+    saes: str = RES,
+    topics: Sequence[str] = ("cities",),
+    used: dict[str, str] | None = None,
+) -> Study:
+    """A study of ``features`` (kind, layer, feature, effect), the same for every topic."""
+    settings: dict[str, Any] = {"model": model, "saes": saes, "sae_width": "16k", "sae_l0": None, "base": "corrupted"}
+    folder = StudyFolder(root)
+    record = {"format": FORMAT, "settings": settings, "model": {"name": model, "sha256": None}}
+    sites = dict.fromkeys(f"{kind}.{layer}" for kind, layer, _, _ in features)
+    more = {"metric_label": "logit(a) - logit(b)", "saes": dict.fromkeys(sites, "0"), "topics": list(topics)}
+    write_record(folder, {**record, **more})
+    rows = [
+        {"topic": topic, "layer": layer, "kind": kind, "feature": feature, "effect_mean": effect}
+        for topic in topics
+        for kind, layer, feature, effect in features
+    ]
+    table = pd.DataFrame(rows)
+    table["rank"] = table["effect_mean"].abs().groupby(table["topic"]).rank(ascending=False, method="first").astype(int)
+    spread = {"effect_low": table["effect_mean"] - 0.1, "effect_high": table["effect_mean"] + 0.1}
+    table = table.assign(**spread, n_lists=3, top_role="newline", top_token="\n")
+    write_table(folder.table_path("features"), table)
+    plan = {"sites": {site: {"width": 16384, "sae": name} for site, name in (used or {}).items()}, "topics": {}}
+    (root / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    return load_study(root)
