@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from saeattr.results import Study, load_study
     from saeattr.saes.loading import find_saes, load_sae
     from saeattr.study import attribute, plan, validate
+    from saeattr.study_inspect import inspect
     from saeattr.study_report import overlap, report
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ __all__ = [
     "UserError",
     "attribute",
     "find_saes",
+    "inspect",
     "load_model",
     "load_sae",
     "load_study",
@@ -41,6 +43,7 @@ _HOMES = {
     "Study": "saeattr.results",
     "attribute": "saeattr.study",
     "find_saes": "saeattr.saes.loading",
+    "inspect": "saeattr.study_inspect",
     "load_model": "saeattr.model.loading",
     "load_sae": "saeattr.saes.loading",
     "load_study": "saeattr.results",

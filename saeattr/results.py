@@ -82,6 +82,13 @@ class Study:
         """Attribution beside exact effect of everything patched in a topic; may be empty."""
         return self._validation("compared", topic)
 
+    def generation(self, topic: str | None = None) -> pd.DataFrame:
+        """What lists become under ablation: means of each measure and condition with intervals; may be empty."""
+        path = self.folder.table_path("generation")
+        if topic is not None:
+            path = self.folder.generation_folder(topic_slug(topic)) / "generation.parquet"
+        return read_table(path) if path.exists() else pd.DataFrame()
+
     def lists(self) -> datasets.Dataset:
         """The sampled lists as a Hugging Face dataset."""
         import datasets

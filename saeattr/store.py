@@ -29,8 +29,8 @@ class StudyFolder:
     """A study on disk.
 
     ``topics/SLUG/TABLE.parquet`` holds what attributing one topic gave, ``validation/SLUG/TABLE.parquet`` what
-    validating it gave; ``TABLE.parquet`` joins the topics. ``lists/SLUG.parquet`` holds the sampled lists; the folder
-    ``lists`` opens as a Hugging Face dataset.
+    validating it gave, ``generation/SLUG/TABLE.parquet`` what its lists became under ablation; ``TABLE.parquet`` joins
+    the topics. ``lists/SLUG.parquet`` holds the sampled lists; the folder ``lists`` opens as a Hugging Face dataset.
     """
 
     root: Path
@@ -51,6 +51,9 @@ class StudyFolder:
 
     def validation_folder(self, slug: str) -> Path:
         return self.root / "validation" / slug
+
+    def generation_folder(self, slug: str) -> Path:
+        return self.root / "generation" / slug
 
     def table_path(self, table: str) -> Path:
         return self.root / f"{table}.parquet"

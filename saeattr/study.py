@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from saeattr.analysis.generation_topic import TOP_FEATURES
 from saeattr.analysis.memory_plan import MemoryPlan
 from saeattr.analysis.site_test import Positions
 from saeattr.analysis.validate import ValidationPlan
@@ -26,6 +27,8 @@ from saeattr.store import (
     remove_leftovers,
     write_record,
 )
+from saeattr.study_generate import GENERATION_TABLES, GenerationPlan
+from saeattr.study_links import link_study
 from saeattr.study_stages import TABLES, run_topics
 from saeattr.study_topic import OnProgress, memory_plan
 from saeattr.study_validate import VALIDATION_TABLES
@@ -75,7 +78,7 @@ def attribute(
     folder = open_study(Path(out) if out is not None else default_folder(chosen), prepared.record)
     remove_leftovers(folder)
     wanted = ValidationPlan(top=chosen.validate_top) if chosen.validate_top else None
-    return _run(prepared, folder, wanted, figures, on_progress)
+    return _run(prepared, folder, wanted, None, figures, on_progress)
 
 
 def validate(
@@ -84,6 +87,8 @@ def validate(
     top: int = 20,
     positions: Positions = "all",
     curves: bool = True,
+    generate: bool = False,
+    generate_features: int = TOP_FEATURES,
     figures: bool = True,
     on_progress: OnProgress = lambda topic, stage, done, total: None,
     **run_settings: Any,
@@ -95,6 +100,8 @@ def validate(
         top: features tested in each topic, those of the highest ranks.
         positions: patch a feature at all its positions, or in each list only where its attribution is largest.
         curves: draw cumulative curves too.
+        generate: also sample lists while a site's first ``generate_features`` features are ablated together, with
+            matched controls, steering and nothing beside.
         run_settings: ``device``, ``batch_size`` or ``vram``.
 
     Raises:
@@ -106,7 +113,10 @@ def validate(
     folder = open_study(opened.folder.root, prepared.record)
     remove_leftovers(folder)
     plan = ValidationPlan(top=top, positions=positions)
-    return _run(prepared, folder, plan if curves else dataclasses.replace(plan, longest_curve=0), figures, on_progress)
+    if not curves:
+        plan = dataclasses.replace(plan, longest_curve=0)
+    generation = GenerationPlan(top, generate_features) if generate else None
+    return _run(prepared, folder, plan, generation, figures, on_progress)
 
 
 def plan(
@@ -130,12 +140,18 @@ def plan(
 
 
 def _run(
-    prepared: Prepared, folder: StudyFolder, wanted: ValidationPlan | None, figures: bool, on_progress: OnProgress
+    prepared: Prepared,
+    folder: StudyFolder,
+    wanted: ValidationPlan | None,
+    generation: GenerationPlan | None,
+    figures: bool,
+    on_progress: OnProgress,
 ) -> Study:
     """Run what is missing of every topic, join the tables, draw the figures."""
-    warnings = run_topics(prepared, folder, wanted, on_progress)
+    warnings = run_topics(prepared, folder, wanted, generation, on_progress)
     done = _join(folder, prepared)
     study = Study(folder, done, tuple(warnings))
+    link_study(study)
     if figures:
         from saeattr.report.figures import draw_study
 
@@ -158,8 +174,12 @@ def _join(folder: StudyFolder, prepared: Prepared) -> tuple[str, ...]:
             "try another topic, or a lower --temperature"
         )
     _join_tables(folder, TABLES, {topic: folder.topic_folder(topic_slug(topic)) for topic in done})
-    validated = {topic: folder.validation_folder(topic_slug(topic)) for topic in done}
-    _join_tables(folder, VALIDATION_TABLES, {topic: part for topic, part in validated.items() if part.is_dir()})
+    for tables, part in (
+        (VALIDATION_TABLES, folder.validation_folder),
+        (GENERATION_TABLES, folder.generation_folder),
+    ):
+        parts = {topic: part(topic_slug(topic)) for topic in done}
+        _join_tables(folder, tables, {topic: path for topic, path in parts.items() if path.is_dir()})
     if record["topics"] != done:
         write_record(folder, {**record, "topics": done})
     return tuple(done)

@@ -13,6 +13,7 @@ from saeattr.prepare import Prepared
 from saeattr.prompts.pairs import Pair, make_pairs
 from saeattr.prompts.topics import topic_slug
 from saeattr.store import StudyFolder, write_part, write_text
+from saeattr.study_generate import GenerationPlan, generate_stage, is_generated
 from saeattr.study_topic import (
     OnProgress,
     idle_bytes,
@@ -28,12 +29,17 @@ TABLES = ("attributions", "features", "site_effects", "metric_by_item")
 
 
 def run_topics(
-    prepared: Prepared, folder: StudyFolder, wanted: ValidationPlan | None, on_progress: OnProgress
+    prepared: Prepared,
+    folder: StudyFolder,
+    wanted: ValidationPlan | None,
+    generation: GenerationPlan | None,
+    on_progress: OnProgress,
 ) -> list[str]:
     """Do what is missing, topic by topic; the model is loaded only if there is something to do.
 
     Args:
         wanted: how to validate each topic's top features; None leaves validation out.
+        generation: what to ablate while lists are generated; None leaves that out.
 
     Returns:
         What the reader should know, one line each.
@@ -45,7 +51,9 @@ def run_topics(
     for topic in prepared.topics:
         slug = topic_slug(topic)
         attributed = folder.topic_folder(slug).is_dir()
-        if attributed and (wanted is None or is_validated(folder, slug, wanted)):
+        validated = wanted is None or is_validated(folder, slug, wanted)
+        generated = generation is None or is_generated(folder, slug, generation)
+        if attributed and validated and generated:
             on_progress(topic, "already done", 1, 1)
             continue
         if lm is None:
@@ -61,8 +69,10 @@ def run_topics(
         if not attributed:
             warnings += list_warnings(topic, lists, pairs, skipped)
             warnings += _attribute(lm, topic, pairs, prepared, folder, idle, on_progress) if pairs else []
-        if wanted is not None and pairs:
+        if wanted is not None and not validated and pairs:
             warnings += validate_stage(lm, topic, pairs, prepared, folder, wanted, on_progress)
+        if generation is not None and not generated and pairs:
+            generate_stage(lm, topic, pairs, prepared, folder, generation, on_progress)
     return warnings
 
 

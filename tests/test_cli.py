@@ -55,12 +55,15 @@ def test_the_command_prints_the_top_features_and_where_everything_is(
     code, out, _ = run(["attribute", "--topic", "cities", "--out", str(tmp_path / "s"), *SMALL], capsys)
     assert code == 0
     assert "resid_post.2/" in out
-    assert "95 % interval" in out
+    assert "exact [95 %]" in out
+    assert "causal" in out
     assert (tmp_path / "s" / "features.parquet").is_file()
     pictures = {path.name for path in (tmp_path / "s" / "figures").iterdir()}
     assert pictures == {
         *["metric-cities.png", "metric-cities.svg"],
         *["features-cities-resid_post.png", "features-cities-resid_post.svg"],
+        *["validation-cities.png", "validation-cities.svg", "agreement-cities.png", "agreement-cities.svg"],
+        *["cumulative-cities.png", "cumulative-cities.svg"],
     }
     page = (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
     assert "cities" in page

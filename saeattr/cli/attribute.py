@@ -112,7 +112,7 @@ def plan(
     settings = options.settings_of(locals())
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from saeattr.model.loading import resolve_device
-    from saeattr.report.terminal import print_plan
+    from saeattr.report.listings import print_plan
     from saeattr.study import plan as run
 
     print_plan(run(**settings), str(resolve_device(device or "auto")))

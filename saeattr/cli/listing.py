@@ -20,7 +20,7 @@ def saes(
 ) -> None:
     """List published SAEs: site, width, L0, Neuronpedia id, release and id."""
     from saeattr.model.names import named, unknown_model
-    from saeattr.report.terminal import print_published
+    from saeattr.report.listings import print_published
     from saeattr.saes.catalogue import published_saes
     from saeattr.sites import parse_kind
 

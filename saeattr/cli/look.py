@@ -40,3 +40,41 @@ def overlap(
 
     found = run_overlap(sources, depth=depth)
     print_overlap(found.pairs, found.families, top)
+
+
+@app.command()
+def inspect(
+    run: Annotated[Path, typer.Argument(help="A study folder.")],
+    top: Annotated[int, typer.Option(help="Features to look up.", min=1)] = 20,
+    layer: Annotated[int | None, typer.Option(help="Only features of this layer.")] = None,
+    network: Annotated[bool, typer.Option(help="Ask Neuronpedia what the cache does not have.")] = True,
+    exports: Annotated[Path | None, typer.Option(help="A folder of Neuronpedia's bulk exports, read first.")] = None,
+    make_list: Annotated[
+        str | None, typer.Option(help="Make a Neuronpedia list of this name (key in NEURONPEDIA_API_KEY).")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the requests of --make-list.")] = False,
+    open_pages: Annotated[bool, typer.Option("--open", help="Show them in the browser.")] = False,
+    export_dashboard: Annotated[
+        Path | None, typer.Option(help="Write each feature's page in Neuronpedia's JSON into this folder.")
+    ] = None,
+) -> None:
+    """Look the top features up on Neuronpedia: pages, explanations, quick lists, lists."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from saeattr.report.inspect_table import print_inspection
+    from saeattr.report.terminal import StageProgress
+    from saeattr.study_inspect import inspect as run_inspect
+
+    with StageProgress() as progress:
+        found = run_inspect(
+            run,
+            top=top,
+            layer=layer,
+            network=network,
+            exports=exports,
+            make_list=make_list,
+            dry_run=dry_run,
+            open_pages=open_pages,
+            export_dashboard=export_dashboard,
+            on_progress=progress,
+        )
+    print_inspection(found)

@@ -20,6 +20,10 @@ def validate(
         bool, typer.Option("--single", help="Patch each feature in each list only where its attribution is largest.")
     ] = False,
     curves: Annotated[bool, typer.Option(help="Draw cumulative curves: many features patched together.")] = True,
+    generate: Annotated[
+        bool, typer.Option("--generate", help="Also sample lists while features are ablated (slow).")
+    ] = False,
+    generate_features: Annotated[int, typer.Option(help="Features ablated together at a site.", min=1)] = 5,
     batch_size: options.BatchSize = None,
     vram: options.Vram = None,
     device: options.Device = None,
@@ -40,6 +44,8 @@ def validate(
             top=top,
             positions="single" if single else "all",
             curves=curves,
+            generate=generate,
+            generate_features=generate_features,
             figures=figures,
             on_progress=progress,
             batch_size=batch_size,

@@ -14,6 +14,7 @@ from saeattr.neuronpedia.study_file import FILE, read_links
 from saeattr.prompts.topics import topic_slug
 from saeattr.report import clustermap, heatmaps, jaccard, metric_curve, validation
 from saeattr.report import overlap as overlap_figures
+from saeattr.report.generation import generation_figure
 from saeattr.report.labels import label_texts
 from saeattr.report.style import save_figure
 from saeattr.results import Study
@@ -131,6 +132,9 @@ def _figures(study: Study) -> Iterator[tuple[list[Path], str, Draw]]:
             yield [validated], f"validation-{slug}", lambda t=topic: forest(study, t)
             yield [validated], f"agreement-{slug}", lambda t=topic: effect_scatter(study, t)
             yield [validated], f"cumulative-{slug}", lambda t=topic: cumulative(study, t)
+        generated = study.folder.generation_folder(slug) / "generation.parquet"
+        if generated.exists():
+            yield [generated], f"generation-{slug}", lambda t=topic: generation_figure(study.generation(t))
     if len(study.topics) > 1:
         joined = [study.folder.table_path("features")]
         yield joined, "metric-all", lambda: metric_by_item(study)

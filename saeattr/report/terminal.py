@@ -1,32 +1,15 @@
-"""What the terminal shows: progress by stage, then the top features and where everything lies."""
+"""What the terminal shows of a study: progress by stage, then the top features and where everything lies."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
-
-import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from saeattr.analysis.memory_plan import MemoryPlan, megabytes
-from saeattr.report.labels import feature_address, show_token
+from saeattr.neuronpedia.study_file import read_links
+from saeattr.report.labels import label_texts
+from saeattr.report.study_tables import check_table, generation_table, shared_table, topic_table
 from saeattr.results import Study
-from saeattr.saes.catalogue import PublishedSae
-
-#: Parts of a memory plan, and for how long each is held.
-PLAN_PARTS = {
-    "weights": "resident",
-    "captured": "resident: activations and gradients of all lists",
-    "working": "while a batch runs forward and backward",
-    "sae": "streamed: the present SAE and the next",
-    "encode": "while an SAE encodes",
-    "tables": "on the host, until a topic is written",
-}
-
-VERDICT_STYLES = {"causal": "green", "weak": "yellow", "not causal": "dim", "opposite sign": "red"}
 
 #: With more topics than this, only the shared features are printed.
 TOPICS_IN_FULL = 3
@@ -63,43 +46,20 @@ class StageProgress:
         self._progress.update(self._tasks[key], completed=done, total=total)
 
 
-def print_published(saes: Sequence[PublishedSae], note: str, console: Console | None = None) -> None:
-    """Print a table of published SAEs."""
-    console = console or Console()
-    table = Table(title=f"{len(saes)} SAEs", caption=note or None, title_justify="left", caption_justify="left")
-    for name, side in (("site", "left"), ("width", "right"), ("L0", "right"), ("Neuronpedia", "left"), ("SAE", "left")):
-        table.add_column(name, justify=side, overflow="fold")  # pyright: ignore[reportArgumentType]
-    for sae in saes:
-        l0 = "" if sae.l0 is None else f"{sae.l0:g}"
-        table.add_row(str(sae.site), sae.width or "", l0, sae.neuronpedia or "-", f"{sae.release}/{sae.sae_id}")
-    console.print(table)
-
-
-def print_plan(plan: MemoryPlan, device: str, console: Console | None = None) -> None:
-    """Print what each part needs, what is resident and what is streamed."""
-    table = Table(title=f"memory on {escape(device)}, {plan.batch_size} lists a batch", title_justify="left")
-    table.add_column("part")
-    table.add_column("needs", justify="right")
-    table.add_column("held")
-    for part, held in PLAN_PARTS.items():
-        table.add_row(part, megabytes(getattr(plan, part)), held)
-    limit = "no limit given" if plan.budget is None else f"of {megabytes(plan.budget)}"
-    table.add_row("[bold]peak[/]", f"[bold]{megabytes(plan.peak)}[/]", limit)
-    if plan.download:
-        table.add_row("download", megabytes(plan.download), "from the hub, once")
-    (console or Console()).print(table)
-
-
 def print_study(study: Study, top: int, console: Console | None = None) -> None:
     """Print the top features of each topic (of all topics, if many), the checks and the files."""
     console = console or Console()
     features = study.features()
+    labels = label_texts(read_links(study.folder).labels)
     if len(study.topics) <= TOPICS_IN_FULL:
         for topic in study.topics:
-            console.print(_topic_table(features[features["topic"] == topic].head(top), topic, study))
+            console.print(topic_table(features[features["topic"] == topic].head(top), topic, study, labels))
     if len(study.topics) > 1:
-        console.print(_shared_table(features, len(study.topics), top))
-    console.print(_check_table(study.site_effects()))
+        console.print(shared_table(features, len(study.topics), top, labels))
+    console.print(check_table(study.site_effects()))
+    generation = study.generation()
+    if not generation.empty:
+        console.print(generation_table(generation))
     for warning in study.warnings:
         console.print(f"[yellow]note[/] {escape(warning)}")
     console.print(f"tables   {escape(str(study.folder.root))}/*.parquet", highlight=False)
@@ -107,113 +67,3 @@ def print_study(study: Study, top: int, console: Console | None = None) -> None:
         console.print(f"figures  {escape(str(study.folder.figures))}/*.png (and .svg)", highlight=False)
         for path in study.figures:
             console.print(f"         {escape(path.name)}", highlight=False)
-
-
-def _topic_table(rows: pd.DataFrame, topic: str, study: Study) -> Table:
-    """The attribution of each feature with its interval or, where it was validated, its exact effect and verdict."""
-    settings = study.record["settings"]
-    n_lists = study.metric_by_item(topic)["list_id"].nunique()
-    checked = {_key(row): row for row in study.validation(topic).to_dict("records")}
-    caption = "effect: estimated change of the metric when the feature is set to its base value, mean over lists"
-    if checked:
-        caption += "; exact: the same, measured [95 % interval over lists]; verdict: against matched controls"
-    table = Table(
-        title=f"{escape(topic)}: top features by estimated effect ({settings['method']}, base {settings['base']})",
-        caption=caption,
-        title_justify="left",
-        caption_justify="left",
-    )
-    table.add_column("site/feature", no_wrap=True)
-    table.add_column("effect", justify="right")
-    table.add_column("exact [95 %]" if checked else "95 % interval", justify="right", no_wrap=True)
-    table.add_column("verdict" if checked else "lists")
-    table.add_column("fires mostly at")
-    for row in rows.to_dict("records"):
-        known = checked.get(_key(row))
-        interval, last = f"{row['effect_low']:+.3f} to {row['effect_high']:+.3f}", f"{row['n_lists']}/{n_lists}"
-        if checked:
-            interval, last = ("", "not tested") if known is None else _measured(known)
-        table.add_row(
-            feature_address(row["kind"], row["layer"], row["feature"]),
-            f"{row['effect_mean']:+.3f}",
-            escape(interval),
-            last,
-            f"{row['top_role']} {escape(show_token(row['top_token']))}",
-        )
-    return table
-
-
-def _key(row: Mapping[Hashable, Any]) -> tuple[Any, ...]:
-    return row["layer"], row["kind"], row["feature"]
-
-
-def _measured(row: Mapping[Hashable, Any]) -> tuple[str, str]:
-    """A tested feature's exact effect with its interval, and its verdict."""
-    effect = f"{row['exact_mean']:+.2f} [{row['exact_low']:+.2f}, {row['exact_high']:+.2f}]"
-    return effect, f"[{VERDICT_STYLES[row['verdict']]}]{row['verdict']}[/]"
-
-
-def _shared_table(features: pd.DataFrame, n_topics: int, top: int) -> Table:
-    """Features ranked by how many topics have them among their own top features."""
-    best = features[features["rank"] <= top]
-    grouped = best.groupby(["kind", "layer", "feature"], as_index=False).agg(
-        topics=("topic", "nunique"),
-        mean=("effect_mean", "mean"),
-        low=("effect_mean", "min"),
-        high=("effect_mean", "max"),
-    )
-    grouped["size"] = grouped["mean"].abs()
-    grouped = grouped.sort_values(["topics", "size", "layer", "feature"], ascending=[False, False, True, True]).head(
-        top
-    )
-    table = Table(
-        title=f"features among the top {top} of most topics",
-        caption="effect: mean over the topics that have it, and its range over them",
-        title_justify="left",
-        caption_justify="left",
-    )
-    table.add_column("site/feature", no_wrap=True)
-    for name in ("topics", "effect", "range"):
-        table.add_column(name, justify="right")
-    for row in grouped.to_dict("records"):
-        table.add_row(
-            feature_address(row["kind"], row["layer"], row["feature"]),
-            f"{row['topics']}/{n_topics}",
-            f"{row['mean']:+.3f}",
-            f"{row['low']:+.3f} to {row['high']:+.3f}",
-        )
-    return table
-
-
-def _check_table(site_effects: pd.DataFrame) -> Table:
-    """The estimates' sum against the exact effect of patching the whole site, by layer and kind."""
-    table = Table(
-        title="how far to trust the estimates, by site",
-        caption="sum of estimates (features + error term) / exact effect of patching the whole site; "
-        "in brackets the error term's part of the sum, then features per token (L0)",
-        title_justify="left",
-        caption_justify="left",
-    )
-    kinds = sorted(site_effects["kind"].unique())
-    table.add_column("layer", justify="right")
-    for kind in kinds:
-        table.add_column(kind, justify="right")
-    sums = site_effects.groupby(["layer", "kind"]).agg(
-        features=("features_effect", "sum"),
-        error=("error_effect", "sum"),
-        total=("total_effect", "sum"),
-        l0=("l0", "mean"),
-    )
-    for layer in sorted(site_effects["layer"].unique()):
-        cells = []
-        for kind in kinds:
-            if (layer, kind) not in sums.index:
-                cells.append("")
-                continue
-            row = sums.loc[(layer, kind)]
-            estimate = row["features"] + row["error"]
-            ratio = f"{estimate / row['total']:.2f}" if row["total"] else "-"
-            share = f"{row['error'] / estimate:+.2f}" if estimate else "-"
-            cells.append(f"{ratio} ({share}) {row['l0']:.0f}")
-        table.add_row(str(layer), *cells)
-    return table

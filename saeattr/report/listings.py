@@ -1,0 +1,49 @@
+"""Published SAEs and memory plans in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from saeattr.analysis.memory_plan import MemoryPlan, megabytes
+from saeattr.saes.catalogue import PublishedSae
+
+#: Parts of a memory plan, and for how long each is held.
+PLAN_PARTS = {
+    "weights": "resident",
+    "captured": "resident: activations and gradients of all lists",
+    "working": "while a batch runs forward and backward",
+    "sae": "streamed: the present SAE and the next",
+    "encode": "while an SAE encodes",
+    "tables": "on the host, until a topic is written",
+}
+
+
+def print_published(saes: Sequence[PublishedSae], note: str, console: Console | None = None) -> None:
+    """Print a table of published SAEs."""
+    console = console or Console()
+    table = Table(title=f"{len(saes)} SAEs", caption=note or None, title_justify="left", caption_justify="left")
+    for name, side in (("site", "left"), ("width", "right"), ("L0", "right"), ("Neuronpedia", "left"), ("SAE", "left")):
+        table.add_column(name, justify=side, overflow="fold")  # pyright: ignore[reportArgumentType]
+    for sae in saes:
+        l0 = "" if sae.l0 is None else f"{sae.l0:g}"
+        table.add_row(str(sae.site), sae.width or "", l0, sae.neuronpedia or "-", f"{sae.release}/{sae.sae_id}")
+    console.print(table)
+
+
+def print_plan(plan: MemoryPlan, device: str, console: Console | None = None) -> None:
+    """Print what each part needs, what is resident and what is streamed."""
+    table = Table(title=f"memory on {escape(device)}, {plan.batch_size} lists a batch", title_justify="left")
+    table.add_column("part")
+    table.add_column("needs", justify="right")
+    table.add_column("held")
+    for part, held in PLAN_PARTS.items():
+        table.add_row(part, megabytes(getattr(plan, part)), held)
+    limit = "no limit given" if plan.budget is None else f"of {megabytes(plan.budget)}"
+    table.add_row("[bold]peak[/]", f"[bold]{megabytes(plan.peak)}[/]", limit)
+    if plan.download:
+        table.add_row("download", megabytes(plan.download), "from the hub, once")
+    (console or Console()).print(table)
