@@ -19,6 +19,7 @@ from saeattr.study_topic import (
     idle_bytes,
     list_warnings,
     reconstruction_warnings,
+    rounding_warnings,
     topic_lists,
     topic_tables,
 )
@@ -95,7 +96,7 @@ def _attribute(
     tables, memory = topic_tables(lm, topic, pairs, prepared, idle, on_progress)
     write_part(folder.topic_folder(topic_slug(topic)), {name: getattr(tables, name) for name in TABLES})
     _note_plan(folder, topic, prepared, memory)
-    return reconstruction_warnings(topic, tables)
+    return reconstruction_warnings(topic, tables) + rounding_warnings(lm, pairs, prepared, tables)
 
 
 def _note_plan(folder: StudyFolder, topic: str, prepared: Prepared, memory: dict[str, Any]) -> None:

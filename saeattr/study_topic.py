@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from saeattr.analysis.memory_plan import MemoryPlan, Rehearse, parse_bytes, plan_memory
+from saeattr.analysis.rounding import dtype_warning, measure_rounding
 from saeattr.analysis.topic import AttributionPlan, TopicTables, attribute_topic
 from saeattr.config import StudySettings
 from saeattr.errors import UserError
@@ -23,10 +24,15 @@ from saeattr.prompts.pairs import Pair
 from saeattr.prompts.sampling import SampledList, sample_lists
 from saeattr.prompts.table import lists_from_rows, lists_to_rows
 from saeattr.prompts.topics import topic_slug
+from saeattr.saes.loading import load_sae
+from saeattr.sites import Site
 from saeattr.store import StudyFolder, read_table, write_table
 
 #: A reconstruction that moves the metric by more than this share of the clean-corrupted gap is worth a warning.
 RECONSTRUCTION_LIMIT = 0.5
+
+#: Lists that are run in float32 too where the model's dtype is another.
+ROUNDING_LISTS = 5
 
 #: Told what is being worked on (a topic), the stage, what is done and what there is.
 OnProgress = Callable[[str, str, int, int], None]
@@ -87,6 +93,20 @@ def reconstruction_warnings(topic: str, tables: TopicTables) -> list[str]:
         f"{RECONSTRUCTION_LIMIT:.0%} of the clean-corrupted gap at {len(poor)} of {len(moved)} sites (most at "
         f"{kind}.{layer}: {poor.iloc[0]:.2f} of {gap:.2f}); read their effects with care"
     ]
+
+
+def rounding_warnings(lm: LanguageModel, pairs: Sequence[Pair], prepared: Prepared, tables: TopicTables) -> list[str]:
+    """A line where the dtype changes attributions much: a few lists at the top feature's site in float32 too."""
+    if lm.dtype == torch.float32 or tables.features.empty:
+        return []
+    first = tables.features.iloc[0]
+    file = next(file for file in prepared.saes if file.site == Site(first["kind"], int(first["layer"])))
+    sae = load_sae(file, lm.device)
+    found = [
+        measure_rounding(lm, pair, sae, prepared.metric, prepared.settings.decision) for pair in pairs[:ROUNDING_LISTS]
+    ]
+    warning = dtype_warning(found)
+    return [warning] if warning else []
 
 
 def topic_tables(
