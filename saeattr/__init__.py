@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from saeattr.prompts.topics import TOPICS
     from saeattr.results import Study, load_study
     from saeattr.saes.loading import find_saes, load_sae
-    from saeattr.study import attribute, plan, validate
+    from saeattr.study import attribute, plan, select, validate
     from saeattr.study_inspect import inspect
     from saeattr.study_report import overlap, report
 
@@ -35,6 +35,7 @@ __all__ = [
     "overlap",
     "plan",
     "report",
+    "select",
     "validate",
 ]
 
@@ -50,6 +51,7 @@ _HOMES = {
     "overlap": "saeattr.study_report",
     "plan": "saeattr.study",
     "report": "saeattr.study_report",
+    "select": "saeattr.study",
     "validate": "saeattr.study",
     "plots": "saeattr.report.figures",
 }

@@ -13,14 +13,15 @@ from saeattr.errors import UserError
 from saeattr.sites import Kind, Site, parse_site
 
 #: A study keeps its tables when these change: they choose what to add or where to run, not what a number means.
-NOT_IDENTITY = ("topics", "device", "batch_size", "vram", "validate_top")
+NOT_IDENTITY = ("topics", "device", "batch_size", "vram", "max_sites", "validate_top")
 
 
 class StudySettings(BaseModel):
     """What a study asks, of which model, and how.
 
     Results are a function of these fields (and the files they name); ``batch_size``, ``vram`` and ``device``
-    change speed and memory only. ``validate_top`` is the number of features validated in each topic; 0 for none.
+    change speed and memory only, but for what a study begins with: without named sites, ``vram`` and ``max_sites``
+    choose them, once. ``validate_top`` is the number of features validated in each topic; 0 for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,7 +32,8 @@ class StudySettings(BaseModel):
     saes: str | None = None
     sae_width: str | None = None
     sae_l0: float | None = Field(default=None, gt=0)
-    layers: tuple[int, ...] | None = None
+    layers: tuple[int, ...] | Literal["all"] | None = None
+    max_sites: int | None = Field(default=None, ge=1)
     kinds: tuple[Kind, ...] | None = None
     sites: tuple[str, ...] | None = None
     metric: str = "end-vs-continue"
@@ -49,6 +51,11 @@ class StudySettings(BaseModel):
     vram: str | None = None
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
+
+    @property
+    def names_sites(self) -> bool:
+        """Whether the user named layers or sites, so that nothing is left to choose."""
+        return self.layers is not None or self.sites is not None
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide what the numbers are, as plain values."""
@@ -113,13 +120,14 @@ def choose_sites(settings: StudySettings, available: list[Site]) -> list[Site]:
                 raise UserError(f"there is no SAE for {site}: {_offer(available)}")
         return sorted(set(wanted))
     layers, kinds = {site.layer for site in available}, {site.kind for site in available}
-    for layer in settings.layers or ():
+    named = None if settings.layers == "all" else settings.layers
+    for layer in named or ():
         if layer not in layers:
             raise UserError(f"there is no SAE for layer {layer}: {_offer(available)}")
     for kind in settings.kinds or ():
         if kind not in kinds:
             raise UserError(f"there is no SAE of the kind {kind}: {_offer(available)}")
-    layers = set(layers if settings.layers is None else settings.layers)
+    layers = set(layers if named is None else named)
     kinds = set(kinds if settings.kinds is None else settings.kinds)
     chosen = [site for site in available if site.layer in layers and site.kind in kinds]
     if not chosen:

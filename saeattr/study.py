@@ -16,6 +16,7 @@ from saeattr.config import make_settings, recorded_settings
 from saeattr.errors import UserError
 from saeattr.model.loading import resolve_device
 from saeattr.prepare import Prepared, default_folder, prepare
+from saeattr.prompts.pairs import Pair, make_pairs
 from saeattr.prompts.topics import topic_slug
 from saeattr.results import Study, load_study
 from saeattr.store import (
@@ -27,10 +28,12 @@ from saeattr.store import (
     remove_leftovers,
     write_record,
 )
+from saeattr.study_choice import choose_layers_of, store_choice
 from saeattr.study_generate import GENERATION_TABLES, GenerationPlan
 from saeattr.study_links import link_study
-from saeattr.study_stages import TABLES, run_topics
-from saeattr.study_topic import OnProgress, memory_plan
+from saeattr.study_select import Selection
+from saeattr.study_stages import TABLES, open_model, run_topics
+from saeattr.study_topic import OnProgress, memory_plan, topic_lists
 from saeattr.study_validate import VALIDATION_TABLES
 
 #: Tokens of a short list of a dozen items with its request.
@@ -117,6 +120,41 @@ def validate(
         plan = dataclasses.replace(plan, longest_curve=0)
     generation = GenerationPlan(top, generate_features) if generate else None
     return _run(prepared, folder, plan, generation, figures, on_progress)
+
+
+def select(
+    topics: str | Sequence[str] | None = None,
+    *,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    on_progress: OnProgress = lambda topic, stage, done, total: None,
+    **settings: Any,
+) -> Selection:
+    """Which layers are worth an SAE: score every site on a few lists and choose within ``vram`` or ``max_sites``.
+
+    Writes layer_scores.parquet, its figure and the lists into the study folder; ``attribute`` into the same folder uses
+    that choice.
+
+    Args:
+        topics, out, config, on_progress, settings: as for ``attribute``; every topic counts the same.
+
+    Raises:
+        UserError: the input cannot be used, layers or sites are named already, or no SAE fits.
+    """
+    names = None if topics is None else ((topics,) if isinstance(topics, str) else tuple(topics))
+    chosen = make_settings({**settings, "topics": names}, None if config is None else Path(config))
+    if chosen.names_sites:
+        raise UserError("select chooses among all layers: leave out --layers and --sites")
+    prepared = prepare(chosen)
+    folder = open_study(Path(out) if out is not None else default_folder(prepared.settings), prepared.record)
+    remove_leftovers(folder)
+    lm = open_model(prepared)
+    pairs: list[Pair] = []
+    for topic in prepared.topics:
+        pairs += make_pairs(lm.tokenizer, topic_lists(lm, topic, prepared.settings, folder, on_progress))[0]
+    found = choose_layers_of(lm, pairs, prepared, on_progress)
+    store_choice(folder, found, prepared.metric.label)
+    return found
 
 
 def plan(

@@ -18,6 +18,7 @@ from saeattr.report.page.make import make_report
 from saeattr.results import Study, load_study
 from saeattr.saes.loading import SaeFile, find_saes
 from saeattr.sites import Site, parse_site
+from saeattr.study_choice import stored_choice
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def report(
     """
     opened = study if isinstance(study, Study) else load_study(study)
     lm = saes = None
+    choice = stored_choice(opened.folder)
     if model:
         on_progress("report", "loading the model", 0, 1)
         lm, saes = open_study_model(opened)
@@ -65,6 +67,7 @@ def report(
         saes,
         top=top,
         validation=opened.validation(),
+        layer_choice=None if choice is None else choice[1],
         on_progress=lambda stage, done, total: on_progress("report", stage, done, total),
     )
     if open_page:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from saeattr.analysis.validate import ValidationPlan
@@ -13,6 +14,7 @@ from saeattr.prepare import Prepared
 from saeattr.prompts.pairs import Pair, make_pairs
 from saeattr.prompts.topics import topic_slug
 from saeattr.store import StudyFolder, write_part, write_text
+from saeattr.study_choice import choose_layers_of, store_choice, stored_choice, with_sites
 from saeattr.study_generate import GenerationPlan, generate_stage, is_generated
 from saeattr.study_topic import (
     OnProgress,
@@ -47,6 +49,10 @@ def run_topics(
     """
     known = named(prepared.settings.model)
     warnings = [known.note] if known is not None and known.note else []
+    choice = None if prepared.settings.names_sites else stored_choice(folder)
+    choosing = choice is None and not prepared.settings.names_sites and not any(_is_attributed(prepared, folder))
+    if choice is not None:
+        prepared = with_sites(prepared, choice[0])
     lm: LanguageModel | None = None
     idle: int | None = None
     for topic in prepared.topics:
@@ -67,6 +73,10 @@ def run_topics(
         lists = topic_lists(lm, topic, prepared.settings, folder, on_progress)
         pairs, skipped = make_pairs(lm.tokenizer, lists)
         pairs = [pair for pair in pairs if prepared.metric.positions(pair)]
+        if choosing and pairs:
+            found = choose_layers_of(lm, pairs, prepared, on_progress)
+            store_choice(folder, found, prepared.metric.label)
+            prepared, choosing = with_sites(prepared, [file.site for file in found.chosen]), False
         if not attributed:
             warnings += list_warnings(topic, lists, pairs, skipped)
             warnings += _attribute(lm, topic, pairs, prepared, folder, idle, on_progress) if pairs else []
@@ -75,6 +85,10 @@ def run_topics(
         if generation is not None and not generated and pairs:
             generate_stage(lm, topic, pairs, prepared, folder, generation, on_progress)
     return warnings
+
+
+def _is_attributed(prepared: Prepared, folder: StudyFolder) -> Iterator[bool]:
+    return (folder.topic_folder(topic_slug(topic)).is_dir() for topic in prepared.topics)
 
 
 def open_model(prepared: Prepared) -> LanguageModel:

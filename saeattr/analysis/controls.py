@@ -38,8 +38,8 @@ def profile_site(
     sae: SparseAutoencoder, batches: Sequence[BatchRuns], base: Base, means: SiteMeans | None = None
 ) -> SiteProfile:
     """Profile all features of one SAE; ``means`` is needed for the mean base alone."""
-    device = sae.W_dec.device
-    change, activation, entries = (torch.zeros(sae.d_sae, dtype=torch.float64, device=device) for _ in range(3))
+    # Summed on the CPU: MPS has no float64.
+    change, activation, entries = (torch.zeros(sae.d_sae, dtype=torch.float64) for _ in range(3))
     n_tokens = 0
     for batch in batches:
         chosen = effect_tokens(batch, base)
@@ -55,14 +55,14 @@ def profile_site(
             elif base == "mean":
                 assert means is not None
                 f_base = means.f.expand_as(f_clean)
-            change += torch.where(active, (f_base - f_clean).abs(), 0.0).sum(0)
-            activation += f_clean.sum(0)
-            entries += active.sum(0)
-    length = sae.W_dec.norm(dim=1).double()
+            change += torch.where(active, (f_base - f_clean).abs(), 0.0).sum(0).cpu()
+            activation += f_clean.sum(0).cpu()
+            entries += active.sum(0).cpu()
+    length = sae.W_dec.norm(dim=1).cpu().double()
     return SiteProfile(
-        (change / entries.clamp(min=1) * length).cpu().numpy(),
-        (entries / n_tokens).cpu().numpy(),
-        (activation / n_tokens * length).cpu().numpy(),
+        (change / entries.clamp(min=1) * length).numpy(),
+        (entries / n_tokens).numpy(),
+        (activation / n_tokens * length).numpy(),
     )
 
 

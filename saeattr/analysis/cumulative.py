@@ -69,10 +69,10 @@ def cumulative_curves(
             for order in draws:
                 chosen = _by_site(order[:size])
                 sets += [FeatureSet(chosen), FeatureSet(chosen, keep=True)]
-    effects = joint_effects(lm, batches, files, sets, metric, base, batch_size, on_layer).double().cpu().numpy()
+    effects = joint_effects(lm, batches, files, sets, metric, base, batch_size, on_layer).cpu().double().numpy()
     gap = torch.cat([_metric(batch.corrupted.metric) - _metric(batch.clean.metric) for batch in batches])
     everything, following = effects[0], 2
-    lists = (gap.double().cpu().numpy(), everything)
+    lists = (gap.cpu().double().numpy(), everything)
     n_all = sum(file.d_sae for file in files)
     rows = [
         _row(ALL, n_all, everything, -everything, *lists, seed),

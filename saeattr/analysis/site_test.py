@@ -55,7 +55,7 @@ class SiteTest:
         """The part (``validation_table.EFFECT_COLUMNS``) of one tested feature."""
         patched = [feature, *map(int, match_controls(self.profile, feature, self.tested, self.n_controls))]
         missing = [one for one in patched if one not in self.effects]
-        found = torch.cat([self._effects(batch, missing) for batch in self.batches], dim=1).double().cpu().numpy()
+        found = torch.cat([self._effects(batch, missing) for batch in self.batches], dim=1).cpu().double().numpy()
         self.effects.update(zip(missing, found, strict=True))
         pairs = [pair for batch in self.batches for pair in batch.pairs]
         return pd.DataFrame(

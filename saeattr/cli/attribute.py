@@ -22,6 +22,8 @@ EXAMPLES = """
 
 `saeattr attribute --topic cities --base zero --sites resid_post.3,mlp_out.3`: other base, two sites
 
+`saeattr attribute --topic cities --max-sites 4`: the four sites that the layer scores choose
+
 `saeattr attribute --topic cities --contrast ' Paris' ' Tokyo'`: any two tokens as the metric
 """
 
@@ -50,6 +52,7 @@ def attribute(
     layers: options.Layers = None,
     kinds: options.Kinds = None,
     sites: options.Sites = None,
+    max_sites: options.MaxSites = None,
     model: options.Model = None,
     saes: options.Saes = None,
     sae_width: options.SaeWidth = None,

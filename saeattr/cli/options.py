@@ -11,11 +11,12 @@ from saeattr.errors import UserError
 
 Config = Annotated[Path | None, typer.Option(help="YAML file with settings; flags override it.")]
 Lists = Annotated[int | None, typer.Option(help="Lists sampled for each topic. [default: 10]")]
-Layers = Annotated[str | None, typer.Option(help="Layers, e.g. 0,3,5. [default: all with SAEs]")]
+Layers = Annotated[str | None, typer.Option(help="Layers, e.g. 0,3,5, or all. [default: the best that fit]")]
 Kinds = Annotated[str | None, typer.Option(help="resid_post, attn_z, mlp_out, with commas.")]
 Sites = Annotated[str | None, typer.Option(help="Sites, e.g. resid_post.0,attn_z.3.")]
 Model = Annotated[str | None, typer.Option(help="bundled, a folder or a name (gemma-2-2b-it). [default: bundled]")]
 Saes = Annotated[str | None, typer.Option(help="A folder or releases of SAEs. [default: the model's own]")]
+MaxSites = Annotated[int | None, typer.Option(help="Choose at most so many sites. [default: no limit]")]
 SaeWidth = Annotated[str | None, typer.Option(help="Width of published SAEs. [default: 16k]")]
 SaeL0 = Annotated[float | None, typer.Option(help="Take those with the nearest published L0.")]
 BatchSize = Annotated[int | None, typer.Option(help="Prompts in one forward. [default: 16]")]
@@ -34,19 +35,22 @@ def settings_of(arguments: dict[str, Any], *others: str) -> dict[str, Any]:
     """
     settings = {name: value for name, value in arguments.items() if name not in others}
     settings["layers"] = _numbers("--layers", settings["layers"])
-    settings["kinds"] = _names(settings["kinds"])
-    settings["sites"] = _names(settings["sites"])
+    settings["kinds"] = names(settings["kinds"])
+    settings["sites"] = names(settings["sites"])
     return settings
 
 
-def _names(text: str | None) -> tuple[str, ...] | None:
+def names(text: str | None) -> tuple[str, ...] | None:
+    """The parts of a text with commas."""
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _numbers(flag: str, text: str | None) -> tuple[int, ...] | None:
-    names = _names(text)
-    if names is None:
+def _numbers(flag: str, text: str | None) -> tuple[int, ...] | str | None:
+    parts = names(text)
+    if parts is None:
         return None
-    if not all(name.isdigit() for name in names):
-        raise UserError(f"{flag} cannot be {text!r}: write numbers with commas, e.g. 0,3,5")
-    return tuple(int(name) for name in names)
+    if parts == ("all",):
+        return "all"
+    if not all(part.isdigit() for part in parts):
+        raise UserError(f"{flag} cannot be {text!r}: write numbers with commas, e.g. 0,3,5, or all")
+    return tuple(int(part) for part in parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -47,3 +48,26 @@ def print_plan(plan: MemoryPlan, device: str, console: Console | None = None) ->
     if plan.download:
         table.add_row("download", megabytes(plan.download), "from the hub, once")
     (console or Console()).print(table)
+
+
+def print_selection(table: pd.DataFrame, reason: str, console: Console | None = None) -> None:
+    """Print the layer scores, those of the chosen sites in bold, and why they were chosen."""
+    console = console or Console()
+    shown = Table(
+        title="layer scores",
+        caption="effects: change of the metric with corrupted activations, exact and by the gradient; "
+        "score: 0 to 1; chosen sites in bold",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for name in ("site", "lens gain", "ablation effect", "gradient effect", "score", "SAE"):
+        shown.add_column(name, justify="left" if name == "site" else "right")
+    for row in table.sort_values("score", ascending=False).to_dict("records"):
+        shown.add_row(
+            f"{row['kind']}.{row['layer']}",
+            *(f"{row[name]:.2f}" for name in ("lens_gain", "ablation_effect", "gradient_effect", "score")),
+            megabytes(int(row["sae_bytes"])),
+            style="bold" if row["chosen"] else "dim",
+        )
+    console.print(shown)
+    console.print(escape(reason))

@@ -1,0 +1,106 @@
+"""Where in the model the corrupted run hurts, by layer and position role; which sites were chosen; the logit lens."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import AsinhNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from saeattr.analysis.patching import DECISION
+from saeattr.prompts.roles import ROLES
+from saeattr.report.labels import figure_text
+from saeattr.report.style import CLEAN, CORRUPTED, effect_map, house_style, new_figure
+from saeattr.sites import KINDS
+
+#: The length word comes first: nothing before it differs.
+_ROLES = ["length", *[role for role in ROLES if role != "length"], DECISION]
+_TICKS = np.array([-1, -0.3, -0.1, 0, 0.1, 0.3, 1])
+#: Layers are numbered one by one up to so many.
+_NUMBERED = 30
+
+
+def layer_scores_figure(table: pd.DataFrame, lens: pd.DataFrame, ablation: pd.DataFrame, metric_label: str) -> Figure:
+    """Effect of patching each role's positions at each layer, one panel a kind, and the lens by layer beside them.
+
+    Chosen sites are framed. A cell is the mean over topics of each topic's mean over lists.
+
+    Args:
+        table, lens, ablation: as a ``Selection`` holds them.
+    """
+    kinds = [kind for kind in KINDS if kind in set(table["kind"])]
+    cells = _cells(ablation, lens)
+    roles = [role for role in _ROLES if role in set(cells.columns)]
+    n_layers = int(lens["layer"].max()) + 1
+    limit = float(np.abs(cells.to_numpy()).max()) or 1.0
+    norm = AsinhNorm(linear_width=limit / 8, vmin=-limit, vmax=limit)
+    panel = max(1.5, 0.27 * len(roles))
+    width = 2.4 + panel * len(kinds) + 2.2
+    with house_style():
+        figure = new_figure(width, 2.1 + 0.19 * max(8, n_layers))
+        panels = figure.subplots(1, len(kinds) + 1, sharey=True, width_ratios=[panel] * len(kinds) + [2.2])
+        for axes, kind in zip(panels, kinds, strict=False):
+            values = cells.xs(kind, level="kind")[roles].reindex(range(n_layers))
+            image = axes.imshow(values, cmap=effect_map(), norm=norm, aspect="auto", origin="lower")
+            _frame_chosen(axes, table[(table["kind"] == kind) & table["chosen"]], len(roles))
+            axes.set_xticks(range(len(roles)), roles, rotation=90)
+            axes.set_title(kind, fontsize=9)
+            axes.tick_params(length=0)
+        bar = figure.colorbar(image, ax=panels[-2], ticks=limit * _TICKS, format="%+.2g", pad=0.03, fraction=0.12)
+        bar.set_label("effect on the metric (logits, asinh scale)", fontsize=8)
+        _lens_curve(panels[-1], lens)
+        panels[-1].set_xlabel(figure_text("\n".join(textwrap.wrap(metric_label, 26))))
+        step = 1 if n_layers <= _NUMBERED else 5
+        panels[0].set_yticks(range(0, n_layers, step))
+        panels[0].set_ylim(-0.5, n_layers - 0.5)
+        panels[0].set_ylabel("layer")
+        lines = textwrap.wrap(_finding(table, cells, lens), int(14 * width))
+        figure.suptitle(figure_text("\n".join(lines)), x=0.01, ha="left", fontsize=10)
+    return figure
+
+
+def _cells(ablation: pd.DataFrame, lens: pd.DataFrame) -> pd.DataFrame:
+    """Mean effect by (layer, kind) and role; a list without positions of a role counts as 0."""
+    n_lists = lens.groupby("topic")["list_id"].nunique()
+    sums = ablation.groupby(["topic", "layer", "kind", "role"])["effect"].sum()
+    means = sums / n_lists.reindex(sums.index.get_level_values("topic")).to_numpy()
+    return (means.groupby(["layer", "kind", "role"]).sum() / len(n_lists)).unstack("role").fillna(0.0)
+
+
+def _frame_chosen(axes: Axes, chosen: pd.DataFrame, n_roles: int) -> None:
+    for layer in chosen["layer"].unique():
+        axes.add_patch(
+            Rectangle((-0.44, layer - 0.44), n_roles - 0.12, 0.88, fill=False, edgecolor="black", linewidth=1.4)
+        )
+
+
+def _lens_curve(axes: Axes, lens: pd.DataFrame) -> None:
+    """The metric read from the residual stream after each layer."""
+    after = lens[lens["kind"] == "resid_post"].groupby(["topic", "layer"])[["clean", "corrupted"]].mean()
+    means = after.groupby("layer").mean()
+    for run, colour in (("clean", CLEAN), ("corrupted", CORRUPTED)):
+        axes.plot(means[run], means.index, color=colour, marker="o", markersize=3, label=run)
+    axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
+    axes.set_title("logit lens", fontsize=9)
+    axes.legend(frameon=False, fontsize=8)
+    axes.tick_params(axis="y", length=0)
+
+
+def _finding(table: pd.DataFrame, cells: pd.DataFrame, lens: pd.DataFrame) -> str:
+    chosen = table[table["chosen"]].drop_duplicates(["layer", "kind"])
+    names = [
+        f"{kind} {', '.join(str(layer) for layer in sorted(own['layer']))}"
+        for kind, own in sorted(chosen.groupby("kind"), key=lambda part: KINDS.index(part[0]))
+    ]
+    at, role = np.unravel_index(cells.abs().to_numpy().argmax(), cells.shape)
+    layer, kind = cells.index[at]
+    gains = lens[lens["kind"] == "resid_post"].groupby(["topic", "layer"])["gain"].mean().groupby("layer").mean()
+    built = gains.abs().idxmax()
+    return (
+        f"Chosen (framed): {'; '.join(names)}. The largest effect is {cells.iloc[at, role]:+.1f}, at {kind}.{layer}, "
+        f"role {cells.columns[role]}; by the lens, layer {built} adds most to clean - corrupted ({gains[built]:+.1f})"
+    )
