@@ -174,7 +174,7 @@ def plan(
     """
     names = None if topics is None else ((topics,) if isinstance(topics, str) else tuple(topics))
     chosen = make_settings({**settings, "topics": names}, None if config is None else Path(config))
-    return memory_plan(prepare(chosen, weights=False), chosen.lists, length, resolve_device(chosen.device))[0]
+    return memory_plan(prepare(chosen, weights=False), chosen.lists, length, resolve_device(chosen.device))
 
 
 def _run(

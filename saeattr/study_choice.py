@@ -41,7 +41,7 @@ def choose_layers_of(
     settings = prepared.settings
     budget = None
     if settings.vram is not None:
-        plan, _ = memory_plan(prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), lm.device)
+        plan = memory_plan(prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), lm.device)
         budget = parse_bytes(settings.vram) - (plan.peak - plan.sae)
     topic = pairs[0].topic
     on_progress(topic, "choosing layers", 0, 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from saeattr.analysis.memory_plan import MemoryPlan, Rehearse, parse_bytes, plan_memory
+from saeattr.analysis.memory_plan import MemoryPlan, parse_bytes, plan_memory
 from saeattr.analysis.rounding import dtype_warning, measure_rounding
 from saeattr.analysis.topic import AttributionPlan, TopicTables, attribute_topic
 from saeattr.config import StudySettings
@@ -120,7 +120,7 @@ def topic_tables(
     Raises:
         UserError: one pair at a time does not fit the budget, or the device.
     """
-    plan, _ = memory_plan(prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), lm.device)
+    plan = memory_plan(prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), lm.device)
     batch_size = plan.batch_size
     while True:
         try:
@@ -150,11 +150,8 @@ def idle_bytes(lm: LanguageModel) -> int | None:
     return None if resident is None else resident - weights
 
 
-def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.device) -> tuple[MemoryPlan, Rehearse]:
+def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.device) -> MemoryPlan:
     """How ``n_pairs`` of at most ``length`` tokens will be run within the settings' budget.
-
-    Returns:
-        the plan, and what it was made from: from a batch size to what such a batch takes.
 
     Raises:
         UserError: the budget is too small.
@@ -163,11 +160,10 @@ def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.dev
     folder = find_model(settings.model, weights=False)
     meta = meta_model(folder, settings.dtype or "float32")
     sites = [file.site for file in prepared.saes]
-    rehearsed: Rehearse = functools.cache(lambda batch: rehearse(meta, sites, batch, length))
     # The models here are published in bfloat16.
     weights = 0 if has_weights(folder) else sum(2 * parameter.numel() for parameter in meta.hf.parameters())
     plan = plan_memory(
-        rehearsed,
+        functools.cache(lambda batch: rehearse(meta, sites, batch, length)),
         prepared.saes,
         n_pairs,
         length,
@@ -175,7 +171,7 @@ def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.dev
         None if settings.vram is None else parse_bytes(settings.vram),
         on_host=device.type == "cpu",
     )
-    return dataclasses.replace(plan, download=weights + sum(file.download for file in prepared.saes)), rehearsed
+    return dataclasses.replace(plan, download=weights + sum(file.download for file in prepared.saes))
 
 
 def attribution_plan(prepared: Prepared, batch_size: int) -> AttributionPlan:

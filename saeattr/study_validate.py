@@ -11,7 +11,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from saeattr.analysis.memory_plan import MemoryPlan, Rehearse
 from saeattr.analysis.topic import AttributionPlan, OnProgress
 from saeattr.analysis.validate import ValidationPlan, ValidationTables, validate_features
 from saeattr.analysis.validation_table import validation_warnings
@@ -27,10 +26,6 @@ from saeattr.study_topic import attribution_plan, memory_plan
 #: The tables of a study that join those of its topics; ``compared`` and ``exact`` stay with each topic.
 VALIDATION_TABLES = ("validation", "curves", "agreement")
 _WANTED = "saeattr.validation"
-
-#: More copies in one forward than these are not faster: caches overflow on a CPU, a GPU is busy.
-MOST_COPIES = {"cpu": 32}
-MOST_COPIES_ELSEWHERE = 512
 
 
 def is_validated(folder: StudyFolder, slug: str, wanted: ValidationPlan) -> bool:
@@ -62,9 +57,9 @@ def validate_stage(
     attributed = folder.topic_folder(slug)
     features = read_table(attributed / "features.parquet")
     attributions = read_table(attributed / "attributions.parquet") if wanted.positions == "single" else None
-    memory, rehearse = memory_plan(prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), lm.device)
+    memory = memory_plan(prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), lm.device)
     plan = attribution_plan(prepared, memory.batch_size)
-    copies = plan_copies(memory, rehearse, lm.device.type)
+    copies = memory.copies
     partial = folder.validation_folder(f".partial-{slug}")
     while True:
         try:
@@ -136,21 +131,6 @@ def discard_partial(partial: Path) -> None:
         path.unlink()
     if partial.is_dir() and not any(partial.iterdir()):
         partial.rmdir()
-
-
-def plan_copies(memory: MemoryPlan, rehearse: Rehearse, device: str) -> int:
-    """How many edited copies one forward takes: as many as fill the plan, up to where more are no faster.
-
-    Without a budget they may take what the attribution's backward took, which is free again.
-
-    Args:
-        rehearse: as for ``plan_memory``.
-        device: ``cpu`` or ``cuda``.
-    """
-    each = rehearse(memory.batch_size).recompute / memory.batch_size
-    resident = memory.weights + memory.captured + memory.sae + memory.encode
-    free = memory.working if memory.budget is None else max(memory.working, memory.budget - resident)
-    return max(1, min(int(free / max(each, 1)), MOST_COPIES.get(device, MOST_COPIES_ELSEWHERE)))
 
 
 def _key(

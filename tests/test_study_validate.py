@@ -8,12 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from saeattr.analysis.memory_plan import MemoryPlan
 from saeattr.analysis.site_test import SiteTest
 from saeattr.analysis.validate import ValidationTables
 from saeattr.errors import UserError
-from saeattr.model.rehearsal import Rehearsal
-from saeattr.study_validate import discard_partial, plan_copies, validate_topic
+from saeattr.study_validate import discard_partial, validate_topic
 from tests.analysis.validated import SMALL, attributed
 
 WANTED = dataclasses.replace(SMALL, longest_curve=0)
@@ -83,18 +81,3 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"no table")
     with pytest.raises(UserError, match="is not a readable Parquet file"):
         run(tmp_path)
-
-
-def test_copies_fill_the_plan() -> None:
-    """Ten copies of 1 MB each where attribution's backward took 10 MB; what a budget leaves free counts too."""
-    mega = 10**6
-    memory = MemoryPlan(4, 20 * mega, 5 * mega, 10 * mega, 3 * mega, 2 * mega, 0, 40 * mega, None)
-
-    def rehearse(batch: int) -> Rehearsal:
-        return Rehearsal(20 * mega, mega, 11 * mega, batch * mega)
-
-    assert plan_copies(memory, rehearse, "cpu") == 10
-    assert plan_copies(dataclasses.replace(memory, budget=50 * mega), rehearse, "cpu") == 20
-    assert plan_copies(dataclasses.replace(memory, budget=10**9), rehearse, "cpu") == 32
-    assert plan_copies(dataclasses.replace(memory, budget=10**9), rehearse, "cuda") == 512
-    assert plan_copies(dataclasses.replace(memory, working=1000), rehearse, "cpu") == 1

@@ -22,6 +22,9 @@ HOST_BYTES = 84 * 2**20
 #: Assumed active features a token where no table says otherwise; Gemma Scope's canonical SAEs have 50 to 150.
 EXPECTED_L0 = 100
 
+#: More edited copies in one forward than these are not faster: caches overflow on a CPU, a GPU is busy.
+MOST_COPIES_ON_HOST, MOST_COPIES = 32, 512
+
 #: From a batch size to what such a batch takes.
 Rehearse = Callable[[int], Rehearsal]
 
@@ -38,6 +41,8 @@ class MemoryPlan:
         tables: rows of attributions before they are written; on the host whatever the device.
         peak: predicted, on the device (host tables included where the device is the CPU).
         budget: what was allowed; None for no limit.
+        copies: edited copies of a prompt in one forward of the validation.
+        validation: the most that such a forward needs; never more than the attribution's peak, or the budget.
         download: still to be fetched from the hub.
     """
 
@@ -50,6 +55,8 @@ class MemoryPlan:
     tables: int
     peak: int
     budget: int | None
+    copies: int
+    validation: int
     download: int = 0
 
 
@@ -139,4 +146,8 @@ def _plan(
     capturing = (HOST_BYTES if on_host else 0) + one.weights + captured + one.peak - one.kept
     attributing = one.weights + captured + held + max(encode, one.recompute) + (HOST_BYTES + tables if on_host else 0)
     peak = max(capturing, attributing)
-    return MemoryPlan(size, one.weights, captured, one.peak - one.kept, held, encode, tables, peak, budget)
+    working = one.peak - one.kept
+    free = working if budget is None else max(working, budget - one.weights - captured - held - encode)
+    each = max(1, one.recompute // size)
+    copies = max(1, min(free // each, MOST_COPIES_ON_HOST if on_host else MOST_COPIES))
+    return MemoryPlan(size, one.weights, captured, working, held, encode, tables, peak, budget, copies, copies * each)

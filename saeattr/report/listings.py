@@ -16,9 +16,10 @@ from saeattr.saes.catalogue import PublishedSae
 PLAN_PARTS = {
     "weights": "resident",
     "captured": "resident: activations and gradients of all lists",
-    "working": "while a batch runs forward and backward",
+    "working": "while a batch runs forward and backward (no logits: two unembedding rows)",
     "sae": "streamed: the present SAE and the next",
     "encode": "while an SAE encodes",
+    "validation": "while edited copies of the prompts run (in place of working)",
     "tables": "on the host, until a topic is written",
 }
 
@@ -37,7 +38,10 @@ def print_published(saes: Sequence[PublishedSae], note: str, console: Console | 
 
 def print_plan(plan: MemoryPlan, device: str, console: Console | None = None) -> None:
     """Print what each part needs, what is resident and what is streamed."""
-    table = Table(title=f"memory on {escape(device)}, {plan.batch_size} lists a batch", title_justify="left")
+    table = Table(
+        title=f"memory on {escape(device)}, {plan.batch_size} lists a batch, {plan.copies} edited copies",
+        title_justify="left",
+    )
     table.add_column("part")
     table.add_column("needs", justify="right")
     table.add_column("held")

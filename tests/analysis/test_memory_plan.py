@@ -73,3 +73,21 @@ def test_other_amounts_are_refused(text: str) -> None:
 def test_printed_amounts_suffice() -> None:
     for n_bytes in (1, MIB, 117 * MIB + 1, 2**30, 3 * 2**30 + 12345):
         assert parse_bytes(megabytes(n_bytes)) >= n_bytes
+
+
+def test_edited_copies_fill_what_the_budget_leaves_up_to_where_more_are_no_faster() -> None:
+    def copies(budget: int | None, on_host: bool = True) -> int:
+        return plan_memory(rehearse, [SAE], 10, 60, 10, budget, on_host=on_host).copies
+
+    # Ten prompts at once take half a MiB to recompute, and 30 MiB to capture.
+    assert copies(None) == 32
+    assert copies(None, on_host=False) == 512
+    one = plan_memory(rehearse, [SAE], 10, 60, 10)
+    assert one.validation == one.copies * (MIB // 2 // 10)
+
+    def heavy(batch: int) -> Rehearsal:
+        return Rehearsal(weights=7 * MIB, kept=batch * MIB, peak=4 * batch * MIB, recompute=5 * batch * MIB)
+
+    assert plan_memory(heavy, [SAE], 10, 60, 10).copies == 6
+    assert plan_memory(heavy, [SAE], 10, 60, 10, one.peak + 60 * MIB).copies > 6
+    assert plan_memory(heavy, [SAE], 1, 60, 1).copies == 1
