@@ -2,6 +2,7 @@
 
 Time: attribution for all sites and features (two forwards, one backward, every SAE) against one bare forward+backward
 of the same batch by Hugging Face's model with frozen weights, plus the SAEs' encodes of clean and corrupted tokens.
+Exact effects: see benchmark_exact.py.
 Memory: peak resident memory of a fresh process that attributes with 1 and with 18 SAEs of 16,384 features.
 
     python scripts/benchmark.py [--rounds 7] [--out docs]
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from benchmark_exact import exact_lines
 from safetensors.torch import save_file
 from transformers import Gemma2ForCausalLM
 
@@ -51,7 +53,8 @@ def main() -> None:
     if options.memory_of:
         print(json.dumps(peak_memory(options.memory_of)))
         return
-    lines = [*time_lines(options.rounds), *memory_lines()]
+    exact = exact_lines(*prepared(), medians, min(options.rounds, 3))
+    lines = [*time_lines(options.rounds), *exact, *memory_lines()]
     where = f"{platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}, bundled model"
     header = ["# What attribution costs", "", f"Made by `python scripts/benchmark.py` ({where})."]
     text = "\n".join([*header, "", *lines, ""])

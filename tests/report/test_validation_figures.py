@@ -48,8 +48,8 @@ def test_the_scatter_has_a_panel_for_each_site_with_its_correlation() -> None:
     titles = [axes.get_title("left") for axes in figure.axes]
     assert titles == ["attn_z.1: r = 1.000, n = 3", "resid_post.2: too few for r, n = 2"]
     controls, tested = figure.axes[0].collections
-    np.testing.assert_allclose(controls.get_offsets(), [[1.0, 0.5], [0.5, 0.25]])  # pyright: ignore[reportArgumentType]
-    np.testing.assert_allclose(tested.get_offsets(), [[-2.0, -1.0]])  # pyright: ignore[reportArgumentType]
+    np.testing.assert_allclose(np.asarray(controls.get_offsets()), [[1.0, 0.5], [0.5, 0.25]])
+    np.testing.assert_allclose(np.asarray(tested.get_offsets()), [[-2.0, -1.0]])
 
 
 def test_the_forest_counts_causal_features_and_draws_their_intervals() -> None:
@@ -68,7 +68,7 @@ def test_the_curves_say_who_removes_half() -> None:
     assert figure is not None
     assert figure.get_suptitle() == "cities: half of the clean-corrupted gap is gone with the first 2 by attribution"
     line = next(line for line in figure.axes[0].lines if line.get_label() == "attribution")
-    np.testing.assert_allclose(line.get_ydata(), [0.2, 0.6])  # pyright: ignore[reportArgumentType]
+    np.testing.assert_allclose(np.asarray(line.get_ydata()), [0.2, 0.6])
 
 
 def test_without_rows_there_is_no_figure() -> None:

@@ -1,0 +1,166 @@
+"""What exact effects cost: many (feature, list) ablations against a full hooked forward each, and against a floor.
+
+Used by benchmark.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Gemma2ForCausalLM
+
+from saeattr import bundle
+from saeattr.analysis.batches import BatchRuns, effect_tokens, run_batch
+from saeattr.analysis.exact import Edits, base_change, exact_effects
+from saeattr.analysis.metrics import Metric
+from saeattr.model.loading import LanguageModel
+from saeattr.prompts.pairs import Pair
+from saeattr.saes.loading import find_saes, load_sae
+from saeattr.saes.sae import SparseAutoencoder
+from saeattr.sites import Site
+
+#: Ablations in the middle layer, and in the others.
+MANY, FEW = 1000, 200
+COPIES = 32
+
+Medians = Callable[[dict[str, Callable[[], object]], int], dict[str, float]]
+
+
+def exact_lines(lm: LanguageModel, pairs: list[Pair], metric: Metric, medians: Medians, rounds: int) -> list[str]:
+    """A table with one row a layer: times, ratios, the largest difference of the numbers, and the floor."""
+    model = Gemma2ForCausalLM.from_pretrained(bundle.MODEL_FOLDER, attn_implementation="eager").eval()
+    speed = matmul_speed()
+    lines = [
+        "",
+        "## Exact effects",
+        "",
+        f"Setting one feature to its corrupted value in one list, at all its positions: {MANY:,} (feature, list) "
+        f"ablations in the middle layer, {FEW} in the others, {COPIES} in one forward; medians of {rounds} rounds, the "
+        "parts taking turns. tutorial: a full forward of the hooked model (transformer-lens' bridge) for each, metric "
+        "from its logits. plain: the same by Hugging Face's model with one forward hook, the fastest naive way. Both "
+        "are given the changes; saeattr's time includes encoding. floor: the multiplications that no exact method can "
+        "spare (layers above, positions from the first edit to the decision, in the last layer keys and values only "
+        f"but for the decision), at the speed of a large product on the same machine ({speed / 1e9:.0f} GFLOP/s).",
+        "",
+        "| site | ablations | saeattr, ms each | tutorial / saeattr | plain / saeattr | saeattr / floor "
+        "| largest difference |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    saes = find_saes()
+    for layer in range(lm.n_layers):
+        site = Site("resid_post", layer)
+        n = MANY if layer == (lm.n_layers - 1) // 2 else FEW
+        sae = load_sae(saes[site])
+        batch = run_batch(lm, pairs, [site], metric, "last")
+        edits = choose_edits(batch, sae, n)
+        found: dict[str, Any] = {}
+        parts: dict[str, Callable[[], object]] = {
+            "saeattr": lambda b=batch, s=sae, n=n, f=found: f.update(
+                saeattr=exact_effects(lm, b, s, choose_edits(b, s, n), metric, COPIES)
+            ),
+            "tutorial": lambda b=batch, s=sae, e=edits, f=found: f.update(tutorial=tutorial(lm, b, s, e, metric)),
+            "plain": lambda b=batch, s=sae, e=edits, f=found: f.update(plain=plain(model, b, s, e, metric)),
+        }
+        with torch.no_grad():
+            took = medians(parts, rounds)
+        off = max(float((found["saeattr"] - found[name]).abs().max()) for name in ("tutorial", "plain"))
+        bound = floor_flops(lm, batch, edits, layer) / speed
+        floor = f"{took['saeattr'] / bound:.1f}" if bound else "-"
+        ratios = [f"{took[name] / took['saeattr']:.1f}" for name in ("tutorial", "plain")]
+        each = 1000 * took["saeattr"] / n
+        lines.append(f"| {site} | {n:,} | {each:.2f} | {' | '.join(ratios)} | {floor} | {off:.0e} |")
+    return lines
+
+
+def choose_edits(batch: BatchRuns, sae: SparseAutoencoder, n: int) -> Edits:
+    """The first ``n`` (feature, list) pairs in which a feature changes, features of largest activation first."""
+    chosen = effect_tokens(batch, "corrupted")
+    row, position = chosen.nonzero(as_tuple=True)
+    features = sae.encode(batch.clean.x[sae.site][row, position]).sum(0).topk(2 * n // len(batch.pairs)).indices
+    change = base_change(batch, sae, features, row, position, "corrupted")
+    nth, token = change.T.nonzero(as_tuple=True)
+    keys, copy = torch.unique(nth * len(batch.pairs) + row[token], return_inverse=True)
+    assert len(keys) >= n
+    mine = copy < n
+    nth, token = nth[mine], token[mine]
+    return Edits(keys[:n] % len(batch.pairs), copy[mine], position[token], features[nth], change[token, nth])
+
+
+def each_edit(batch: BatchRuns, sae: SparseAutoencoder, edits: Edits):
+    """(pair, changed positions, what is added to x there) of each copy."""
+    for copy, row in enumerate(edits.row.tolist()):
+        mine = edits.copy == copy
+        yield batch.pairs[row], edits.position[mine], edits.change[mine, None] * sae.W_dec[edits.feature[mine]]
+
+
+def tutorial(lm: LanguageModel, batch: BatchRuns, sae: SparseAutoencoder, edits: Edits, metric: Metric) -> Tensor:
+    """One hooked forward of the whole model for each ablation."""
+    values = []
+    for pair, position, moved in each_edit(batch, sae, edits):
+
+        def add(x: Tensor, hook: Any, position: Tensor = position, moved: Tensor = moved) -> Tensor:
+            x = x.clone()
+            x[0, position] += moved
+            return x
+
+        hooks = [(sae.site.hook_name, add)]
+        logits = lm.bridge.run_with_hooks(torch.tensor([pair.clean_ids]), fwd_hooks=hooks)
+        values.append(contrast(logits[0], pair, metric))  # pyright: ignore[reportIndexIssue, reportOptionalSubscript, reportArgumentType]
+    return torch.stack(values) - clean_metric(batch)[edits.row]
+
+
+def plain(model: Any, batch: BatchRuns, sae: SparseAutoencoder, edits: Edits, metric: Metric) -> Tensor:
+    """One forward of Hugging Face's model for each ablation, with a hook on the layer."""
+    values = []
+    for pair, position, moved in each_edit(batch, sae, edits):
+
+        def add(module: Any, args: Any, out: Tensor, position: Tensor = position, moved: Tensor = moved) -> Tensor:
+            out = out.clone()
+            out[0, position] += moved
+            return out
+
+        handle = model.model.layers[sae.site.layer].register_forward_hook(add)
+        logits = model(input_ids=torch.tensor([pair.clean_ids]), use_cache=False).logits
+        handle.remove()
+        values.append(contrast(logits[0], pair, metric))
+    return torch.stack(values) - clean_metric(batch)[edits.row]
+
+
+def contrast(logits: Tensor, pair: Pair, metric: Metric) -> Tensor:
+    at = logits[metric.positions(pair)[-1]]
+    return at[metric.plus] - at[metric.minus]
+
+
+def clean_metric(batch: BatchRuns) -> Tensor:
+    assert batch.clean.metric is not None
+    return batch.clean.metric
+
+
+def floor_flops(lm: LanguageModel, batch: BatchRuns, edits: Edits, layer: int) -> float:
+    """Multiplications and additions that the edits of resid_post at ``layer`` cannot do without."""
+    config = lm.hf.config.get_text_config()
+    d, inner = config.hidden_size, config.num_attention_heads * config.head_dim
+    key_value = 2 * d * config.num_key_value_heads * config.head_dim
+    rest = 2 * d * inner + 3 * d * config.intermediate_size
+    last = batch.reads.last_position()[edits.row].double()
+    first = torch.full_like(edits.row, 10**9).scatter_reduce(0, edits.copy, edits.position, "amin").double()
+    span = last - first + 1
+    full = span * (key_value + rest) + 2 * span * (first + last + 1) / 2 * inner
+    final = span * key_value + rest + 2 * (last + 1) * inner
+    above = lm.n_layers - 1 - layer
+    return float(2 * ((above - 1) * full + final).sum()) if above else 0.0
+
+
+def matmul_speed() -> float:
+    """Floating-point operations a second of a large float32 product, the best of a few."""
+    a = torch.randn(768, 768)
+    best = 0.0
+    for _ in range(20):
+        started = time.perf_counter()
+        a @ a
+        best = max(best, 2 * 768**3 / (time.perf_counter() - started))
+    return best
