@@ -107,9 +107,9 @@ def tutorial(lm: LanguageModel, batch: BatchRuns, sae: SparseAutoencoder, edits:
             x[0, position] += moved
             return x
 
-        hooks = [(sae.site.hook_name, add)]
-        logits = lm.bridge.run_with_hooks(torch.tensor([pair.clean_ids]), fwd_hooks=hooks)
-        values.append(contrast(logits[0], pair, metric))  # pyright: ignore[reportIndexIssue, reportOptionalSubscript, reportArgumentType]
+        with lm.bridge.hooks(fwd_hooks=[(sae.site.hook_name, add)]):
+            logits = lm.bridge(torch.tensor([pair.clean_ids]))
+        values.append(contrast(logits[0], pair, metric))
     return torch.stack(values) - clean_metric(batch)[edits.row]
 
 
@@ -161,6 +161,6 @@ def matmul_speed() -> float:
     best = 0.0
     for _ in range(20):
         started = time.perf_counter()
-        a @ a
+        torch.mm(a, a)
         best = max(best, 2 * 768**3 / (time.perf_counter() - started))
     return best

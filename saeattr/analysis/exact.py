@@ -7,7 +7,6 @@ batch, whichever feature they are of.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 from saeattr.analysis.bases import Base, SiteMeans
 from saeattr.analysis.batches import BatchRuns, effect_tokens
 from saeattr.analysis.directions import take_features
-from saeattr.analysis.metrics import Metric, Reads, per_prompt, read_values
+from saeattr.analysis.metrics import Metric
 from saeattr.model.loading import LanguageModel
 from saeattr.model.recompute import Span, recompute
 from saeattr.saes.sae import SparseAutoencoder
@@ -105,7 +104,6 @@ def exact_effects(
 
     Copies that are edited late and read early share a forward, so that few positions are computed for nothing.
     """
-    assert batch.clean.metric is not None
     x_clean, n_positions = batch.clean.x[sae.site], batch.usable.shape[1]
     last = batch.reads.last_position().to(x_clean.device)[edits.row]
     first = torch.full_like(last, n_positions).scatter_reduce(0, edits.copy, edits.position, "amin")
@@ -113,6 +111,7 @@ def exact_effects(
     place = order.argsort()[edits.copy]
     by_place = place.argsort(stable=True)
     effects = torch.empty(len(order), device=x_clean.device)
+    at = decision_slots(batch)[0].to(x_clean.device)
     for start in range(0, len(order), batch_size):
         copies = order[start : start + batch_size]
         rows, span = edits.row[copies], Span(int(first[copies].min()), int(last[copies].max()) + 1)
@@ -121,32 +120,43 @@ def exact_effects(
         x = x_clean[:, span.first : span.stop][rows].float()
         moved = edits.change[mine, None] * sae.W_dec[edits.feature[mine]]
         x.index_put_((place[mine] - start, edits.position[mine] - span.first), moved, accumulate=True)
-        hidden = recompute(lm, batch.clean, sae.site, x, rows, span)
-        effects[copies] = copies_metric(lm, batch, metric, hidden, rows, span) - batch.clean.metric[rows]
+        hidden = recompute(lm, batch.clean, sae.site, x, rows, span, at[rows].clamp(min=span.first))
+        effects[copies] = metric_change(lm, batch, metric, hidden, rows, span.first)
     return effects
 
 
-def copies_metric(
+def decision_slots(batch: BatchRuns) -> tuple[Int[Tensor, "batch slots"], Int[Tensor, " reads"]]:
+    """The positions at which each row's metric is read, filled up with the last, and each decision point's slot."""
+    reads = batch.reads
+    used = reads.weight > 0
+    before = torch.cumsum(used, 0) - used.long()
+    slot = before - before[torch.searchsorted(reads.row, reads.row)]
+    at = reads.last_position()[:, None].repeat(1, int(slot[used].max()) + 1)
+    at[reads.row[used], slot[used]] = reads.position[used]
+    return at, slot
+
+
+def metric_change(
     lm: LanguageModel,
     batch: BatchRuns,
     metric: Metric,
-    hidden: Float[Tensor, "copies span d_model"],
+    hidden: Float[Tensor, "copies slots d_model"],
     rows: Int[Tensor, " copies"],
-    span: Span,
+    since: int,
 ) -> Float[Tensor, " copies"]:
-    """The metric of copies of a batch's rows, from the output of the final norm at a span's positions."""
-    reads = copy_reads(batch.reads, rows)
-    reads = dataclasses.replace(reads, position=reads.position - span.first)
-    return per_prompt(reads, read_values(lm, metric, reads, hidden))
+    """How the metric of copies of a batch's rows differs from the clean one, from the final norm's output.
 
-
-def copy_reads(reads: Reads, rows: Int[Tensor, " copies"]) -> Reads:
-    """Where the metric is read in copies of a batch's rows; decision points that do not count are left out."""
-    used = reads.weight > 0
-    row, copies = reads.row[used], rows.cpu()
-    pairs = (copies[:, None] == row[None]).nonzero(as_tuple=True)
-    picked = [values[used][pairs[1]] for values in (reads.position, reads.item, reads.weight, reads.next_ids)]
-    return Reads(pairs[0], *picked)
+    Args:
+        hidden: at the positions of ``decision_slots``.
+        since: nothing before this position was computed again, so nothing changed there.
+    """
+    reads, (_, slot) = batch.reads, decision_slots(batch)
+    used = ((reads.weight > 0) & (reads.position >= since)).nonzero()[:, 0]
+    copy, nth = (rows.cpu()[:, None] == reads.row[used]).nonzero(as_tuple=True)
+    at, device = used[nth], hidden.device
+    values = metric.values(lm, hidden[copy.to(device), slot[at].to(device)], reads.next_ids[at])
+    change = (values - batch.clean_reads[at.to(device)]) * reads.weight[at].to(device)
+    return torch.zeros(len(rows), device=device).index_add(0, copy.to(device), change)
 
 
 def base_change(

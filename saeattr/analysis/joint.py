@@ -14,7 +14,7 @@ from torch import Tensor
 
 from saeattr.analysis.bases import Base
 from saeattr.analysis.batches import BatchRuns, effect_tokens
-from saeattr.analysis.exact import copies_metric
+from saeattr.analysis.exact import decision_slots, metric_change
 from saeattr.analysis.metrics import Metric
 from saeattr.analysis.site_patch import FeatureSet, SitePatch
 from saeattr.model.loading import LanguageModel
@@ -104,13 +104,14 @@ def _sweep(
     on_layer(lm.n_layers - first, lm.n_layers - first)
     effects = []
     for at, batch in enumerate(batches):
-        assert batch.clean.metric is not None
+        positions = decision_slots(batch)[0].to(device) - spans[at].first
         parts = []
         for start in range(0, len(rows[at]), batch_size):
             part = slice(start, start + batch_size)
-            final = lm.bridge.ln_final(hidden[at][part])
-            parts.append(copies_metric(lm, batch, metric, final, rows[at][part], spans[at]))
-        effects.append((torch.cat(parts) - batch.clean.metric[rows[at]]).view(len(sets), -1))
+            own = rows[at][part]
+            final = lm.bridge.ln_final(hidden[at][part][torch.arange(len(own), device=device)[:, None], positions[own]])
+            parts.append(metric_change(lm, batch, metric, final, own, spans[at].first))
+        effects.append(torch.cat(parts).view(len(sets), -1))
     return torch.cat(effects, dim=1)
 
 

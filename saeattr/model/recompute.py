@@ -7,7 +7,7 @@ values are those of the clean run.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -38,8 +38,9 @@ def recompute(
     x: Float[Tensor, "edits span d_in"],
     rows: Int[Tensor, " edits"],
     span: Span | None = None,
-) -> Float[Tensor, "edits span d_model"]:
-    """The output of the final norm at the positions of ``span`` when the activation at ``site`` is ``x`` there.
+    at: Int[Tensor, "edits reads"] | None = None,
+) -> Float[Tensor, "edits reads d_model"]:
+    """The output of the final norm when the activation at ``site`` is ``x`` at the positions of ``span``.
 
     Before the span everything is as in ``run``; what comes after it has no say in it. Gradients flow from the result to
     ``x`` where they are enabled.
@@ -48,14 +49,23 @@ def recompute(
         run: captured with ``for_recompute``.
         rows: the row of the run's batch that each edited copy comes from.
         span: all positions by default.
+        at: the positions of each copy that are wanted, within the span; by default all of it. The last layer then
+            computes keys and values for the span, and the rest for these alone.
     """
     span = span or Span.whole(run)
-    if site.kind == "resid_post":
-        return _continue(lm, run, site.layer + 1, x.to(lm.dtype), rows, span)
+    first = site.layer + 1 if site.kind == "resid_post" else site.layer
+    if first > site.layer:
+        return _continue(lm, run, first, x.to(lm.dtype), rows, span, at)
     # attn_z and mlp_out lie inside a layer: that layer runs again with the edited value put in.
+    if at is not None and first == lm.n_layers - 1 and _knows_mask(run, first):
+        x = _take_positions(x, at, span)
     put_in = [(site.hook_name, lambda value, hook: x.to(value.dtype).contiguous().view_as(value))]
+    hidden = layer_input(run, first, rows, span)
     with lm.bridge.hooks(fwd_hooks=put_in):  # pyright: ignore[reportArgumentType]
-        return _continue(lm, run, site.layer, layer_input(run, site.layer, rows, span), rows, span)
+        hidden = run_layer(lm, run, first, hidden, rows, span, at)
+    if first == lm.n_layers - 1:
+        return lm.bridge.ln_final(hidden)
+    return _continue(lm, run, first + 1, hidden, rows, span, at)
 
 
 def layer_input(run: Run, layer: int, rows: Int[Tensor, " edits"], span: Span) -> Float[Tensor, "edits span d_model"]:
@@ -64,10 +74,18 @@ def layer_input(run: Run, layer: int, rows: Int[Tensor, " edits"], span: Span) -
 
 
 def _continue(
-    lm: LanguageModel, run: Run, first: int, hidden: Tensor, rows: Int[Tensor, " edits"], span: Span
-) -> Float[Tensor, "edits span d_model"]:
+    lm: LanguageModel,
+    run: Run,
+    first: int,
+    hidden: Tensor,
+    rows: Int[Tensor, " edits"],
+    span: Span,
+    at: Int[Tensor, "edits reads"] | None,
+) -> Float[Tensor, "edits reads d_model"]:
     for layer in range(first, lm.n_layers):
-        hidden = run_layer(lm, run, layer, hidden, rows, span)
+        hidden = run_layer(lm, run, layer, hidden, rows, span, at)
+    if at is not None and first == lm.n_layers:
+        hidden = _take_positions(hidden, at, span)
     return lm.bridge.ln_final(hidden)
 
 
@@ -78,17 +96,37 @@ def run_layer(
     hidden: Float[Tensor, "edits span d_model"],
     rows: Int[Tensor, " edits"],
     span: Span,
+    at: Int[Tensor, "edits reads"] | None = None,
 ) -> Float[Tensor, "edits span d_model"]:
-    """The output of one decoder layer, called as in ``run`` but with ``hidden`` as its input at the span."""
-    n_rows = run.tokens.shape[0]
-    kwargs = {
-        name: _take_rows(_take_span(name, value, span), rows, n_rows) for name, value in run.calls.kwargs[layer].items()
-    }
+    """The output of one decoder layer, called as in ``run`` but with ``hidden`` as its input at the span.
+
+    In the last layer the output is that of the positions ``at`` alone, where they are given.
+    """
+    kwargs = _edit_arguments(run, layer, rows, span)
     if span.first:
         keys, values = _clean_keys_values(lm, run, layer)
         before = slice(None, span.first)
         kwargs["past_key_values"] = _Prefix(keys[:, :, before][rows], values[:, :, before][rows])
-    return _call(lm, layer, hidden, kwargs)
+    if at is None or layer < lm.n_layers - 1:
+        return _call(lm, layer, hidden, kwargs)
+    if not _knows_mask(run, layer):
+        return _take_positions(_call(lm, layer, hidden, kwargs), at, span)
+    seen = _keys_values(lm, layer, hidden, kwargs)
+    kwargs = {name: _take_queries(name, value, at - span.first) for name, value in kwargs.items()}
+    return _call(lm, layer, _take_positions(hidden, at, span), {**kwargs, "past_key_values": _Known(*seen)})
+
+
+def _edit_arguments(run: Run, layer: int, rows: Int[Tensor, " edits"], span: Span) -> dict[str, Any]:
+    """The arguments of a layer in ``run``, for a span of copies of its rows."""
+    n_rows = run.tokens.shape[0]
+    captured = run.calls.kwargs[layer]
+    return {name: _take_rows(_take_span(name, value, span), rows, n_rows) for name, value in captured.items()}
+
+
+def _knows_mask(run: Run, layer: int) -> bool:
+    """Whether a layer is told what each query sees; one that finds out by itself must get all positions."""
+    mask = run.calls.kwargs[layer].get("attention_mask")
+    return isinstance(mask, Tensor) and mask.ndim == 4
 
 
 def _call(lm: LanguageModel, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
@@ -107,19 +145,40 @@ class _Prefix:
         return torch.cat([self.keys, keys], dim=2), torch.cat([self.values, values], dim=2)
 
 
+@dataclass(frozen=True)
+class _Known:
+    """Stands where a layer looks for its cache: hands it all keys and values, whatever its input."""
+
+    keys: Float[Tensor, "edits heads stop d_head"]
+    values: Float[Tensor, "edits heads stop d_head"]
+
+    def update(self, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        return self.keys, self.values
+
+
 class _Seen(Exception):
     """Ends a layer's forward once its keys and values are known."""
 
 
+@dataclass(frozen=True)
 class _Recorder:
     """Stands where a layer looks for its cache: takes the keys and values it is given, and goes no further."""
 
-    def __init__(self) -> None:
-        self.seen: list[Tensor] = []
+    cache: _Prefix | None
+    seen: list[Tensor] = field(default_factory=list)
 
     def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        self.seen += [keys, values]
+        self.seen.extend((keys, values) if self.cache is None else self.cache.update(keys, values))
         raise _Seen
+
+
+def _keys_values(lm: LanguageModel, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> list[Tensor]:
+    """The keys and values that a layer makes of its input, behind those of its cache."""
+    recorder = _Recorder(kwargs.get("past_key_values"))
+    # Stopping there spares the rest of the layer, and hooks that do not fit its input.
+    with suppress(_Seen):
+        _call(lm, layer, hidden, {**kwargs, "past_key_values": recorder})
+    return recorder.seen
 
 
 @torch.no_grad()
@@ -127,12 +186,27 @@ def _clean_keys_values(lm: LanguageModel, run: Run, layer: int) -> list[Tensor]:
     """Keys and values of a layer in ``run``, each [batch, heads, pos, d_head]: made when first asked for, and kept."""
     known = run.calls.keys_values
     if layer not in known:
-        recorder = _Recorder()
-        # Stopping there spares the rest of the layer, and hooks of edited copies that do not fit the clean run.
-        with suppress(_Seen):
-            _call(lm, layer, run.calls.inputs[layer], {**run.calls.kwargs[layer], "past_key_values": recorder})
-        known[layer] = recorder.seen
+        known[layer] = _keys_values(lm, layer, run.calls.inputs[layer], run.calls.kwargs[layer])
     return known[layer]
+
+
+def _take_positions(
+    hidden: Float[Tensor, "edits span width"], at: Int[Tensor, "edits reads"], span: Span
+) -> Float[Tensor, "edits reads width"]:
+    return hidden[torch.arange(len(hidden), device=hidden.device)[:, None], at - span.first]
+
+
+def _take_queries(name: str, value: Any, at: Int[Tensor, "edits reads"]) -> Any:
+    """An argument of a span at single positions of it, which differ from copy to copy."""
+    copy = torch.arange(len(at), device=at.device)[:, None]
+    if name == "attention_mask":
+        return value.expand(len(at), -1, -1, -1)[copy, 0, at][:, None]
+    if name == "position_embeddings":
+        return tuple(part.expand(len(at), -1, -1)[copy, at] for part in value)
+    if name == "position_ids" and value is not None:
+        return value.expand(len(at), -1)[copy, at]
+    # Positions of a cache make no sense to it.
+    return None if name == "cache_position" else value
 
 
 def _take_span(name: str, value: Any, span: Span) -> Any:

@@ -137,18 +137,25 @@ def test_with_decision_all_an_effect_is_the_mean_over_decision_points(
     site = Site("mlp_out", 1)
     batch = run_batch(lm, pairs, [site], metric, "all")
     sae = load_sae(saes[site])
-    feature = busiest(sae, batch, 1)
-    found = feature_effects(lm, batch, sae, feature, metric, "zero", 4)[0]
+    # The second changes late: decision points before it have no part in its effect.
+    busy = busiest(sae, batch, 1)
+    late = [pair.decision_positions[-2] + 1 for pair in pairs]
+    found = feature_effects(lm, batch, sae, busy, metric, "zero", 4)[0]
+    where = torch.arange(len(pairs)), torch.tensor(late), busy.repeat(len(pairs))
+    alone = entry_effects(lm, batch, sae, *where, metric, "zero", 4)
     for row, pair in enumerate(pairs):
         x = plain.read(plain_model, site, pair.clean_ids)
-        f = sae.encode(x)[:, feature]
+        f = sae.encode(x)[:, busy]
         f[0] = 0.0
-        moved = x - f * sae.W_dec[feature]
-        changes = []
-        with torch.no_grad():
-            for at in pair.decision_positions:
-                before = plain.metric(plain_model, pair.clean_ids, at, metric.plus, metric.minus)
-                with plain.edited(plain_model, site, lambda _, moved=moved: moved[None]):
-                    after = plain.metric(plain_model, pair.clean_ids, at, metric.plus, metric.minus)
-                changes.append(float(after - before))
-        assert float(found[row]) == pytest.approx(sum(changes) / len(changes), abs=5e-5)
+        only = torch.zeros_like(f)
+        only[late[row]] = f[late[row]]
+        for effect, off in ((found[row], f), (alone[row], only)):
+            moved = x - off * sae.W_dec[busy]
+            changes = []
+            with torch.no_grad():
+                for at in pair.decision_positions:
+                    before = plain.metric(plain_model, pair.clean_ids, at, metric.plus, metric.minus)
+                    with plain.edited(plain_model, site, lambda _, moved=moved: moved[None]):
+                        after = plain.metric(plain_model, pair.clean_ids, at, metric.plus, metric.minus)
+                    changes.append(float(after - before))
+            assert float(effect) == pytest.approx(sum(changes) / len(changes), abs=5e-5)

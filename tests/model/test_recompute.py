@@ -58,7 +58,10 @@ def test_only_layers_above_the_site_run(lm: LanguageModel, pairs: list[Pair]) ->
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_positions_before_an_edit_are_not_computed_again(family: str, tmp_path: Path) -> None:
-    """Every family, layer and kind, edits from a position on, behind the sliding window too, in a padded batch."""
+    """Every family, layer and kind, edits from a position on, behind the sliding window too, in a padded batch.
+
+    Nor, in the last layer, positions that nobody asks for.
+    """
     lm, _ = make_toy(family, tmp_path)
     tokens, mask = toy_batch()
     rows, span = torch.tensor([2, 0, 2]), Span(WINDOW + 1, 9)
@@ -69,12 +72,15 @@ def test_positions_before_an_edit_are_not_computed_again(family: str, tmp_path: 
         with torch.no_grad():
             whole = recompute(lm, run, site, x, rows)
             part = recompute(lm, run, site, x[:, span.first : span.stop], rows, span)
+            at = torch.tensor([[8, 7], [7, 7], [8, 8]])
+            some = recompute(lm, run, site, x[:, span.first : span.stop], rows, span, at)
             put_in = [(site.hook_name, lambda value, hook, x=x: x.view_as(value))]
             with lm.bridge.hooks(fwd_hooks=put_in):  # pyright: ignore[reportArgumentType]
                 hooked = final_hidden(lm, tokens[rows], mask[rows])
         inside = slice(span.first, span.stop)
         torch.testing.assert_close(whole[:, inside], hooked[:, inside], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(part, hooked[:, inside], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(some, hooked[torch.arange(3)[:, None], at], rtol=1e-5, atol=1e-5)
         assert (hooked - final_hidden(lm, tokens[rows], mask[rows]))[:, inside].abs().max() > 1e-2
 
 
