@@ -67,7 +67,7 @@ def cumulative_curves(
     for name, draws in orders.items():
         for size in sizes[name]:
             for order in draws:
-                chosen = _by_site(order[:size])
+                chosen = features_by_site(order[:size])
                 sets += [FeatureSet(chosen), FeatureSet(chosen, keep=True)]
     effects = joint_effects(lm, batches, files, sets, metric, base, batch_size, on_layer).cpu().double().numpy()
     gap = torch.cat([_metric(batch.corrupted.metric) - _metric(batch.clean.metric) for batch in batches])
@@ -130,7 +130,8 @@ def _sizes(longest: int) -> list[int]:
     return sizes if not sizes or sizes[-1] == longest else [*sizes, longest]
 
 
-def _by_site(features: Sequence[Feature]) -> dict[Site, list[int]]:
+def features_by_site(features: Sequence[Feature]) -> dict[Site, list[int]]:
+    """The features of each site, in their order."""
     found: dict[Site, list[int]] = {}
     for site, feature in features:
         found.setdefault(site, []).append(feature)

@@ -12,7 +12,7 @@ import torch
 from saeattr.analysis.bases import SiteMeans, site_means
 from saeattr.analysis.batches import BatchRuns, run_batch
 from saeattr.analysis.controls import CONTROLS, SiteProfile, profile_site
-from saeattr.analysis.cumulative import CURVE_COLUMNS, cumulative_curves
+from saeattr.analysis.cumulative import CURVE_COLUMNS, cumulative_curves, features_by_site
 from saeattr.analysis.feature_orders import feature_keys, feature_orders, feature_sites
 from saeattr.analysis.site_test import Positions, SiteTest, strongest_at, strongest_entries
 from saeattr.analysis.topic import AttributionPlan, OnProgress
@@ -103,9 +103,7 @@ def validate_features(
     """
     available = {file.site: file for file in saes}
     own = features[[site in available for site in feature_sites(features)]].sort_values("rank", kind="stable")
-    tested: dict[Site, list[int]] = {}
-    for site, feature in feature_keys(own.head(wanted.top)):
-        tested.setdefault(site, []).append(feature)
+    tested = features_by_site(feature_keys(own.head(wanted.top)))
     if not tested:
         return _nothing()
     files = [available[site] for site in sorted(tested)]
@@ -117,20 +115,8 @@ def validate_features(
     parts: list[pd.DataFrame] = []
     profiles, total = {}, sum(map(len, tested.values()))
     for sae in stream_saes(files, lm.device):
-        means = _means(sae, batches, plan)
-        profiles[sae.site] = profile_site(sae, batches, plan.base, means)
-        one = SiteTest(
-            lm,
-            sae,
-            batches,
-            plan,
-            means,
-            profiles[sae.site],
-            tuple(tested[sae.site]),
-            wanted.n_controls,
-            wanted.copies,
-            None if strongest is None else strongest_at(strongest, sae),
-        )
+        one = _site_test(lm, sae, batches, plan, wanted, tested[sae.site], strongest)
+        profiles[sae.site] = one.profile
         for feature in tested[sae.site]:
             on_progress("exact effects", len(parts), total)
             parts.append(_part(one, feature, done, on_part))
@@ -154,6 +140,21 @@ def run_batches(
         batches.append(dataclasses.replace(batch, clean=dataclasses.replace(batch.clean, g={})))
     on_progress("forward", len(pairs), len(pairs))
     return batches
+
+
+def _site_test(
+    lm: LanguageModel,
+    sae: SparseAutoencoder,
+    batches: Sequence[BatchRuns],
+    plan: AttributionPlan,
+    wanted: ValidationPlan,
+    tested: Sequence[int],
+    strongest: pd.DataFrame | None,
+) -> SiteTest:
+    means = _means(sae, batches, plan)
+    profile = profile_site(sae, batches, plan.base, means)
+    where = None if strongest is None else strongest_at(strongest, sae)
+    return SiteTest(lm, sae, batches, plan, means, profile, tuple(tested), wanted.n_controls, wanted.copies, where)
 
 
 def _part(one: SiteTest, feature: int, done: pd.DataFrame | None, on_part: OnPart) -> pd.DataFrame:
