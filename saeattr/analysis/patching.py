@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saeattr.analysis.batches import BatchRuns, effect_tokens
-from saeattr.analysis.exact import copies_metric
+from saeattr.analysis.exact import decision_slots, metric_change
 from saeattr.analysis.metrics import Metric
 from saeattr.model.loading import LanguageModel
-from saeattr.model.recompute import Span, recompute
+from saeattr.model.recompute import recompute
 from saeattr.sites import Site
 
 #: The role of the positions at which the metric is read, whatever else they are; ``newline`` is then an earlier one.
@@ -88,11 +88,11 @@ def patch_effects(
     batch_size: int,
 ) -> Float[Tensor, " copies"]:
     """The change of the metric when copy i of row ``rows[i]`` has the corrupted x where ``masks[i]`` is True."""
-    assert batch.clean.metric is not None
+    at = decision_slots(batch)[0].to(rows.device)
     parts = []
     for start in range(0, len(rows), batch_size):
         own, mask = rows[start : start + batch_size], masks[start : start + batch_size]
         x = torch.where(mask[..., None], batch.corrupted.x[site][own], batch.clean.x[site][own])
-        hidden = recompute(lm, batch.clean, site, x, own)
-        parts.append(copies_metric(lm, batch, metric, hidden, own, Span.whole(batch.clean)) - batch.clean.metric[own])
+        hidden = recompute(lm, batch.clean, site, x, own, at=at[own])
+        parts.append(metric_change(lm, batch, metric, hidden, own, 0))
     return torch.cat(parts)

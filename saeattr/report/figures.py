@@ -91,12 +91,12 @@ def metric_by_item(study: Study, topic: str | None = None) -> Figure:
 
 def forest(study: Study, topic: str) -> Figure | None:
     """Exact effects of a topic's top features with intervals, beside controls and attributions."""
-    return validation.forest(study.validation(topic), topic)
+    return validation.forest(study.validation(topic), topic, study.metric_label)
 
 
 def effect_scatter(study: Study, topic: str) -> Figure | None:
     """Attribution against exact effect of every feature patched in a topic, layer by layer."""
-    return validation.effect_scatter(study.compared(topic), topic)
+    return validation.effect_scatter(study.compared(topic), study.agreement(topic), topic)
 
 
 def cumulative(study: Study, topic: str) -> Figure | None:
