@@ -53,7 +53,7 @@ _HOMES = {
     "report": "saeattr.study_report",
     "select": "saeattr.study",
     "validate": "saeattr.study",
-    "plots": "saeattr.report.figures",
+    "plots": "saeattr.plots",
 }
 
 

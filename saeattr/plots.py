@@ -1,0 +1,84 @@
+"""Figures for a notebook: each function takes a table and returns Axes (the whole figure is ``axes.figure``).
+
+The tables are those of a ``Study`` (``study.features()``, ``study.validation("cities")``, ...) or of its Parquet files.
+A figure of several panels returns the first; the others are ``axes.figure.axes``.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from saeattr.errors import UserError
+from saeattr.report import generation as _generation
+from saeattr.report import heatmaps as _heatmaps
+from saeattr.report import jaccard as _jaccard
+from saeattr.report import metric_curve as _metric_curve
+from saeattr.report import overlap as _overlap
+from saeattr.report import validation as _validation
+
+
+def metric_by_item(table: pd.DataFrame, metric_label: str = "metric") -> Axes:
+    """The metric after each item, clean against corrupted; of metric_by_item.parquet."""
+    topics = list(dict.fromkeys(table["topic"]))
+    name = topics[0] if len(topics) == 1 else f"{len(topics)} topics"
+    return _axes(_metric_curve.metric_by_item(table, name, metric_label))
+
+
+def feature_by_list(attributions: pd.DataFrame, features: pd.DataFrame, kind: str, top: int = 30) -> Axes:
+    """Effect of one topic's top features of a kind, list by list; of attributions.parquet and features.parquet."""
+    topics = features["topic"].unique()
+    if len(topics) != 1:
+        raise UserError(f"feature_by_list draws one topic, not {len(topics)}: filter the tables by topic first")
+    return _axes(_heatmaps.feature_by_list(attributions, features, str(topics[0]), kind, top))
+
+
+def feature_by_topic(features: pd.DataFrame, kind: str, depth: int = 30, top: int = 40) -> Axes:
+    """Mean effect by topic of the features that several topics share; of features.parquet."""
+    return _axes(_heatmaps.feature_by_topic(features, kind, depth, top))
+
+
+def feature_presence(features: pd.DataFrame, kind: str, depth: int = 30) -> Axes:
+    """In which topics' top sets each feature is; of features.parquet."""
+    return _axes(_overlap.feature_presence(features, kind, depth))
+
+
+def jaccard_by_layer(overlap: pd.DataFrame, kind: str) -> Axes:
+    """Topic by topic overlap in each layer; of overlap.parquet, or ``saeattr.overlap(...).pairs``."""
+    return _axes(_jaccard.jaccard_by_layer(overlap, kind))
+
+
+def overlap_by_layer(overlap: pd.DataFrame) -> Axes:
+    """Overlap of topics as a function of layer, by kind; of overlap.parquet, or ``saeattr.overlap(...).pairs``."""
+    return _axes(_overlap.overlap_by_layer(overlap))
+
+
+def effect_scatter(compared: pd.DataFrame, agreement: pd.DataFrame) -> Axes:
+    """Attribution against exact effect, one panel a site; of one topic's compared and agreement tables."""
+    return _axes(_validation.effect_scatter(compared, agreement, _topic(compared)))
+
+
+def forest(validation: pd.DataFrame, metric_label: str = "metric") -> Axes:
+    """Exact effects of one topic's tested features, with intervals and their controls' band; of validation.parquet."""
+    return _axes(_validation.forest(validation, _topic(validation), metric_label))
+
+
+def cumulative(curves: pd.DataFrame) -> Axes:
+    """What patching, and keeping, the first features of each order does together; of one topic in curves.parquet."""
+    return _axes(_validation.cumulative(curves, _topic(curves)))
+
+
+def generation(table: pd.DataFrame) -> Axes:
+    """What lists become when features are ablated while they are generated; of generation.parquet."""
+    return _axes(_generation.generation_figure(table) if len(table) else None)
+
+
+def _topic(table: pd.DataFrame) -> str:
+    return str(table["topic"].iloc[0]) if len(table) else ""
+
+
+def _axes(figure: Figure | None) -> Axes:
+    if figure is None:
+        raise UserError("there is nothing to draw: the table has no rows for this figure, or too few topics")
+    return figure.axes[0]

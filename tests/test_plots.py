@@ -1,0 +1,52 @@
+"""Figures for a notebook: a table in, Axes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from matplotlib.axes import Axes
+
+import saeattr
+from saeattr import UserError
+from saeattr.results import Study
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    out = tmp_path_factory.mktemp("plots") / "s"
+    sites = ["resid_post.1", "resid_post.4"]
+    return saeattr.attribute(
+        ["cities", "animals"], out=out, lists=3, sites=sites, figures=False, device="cpu", validate_top=4
+    )
+
+
+def test_each_takes_a_table_and_returns_axes(study: Study, tmp_path: Path) -> None:
+    plots = saeattr.plots
+    pairs = saeattr.overlap([study.folder.root]).pairs
+    drawn = {
+        "metric": plots.metric_by_item(study.metric_by_item(), study.metric_label),
+        "lists": plots.feature_by_list(study.attributions("cities"), study.features("cities"), "resid_post"),
+        "topics": plots.feature_by_topic(study.features(), "resid_post"),
+        "presence": plots.feature_presence(study.features(), "resid_post"),
+        "jaccard": plots.jaccard_by_layer(pairs, "resid_post"),
+        "layers": plots.overlap_by_layer(pairs),
+        "scatter": plots.effect_scatter(study.compared("cities"), study.agreement("cities")),
+        "forest": plots.forest(study.validation("cities"), study.metric_label),
+        "cumulative": plots.cumulative(study.curves("cities")),
+    }
+    for name, axes in drawn.items():
+        assert isinstance(axes, Axes), name
+        figure = axes.get_figure(root=True)
+        assert figure is not None
+        figure.savefig(tmp_path / f"{name}.png")
+        assert axes.has_data(), name
+
+
+def test_nothing_to_draw_is_said(study: Study) -> None:
+    with pytest.raises(UserError, match="nothing to draw"):
+        saeattr.plots.feature_presence(study.features("cities"), "resid_post")
+    with pytest.raises(UserError, match="one topic, not 2"):
+        saeattr.plots.feature_by_list(study.attributions(), study.features(), "resid_post")
+    with pytest.raises(UserError, match="nothing to draw"):
+        saeattr.plots.generation(study.generation())
