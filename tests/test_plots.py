@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from matplotlib.axes import Axes
 
 import saeattr
 from saeattr import UserError
-from saeattr.results import Study
+from saeattr.report import figures
+from saeattr.results import Study, load_study
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +52,20 @@ def test_nothing_to_draw_is_said(study: Study) -> None:
         saeattr.plots.feature_by_list(study.attributions(), study.features(), "resid_post")
     with pytest.raises(UserError, match="nothing to draw"):
         saeattr.plots.generation(study.generation())
+
+
+def test_figures_shared_with_a_second_process_are_the_same(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every figure is drawn once, whether here or there."""
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    for folder, limit in ((alone, 10**6), (shared, 1)):
+        shutil.copytree(study.folder.root, folder, ignore=shutil.ignore_patterns("figures"))
+        monkeypatch.setattr(figures, "MANY", limit)
+        figures.draw_study(load_study(folder), lambda *_: None)
+    names = sorted(path.name for path in (alone / "figures").iterdir())
+    assert names == sorted(path.name for path in (shared / "figures").iterdir())
+    assert len([name for name in names if name.endswith(".png")]) > 4
+    for name in names:
+        if name.endswith(".png"):
+            assert (alone / "figures" / name).read_bytes() == (shared / "figures" / name).read_bytes(), name

@@ -12,7 +12,7 @@ from saeattr.analysis.cumulative import Feature
 from saeattr.sites import Site
 
 #: Random orders that the random curve is the mean of.
-RANDOM_ORDERS = 3
+RANDOM_ORDERS = 2
 
 
 def feature_orders(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +23,9 @@ from saeattr.report.labels import label_texts
 from saeattr.report.style import save_figure
 from saeattr.results import Study
 from saeattr.store import read_table
+
+#: From so many figures of single topics on, two processes draw.
+MANY = 24
 
 Draw = Callable[[], "Figure | None"]
 
@@ -105,15 +112,52 @@ def cumulative(study: Study, topic: str) -> Figure | None:
 
 
 def draw_study(study: Study, on_progress: Callable[[str, str, int, int], None]) -> None:
-    """Write the figures that are missing or older than their tables."""
-    wanted = [(name, draw) for sources, name, draw in _figures(study) if _is_stale(study, sources, name)]
-    for done, (name, draw) in enumerate(wanted):
+    """Write the figures that are missing or older than their tables; many are shared with a second process."""
+    wanted = [(sources, name, draw) for sources, name, draw in _figures(study) if _is_stale(study, sources, name)]
+    # Figures of all topics together stay here, because they share what they compute.
+    of_topics = [name for sources, name, _ in wanted if sources[0].parent != study.folder.root]
+    shared = set(of_topics[::2]) if len(of_topics) >= MANY and (os.cpu_count() or 1) > 1 else set()
+    with _second_process(study, shared):
+        _draw(study, [entry for entry in wanted if entry[1] not in shared], on_progress)
+    # What the other process could not draw fails here, where the reason is seen.
+    _draw(study, [entry for entry in wanted if entry[1] in shared and _is_stale(study, *entry[:2])], on_progress)
+
+
+def draw_named(study: Study, names: Collection[str]) -> None:
+    """Write some figures by their names."""
+    _draw(study, [entry for entry in _figures(study) if entry[1] in names], lambda *_: None)
+
+
+def _draw(
+    study: Study, wanted: Sequence[tuple[list[Path], str, Draw]], on_progress: Callable[[str, str, int, int], None]
+) -> None:
+    for done, (_, name, draw) in enumerate(wanted):
         on_progress("figures", "drawing", done, len(wanted))
         figure = draw()
         if figure is not None:
             save_figure(figure, study.folder.figures, name)
     if wanted:
         on_progress("figures", "drawing", len(wanted), len(wanted))
+
+
+@contextmanager
+def _second_process(study: Study, names: Collection[str]) -> Iterator[None]:
+    """While the block runs, another process draws ``names``; then wait for it."""
+    if not names:
+        yield
+        return
+    # Its own interpreter: a fork would copy the threads' locks, and multiprocessing would import the user's script.
+    command = [sys.executable, "-m", "saeattr.report.draw", str(study.folder.root)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdin is not None
+        process.stdin.write("\n".join(names))
+        process.stdin.close()
+        yield
+        process.wait()
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _figures(study: Study) -> Iterator[tuple[list[Path], str, Draw]]:
