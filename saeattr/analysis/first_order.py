@@ -2,7 +2,9 @@
 
 A site's features share out (x_corrupted - x_clean) . g among themselves. So do its coordinates, which are there
 without an SAE: the effect of coordinate j is the mean over lists of sum_pos g_j (x_corrupted - x_clean)_j, and the
-site's size is the sum of the absolute effects. What cancels in the signed sum still counts, as it does among features.
+site's size is the Euclidean norm of these effects. What cancels in the signed sum still counts, as it does among
+features; many small effects count for less than a few large ones, and in docs/selection.md that comes nearer to the
+largest features' exact effects than the sum of absolute effects does.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ def first_order_sizes(topic: str, batches: Sequence[BatchRuns], sites: Sequence[
     rows = []
     for site in sites:
         parts = torch.stack([coordinate_effects(batch, site) for batch in batches]).sum(0) / n_lists
-        for at_decision, size in zip((False, True), parts.abs().sum(1).tolist(), strict=True):
+        for at_decision, size in zip((False, True), parts.norm(dim=1).tolist(), strict=True):
             rows.append((topic, np.int16(site.layer), site.kind, at_decision, size))
     return pd.DataFrame(rows, columns=FIRST_ORDER_COLUMNS)
 

@@ -1,0 +1,206 @@
+"""docs/selection.md and its figure, from the rows of scripts/benchmark_selection.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from sections import markdown
+from selection_figure import draw
+from selection_rules import (
+    ALL,
+    FIT,
+    HALF,
+    HELD_OUT,
+    OFFERS,
+    OURS,
+    RANDOM_DRAWS,
+    STREAM,
+    best_simple,
+    difference,
+    fit_weights,
+    interval,
+    mean_shares,
+    rule_shares,
+)
+
+from saeattr.analysis.layer_scores import DEFAULT_WEIGHTS, ScoreWeights
+from saeattr.store import write_text
+
+DISCOUNTS = {
+    "none (default)": ScoreWeights(),
+    "last_position 0.5": ScoreWeights(last_position=0.5),
+    "last_position 0": ScoreWeights(last_position=0),
+    "last_layers 0.5": ScoreWeights(last_layers=0.5),
+    "last_layers 0": ScoreWeights(last_layers=0),
+}
+
+
+def write_page(rows: pd.DataFrame, out: Path, top: int, lists: int) -> None:
+    have = set(rows["topic"])
+    fit, held_out = [[topic for topic in half if topic in have] for half in (FIT, HELD_OUT)]
+    kept = rule_shares(rows, held_out)
+    sections = [
+        definition(rows, fit, held_out, top, lists),
+        conclusion(kept),
+        results(kept),
+        formula(),
+        choice(fit_weights(rows, fit)),
+        discounts(rule_shares(rows, held_out, DISCOUNTS)),
+        limits(rows, kept),
+    ]
+    write_text(out / "selection.md", "\n\n".join(sections) + "\n")
+    draw(kept, out)
+
+
+def definition(rows: pd.DataFrame, fit: list[str], held_out: list[str], top: int, lists: int) -> str:
+    metric_drop = rows[(rows["table"] == "lens") & (rows["kind"] == "resid_post")]
+    drop = metric_drop.groupby(["topic", "list_id"])["gain"].sum().mean()
+    return f"""# Does layer selection choose the right layers?
+
+Made by `python scripts/benchmark_selection.py` on the bundled model (6 layers, 18 sites with an SAE, all SAEs of one
+size), {len(fit) + len(held_out)} topics, at most {lists} lists for each; metric end-vs-continue at the last newline.
+The lists differ from their corrupted versions by {drop:.1f} in the metric on average.
+
+**Value of a site**: take its {top} features with the largest |mean attribution| over the topic's lists (corrupted
+base). Measure the exact effect of each: the feature alone is set to its corrupted value at all its positions, and the
+layers above run again. Average over lists. The value is the sum of the absolute means. **Oracle** at a budget of k
+sites: the k sites of the largest values. **Share** of a rule: the value of the k sites it chooses, divided by the
+oracle's. 1 is the best that is possible.
+
+The weights were chosen on {len(fit)} topics (every second one of the list). Every number below, unless said otherwise,
+is from the other {len(held_out)}: {", ".join(held_out)}."""
+
+
+def conclusion(kept: pd.DataFrame) -> str:
+    lines = ["## What was found", ""]
+    for offer, half in HALF.items():
+        means = mean_shares(kept, offer)
+        best = best_simple(means)
+        mean, low, high = interval(kept, offer, OURS, half)
+        lines.append(
+            f"- {offer}: ours keeps {mean:.1%} of the oracle ({low:.1%} to {high:.1%}) at half the budget ({half} "
+            f"sites), {means[OURS]:.1%} on average over budgets. The best simple rule is {best} with {means[best]:.1%}: "
+            f"{difference(kept, offer, best)}"
+        )
+    stream_first = "residual first, last layers"
+    means = mean_shares(kept, ALL)
+    lines += [
+        f"- The gradient alone keeps {means['gradient only']:.1%} with all 18 sites on offer: "
+        f"{difference(kept, ALL, 'gradient only')} Most of the score's worth is in the gradient.",
+        f'- A rule that looks at nothing but knows this value well, "{stream_first}" (residual sites from the last '
+        f"down, then the others), keeps {means[stream_first]:.1%}: {difference(kept, ALL, stream_first)}",
+    ]
+    return "\n".join(lines)
+
+
+def results(kept: pd.DataFrame) -> str:
+    parts = ["## Share of the oracle by rule and budget", "", "![share of the oracle by budget](selection.png)", ""]
+    parts += [
+        "Mean over topics, with the 95 % bootstrap interval of that mean (topics drawn with replacement). "
+        f"random: mean of {RANDOM_DRAWS} draws. evenly spaced: from the first site to the last in the model's order; "
+        "one alone is the middle one. last layers: the last sites in the model's order (attention, MLP, residual "
+        'stream of each layer). The two rules with "residual first" take every residual site before any other.'
+    ]
+    for offer, (_, budgets) in OFFERS.items():
+        means = mean_shares(kept, offer).sort_values(ascending=False)
+        table = pd.DataFrame({"rule": means.index})
+        for n in budgets:
+            cells = [interval(kept, offer, rule, n) for rule in means.index]
+            table[f"{n} of {offer.split()[0]}"] = [f"{mean:.3f} ({low:.2f}-{high:.2f})" for mean, low, high in cells]
+        table["mean"] = means.to_numpy()
+        parts += ["", f"### {offer} on offer", "", markdown(table)]
+    return "\n".join(parts)
+
+
+def formula() -> str:
+    own = DEFAULT_WEIGHTS
+    return f"""## How the score is made
+
+Three measurements for each site, from one forward and backward and some patching; no SAE is opened. Lists are averaged
+with their signs within a topic, sizes are then averaged over topics.
+
+- L (`lens_gain`): |mean of what the site's write adds to the logit lens' (clean - corrupted)|.
+- A (`ablation_effect`): the corrupted x is put into the clean run at all positions of one role; |mean exact effect|,
+  summed over roles.
+- G (`gradient_effect`): the effect of coordinate j is the mean over lists of sum_pos g_j (x_corrupted - x_clean)_j. G
+  is the Euclidean norm over coordinates, for the position where the metric is read and for all others apart, added.
+
+Each is divided by its largest value over the sites:
+
+    score = ({own.lens:g} L/max L + {own.ablation:g} A/max A + {own.gradient:g} G/max G) * layer factor
+
+Within a budget of bytes the set with the largest total score is found exactly (integer programme). Of several widths of
+one site at most one is chosen; twice the width adds {own.doubling:.0%} to the site's score. That is an assumption: all
+bundled SAEs have one width, so it was not tested here.
+
+Two discounts exist, both off by default: `last_position` multiplies the parts of A and G at the position where the
+metric is read (0 asks where the answer comes from, not where it stands ready); `last_layers` is the factor of the last
+layer, reached in equal steps over the last `last_share` ({own.last_share:g}) of the layers. Both, and the weights, are
+changed from Python:
+
+    from saeattr.analysis.layer_scores import ScoreWeights
+    from saeattr.study_select import select
+
+    select(lm, pairs, saes, metric, weights=ScoreWeights(lens=0, ablation=0.25, gradient=0.75, last_position=0.5))"""
+
+
+def choice(grid: pd.DataFrame) -> str:
+    own = grid[(grid["lens"] == DEFAULT_WEIGHTS.lens) & (grid["ablation"] == DEFAULT_WEIGHTS.ablation)]
+    place = int(own.index[0]) + 1
+    singles = grid[grid[["lens", "ablation", "gradient"]].max(axis=1) == 1]
+    table = pd.concat([grid.head(6), own, singles]).drop_duplicates().sort_values("mean", ascending=False)
+    return f"""## How the weights were chosen
+
+All {len(grid)} ways to split the score into eighths were tried on the {len(FIT)} topics that the tables above leave
+out. mean: over the three offers, each the mean over its budgets and topics. The default is number {place} of
+{len(grid)}. The first six, and each measurement alone:
+
+{markdown(table)}
+
+The lens gets no weight: it sees only what is written at the position where the metric is read, and nothing of what
+acts at earlier positions. It is still measured and drawn.
+
+The heuristic was changed once. G was the sum of the absolute coordinate effects. On the same {len(FIT)} topics, and
+without a look at the others, eleven other forms were compared once by hand, and the Euclidean norm replaced it: it
+ranks sites better (gradient alone, mean over offers and budgets: 0.971 against 0.952) and does not depend on the choice
+of axes. The principal directions of x_corrupted - x_clean as axes did slightly better still (0.977), but they need an
+SVD for each site, and rounding moves directions of nearly equal size; they were left out."""
+
+
+def discounts(kept: pd.DataFrame) -> str:
+    table = pd.DataFrame({"discount": list(DISCOUNTS)})
+    for offer, half in HALF.items():
+        own = kept[(kept["offer"] == offer) & (kept["n_sites"] == half)].groupby("rule")["share"].mean()
+        table[f"{half} of {offer}"] = own[list(DISCOUNTS)].to_numpy()
+    return f"""## What the discounts do
+
+Share of the oracle at half the budget. The value here counts features at the last position and in the last layer in
+full, so this table can only say what a discount costs by this measure, not whether it is right for another question.
+
+{markdown(table)}"""
+
+
+def limits(rows: pd.DataFrame, kept: pd.DataFrame) -> str:
+    exact = rows[rows["table"] == "exact"]
+    values = exact["exact"].abs().groupby([exact["kind"], exact["layer"], exact["topic"]]).sum()
+    stream = values.groupby(["kind", "layer"]).mean()["resid_post"]
+    share = stream.sum() / values.groupby(["kind", "layer"]).mean().sum()
+    blind, ours = mean_shares(kept, STREAM)["last layers"], mean_shares(kept, STREAM)[OURS]
+    return f"""## What this cannot show
+
+- **Double counting.** A residual site carries what earlier sites wrote. So the values of residual sites overlap, and
+  the value of a set is not what its features do together. Residual sites hold {share:.0%} of the value of all sites
+  here, and their mean value goes from {stream.iloc[0]:.1f} at layer 0 to {stream.iloc[-1]:.1f} at layer
+  {stream.index[-1]} (all topics). The oracle therefore takes residual sites first, and the last ones above all, where
+  the answer stands ready. Among residual sites alone the rule "last layers" keeps {blind:.1%} and ours {ours:.1%}: by
+  this value nothing beats taking the last ones. Attention and MLP sites alone overlap less (their writes differ, though
+  later ones still depend on earlier ones), and they are the harder test.
+- **One tiny model, one behaviour.** 6 layers, a behaviour that was trained in, SAEs of one width. The topics share one
+  model, so the intervals over topics say nothing about other models. Whether the weights fit a model of 26 layers is
+  not known.
+- **Single features.** The value adds up exact effects of features patched one at a time. Features that matter only
+  together are missed.
+- **The features are found by attribution**, which uses the same gradient as G. The effects are exact, but a feature
+  that attribution overlooks counts in no site's value; this favours rules with the gradient.
+- **Budgets in sites.** All bundled SAEs cost the same, so the choice between widths is not tested."""
