@@ -80,7 +80,8 @@ def conclusion(kept: pd.DataFrame) -> str:
         mean, low, high = interval(kept, offer, OURS, half)
         lines.append(
             f"- {offer}: ours keeps {mean:.1%} of the oracle ({low:.1%} to {high:.1%}) at half the budget ({half} "
-            f"sites), {means[OURS]:.1%} on average over budgets. The best simple rule is {best} with {means[best]:.1%}: "
+            f"sites), {means[OURS]:.1%} on average over budgets. The best simple rule is {best} with "
+            f"{means[best]:.1%}: "
             f"{difference(kept, offer, best)}"
         )
     stream_first = "residual first, last layers"

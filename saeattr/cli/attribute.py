@@ -34,21 +34,12 @@ def attribute(
     out: Annotated[Path | None, typer.Option(help="Study folder; an unfinished one is completed.")] = None,
     config: options.Config = None,
     lists: options.Lists = None,
-    base: Annotated[
-        str | None, typer.Option(help="Patch features to: corrupted, zero or mean. [default: corrupted]")
-    ] = None,
-    method: Annotated[str | None, typer.Option(help="attribution, ig or relp. [default: attribution]")] = None,
-    ig_steps: Annotated[int | None, typer.Option(help="Steps of integrated gradients. [default: 10]")] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(help="end-vs-continue, blank-vs-newline or neg-log-prob. [default: end-vs-continue]"),
-    ] = None,
-    contrast: Annotated[
-        tuple[str, str] | None, typer.Option(help="Metric logit(A) - logit(B) for two tokens.", metavar="A B")
-    ] = None,
-    decision: Annotated[
-        str | None, typer.Option(help="Read the metric at the last newline, or the mean of all. [default: last]")
-    ] = None,
+    base: options.Base = None,
+    method: options.Method = None,
+    ig_steps: options.IgSteps = None,
+    metric: options.Metric = None,
+    contrast: options.Contrast = None,
+    decision: options.Decision = None,
     layers: options.Layers = None,
     kinds: options.Kinds = None,
     sites: options.Sites = None,

@@ -11,6 +11,18 @@ from saeattr.errors import UserError
 
 Config = Annotated[Path | None, typer.Option(help="YAML file with settings; flags override it.")]
 Lists = Annotated[int | None, typer.Option(help="Lists sampled for each topic. [default: 10]")]
+Base = Annotated[str | None, typer.Option(help="Patch features to: corrupted, zero or mean. [default: corrupted]")]
+Method = Annotated[str | None, typer.Option(help="attribution, ig or relp. [default: attribution]")]
+IgSteps = Annotated[int | None, typer.Option(help="Steps of integrated gradients. [default: 10]")]
+Metric = Annotated[
+    str | None, typer.Option(help="end-vs-continue, blank-vs-newline or neg-log-prob. [default: end-vs-continue]")
+]
+Contrast = Annotated[
+    tuple[str, str] | None, typer.Option(help="Metric logit(A) - logit(B) for two tokens.", metavar="A B")
+]
+Decision = Annotated[
+    str | None, typer.Option(help="Read the metric at the last newline, or the mean of all. [default: last]")
+]
 Layers = Annotated[str | None, typer.Option(help="Layers, e.g. 0,3,5, or all. [default: the best that fit]")]
 Kinds = Annotated[str | None, typer.Option(help="resid_post, attn_z, mlp_out, with commas.")]
 Sites = Annotated[str | None, typer.Option(help="Sites, e.g. resid_post.0,attn_z.3.")]
