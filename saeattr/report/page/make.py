@@ -77,7 +77,7 @@ def make_report(
     report = Report(
         title=f"saeattr: {study_name(study)}",
         question=question(study),
-        findings=findings(rows, topics),
+        findings=findings(rows, topics, validation),
         facts=facts(study, layer_choice, seconds, links.notes),
         notes=list(study.warnings),
         topics=topics,

@@ -42,6 +42,9 @@ def _figures(study: Study, depth: int, labels: dict[str, str]) -> Iterator[tuple
         for name in study.topics:
             for kind in kinds:
                 yield "topic", LISTS, figures.feature_by_list(study, name, kind, labels=labels)
+            yield "topic", FOREST, figures.forest(study, name)
+            yield "topic", SCATTER, figures.effect_scatter(study, name)
+            yield "topic", CURVES, figures.cumulative(study, name)
 
 
 LAYERS = "Sets: each topic's top features of a site. Chance: sets of the same size and activity, drawn at random."
@@ -50,3 +53,6 @@ JACCARD = "Topics with like sets stand together. The diagonal (a topic with itse
 CLUSTERS = "A row is a feature, a column a list. The marks above the matrix say which topic a list is about."
 EFFECTS = "Mean effect over a topic's lists. Grey: not among that topic's top features."
 LISTS = "Effect of each list, summed over positions. Grey: not active in that list."
+FOREST = "Each feature set to its base value at all its positions, error term kept, layers above run again."
+SCATTER = "Every feature that was patched, controls too: what attribution estimated against what was measured."
+CURVES = "The first features of each order patched together, across layers; bands: 95 % over lists."

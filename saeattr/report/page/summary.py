@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from saeattr.analysis.families import SHARED, SHARED_SHARE, TOPIC_SPECIFIC
 from saeattr.analysis.memory_plan import megabytes
 from saeattr.results import Study
@@ -34,8 +36,10 @@ def question(study: Study) -> str:
     )
 
 
-def findings(rows: Sequence[dict[str, Any]], topics: Sequence[dict[str, Any]]) -> list[str]:
-    """The largest feature, what the swapped word does to the metric, and how many features are shared."""
+def findings(
+    rows: Sequence[dict[str, Any]], topics: Sequence[dict[str, Any]], validation: pd.DataFrame | None = None
+) -> list[str]:
+    """The largest feature, what the swapped word does to the metric, what is causal, how many features are shared."""
     best = rows[0]
     spread = "range over topics" if len(topics) > 1 else "95 % interval"
     n_lists = sum(topic["n_lists"] for topic in topics)
@@ -46,6 +50,14 @@ def findings(rows: Sequence[dict[str, Any]], topics: Sequence[dict[str, Any]]) -
         f"Largest effect: {best['address']}, {best['effect']:+.2f} ({spread} {best['low']:+.2f} to "
         f"{best['high']:+.2f}), mostly at {best['role']} tokens.",
     ]
+    if validation is not None and not validation.empty:
+        counts = validation["verdict"].value_counts()
+        found.append(
+            f"Of {len(validation)} top features tested by exact ablation against matched controls, "
+            f"{counts.get('causal', 0)} are causal"
+            + "".join(f", {counts[name]} {name}" for name in ("weak", "not causal", "opposite sign") if name in counts)
+            + "."
+        )
     if len(topics) > 1:
         shared, single = (sum(row["family"] == name for row in rows) for name in (SHARED, TOPIC_SPECIFIC))
         found.append(
@@ -65,7 +77,7 @@ def facts(
         ("model", f"{record['model']['name']} ({record['model']['sha256'][:12]})"),
         ("metric", record["metric_label"]),
         ("topics", ", ".join(study.topics)),
-        ("sites", _sites(list(record["saes"]))),
+        ("sites", _sites(_attributed_sites(study))),
     ]
     if layer_choice:
         known.append(("why these layers", layer_choice))
@@ -92,6 +104,11 @@ def table_note(n_topics: int, n_rows: int, depth: int) -> str:
 def _weighted(topics: Sequence[dict[str, Any]], run: str) -> float:
     total = sum(topic["n_lists"] for topic in topics)
     return sum(topic[run] * topic["n_lists"] for topic in topics) / max(1, total)
+
+
+def _attributed_sites(study: Study) -> list[str]:
+    pairs = study.site_effects()[["kind", "layer"]].drop_duplicates().sort_values(["layer", "kind"])
+    return [f"{kind}.{layer}" for kind, layer in pairs.itertuples(index=False, name=None)]
 
 
 def _sites(sites: list[str]) -> str:
