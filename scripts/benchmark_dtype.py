@@ -137,8 +137,9 @@ def write_section(tables: dict[str, pd.DataFrame], options: argparse.Namespace, 
         f"can afford; `dtype_warning` warns above {LARGE:g}.",
         "",
         "A JumpReLU feature at its threshold is on in one dtype and off in the other, with its whole activation: of it "
-        "from those is the share of the squared difference that such (list, feature) make. They are few, so lists "
-        "differ: compare the median list with the worst one.",
+        f"from those is the share of the squared difference that such (list, feature) make. {threshold_share(tables)}",
+        "",
+        f"**The warning.** {LARGE:g} is a judgement: no measurement here sets it. {missed(tables)}",
     ]
     for name, table in tables.items():
         shape = "The bundled model"
@@ -153,6 +154,35 @@ def write_section(tables: dict[str, pd.DataFrame], options: argparse.Namespace, 
         lines += [f"Mean change of the metric: {table['metric'].iloc[0]:.3f} logits.", ""]
         lines.append(markdown(table.drop(columns="metric").sort_values("base", kind="stable")))
     replace_section(options.out / "accuracy.md", "dtype", lines)
+
+
+def threshold_share(tables: dict[str, pd.DataFrame]) -> str:
+    """Where features at their threshold make most of the difference, and where they do not."""
+    parts = []
+    for name, table in tables.items():
+        most = table["of it from those"] > 0.5
+        found = [f"{row.site} ({row.base}, {100 * row.share:.0f} %)" for row in renamed(table)[most].itertuples()]
+        rest = 100 * table.loc[~most, "of it from those"]
+        parts.append(
+            f"{name} model: more than half of it at {', '.join(found) or 'no site'}, {rest.min():.0f} to "
+            f"{rest.max():.0f} % at the others"
+        )
+    return f"{'; '.join(parts)}. What makes the rest is not explained here."
+
+
+def missed(tables: dict[str, pd.DataFrame]) -> str:
+    """The site whose five lists say least about all of them."""
+    own = renamed(pd.concat(tables.values())).query("base == 'corrupted'")
+    row = own.loc[own.index[(own["difference"] / own["estimate"].astype(float)).argmax()]]
+    return (
+        f"The median of {CHEAP} lists misses what one list makes: at {row['site']} it read {row['estimate']} against a "
+        f"difference of {row['difference']:.3f} over all lists (worst list {row['worst list']:.3f})."
+    )
+
+
+def renamed(table: pd.DataFrame) -> pd.DataFrame:
+    names = {"of it from those": "share", "the run's own estimate": "estimate"}
+    return table.rename(columns=names).reset_index(drop=True)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,19 @@
-"""Do lists grow when top features are ablated while generating? At every layer and base, against matched controls.
+"""Do lists grow when top features are ablated while generating? At every site and base, against matched controls.
 
-Bundled model, residual SAEs, short lists. Features are ranked with the corrupted base, by attribution patching and by
-integrated gradients, and held at their corrupted, zero or mean value. Writes docs/generation.md and its figure.
+Bundled model, all its SAEs, short lists. Features are ranked with the corrupted base, by attribution patching, exact
+effects and integrated gradients, and held at their corrupted, zero or mean value. Writes docs/generation.md and its
+figure.
 
-    python scripts/benchmark_generation.py [--lists 10] [--out docs] [--rows ROWS.parquet]
+    python scripts/benchmark_generation.py [--lists 10] [--out docs] [--rows ROWS.parquet] [--page-only]
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import dataclasses
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +22,9 @@ import torch
 from generation_page import write_page
 from torch import Tensor
 
-from saeattr.analysis.bases import BASES
+from saeattr.analysis.bases import BASES, Base
 from saeattr.analysis.batches import BatchRuns, run_batch
+from saeattr.analysis.exact import feature_effects
 from saeattr.analysis.generation import Edit, Sampling, sample_edited
 from saeattr.analysis.generation_table import measure_list
 from saeattr.analysis.generation_topic import compare_site
@@ -33,51 +38,139 @@ from saeattr.prompts.sampling import sample_lists
 from saeattr.saes.loading import SaeFile, find_saes, load_sae
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
+from saeattr.store import write_table
 
 TOPICS = ("cities", "animals", "rivers", "movies")
 METHODS: tuple[Method, ...] = ("attribution", "ig")
 #: So many features of a ranking are ablated together.
-SIZES = (5, 20)
-#: The search for five features that do most together looks among the first so many of each ranking.
+SIZES = (5, 10, 20)
+#: Sets of controls for each size.
+CONTROL_SETS = {5: 3, 10: 2, 20: 2}
+#: The search for five features that do most together, and the order by exact effect, look among the first so many of
+#: each ranking.
 CANDIDATES = 30
+COPIES = 64
+#: Where the whole activation of the corrupted run is put.
+PLACES = ("length word", "prompt", "answer")
+#: What tells one setting's rows from another's.
+COLUMNS = ["kind", "layer", "base", "ranking", "n_features"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is ablated at a site: the first features of a ranking; the whole activation where ``n_features`` is -1."""
+
+    site: Site
+    ranking: str
+    n_features: int
+    base: Base = "corrupted"
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What tells the setting's rows from others'."""
+        values = (self.site.kind, self.site.layer, self.base, self.ranking, self.n_features)
+        return dict(zip(COLUMNS, values, strict=True))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--lists", type=int, default=10, help="lists for each of four topics and each condition")
     parser.add_argument("--out", type=Path, default=Path("docs"))
-    parser.add_argument("--rows", type=Path, help="keep the lists' rows in this file, and use them if it is there")
+    parser.add_argument(
+        "--rows", type=Path, default=Path("runs/generation.parquet"), help="lists are kept here; what is not is sampled"
+    )
+    parser.add_argument("--page-only", action="store_true", help="sample nothing more")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.rows and options.rows.exists():
-        rows = pd.read_parquet(options.rows)
-    else:
-        rows = pd.concat(measure(options.lists), ignore_index=True)
-        if options.rows:
-            rows.to_parquet(options.rows)
-    write_page(rows, options.out, TOPICS)
+    if not options.page_only:
+        measure(options.lists, options.rows)
+    write_page(pd.read_parquet(options.rows), options.out, TOPICS)
 
 
-def measure(n_lists: int) -> Iterator[pd.DataFrame]:
-    """Rows of lists, with what was ablated in the columns ``ranking``, ``n_features`` and ``joint``."""
-    lm = load_model("bundled", device="cpu")
-    files = [file for site, file in find_saes("bundled").items() if site.kind == "resid_post"]
-    metric = make_metric("end-vs-continue", lm.tokenizer)
+def measure(n_lists: int, path: Path) -> None:
+    """Add to the rows of ``path``, setting by setting, each with all topics: what was ablated is in their columns."""
+    rows = pd.read_parquet(path) if path.exists() else pd.DataFrame()
+    done = {tuple(row) for row in rows[COLUMNS].drop_duplicates().to_numpy()} if len(rows) else set()
+    wanted = settings(list(find_saes("bundled")))
+    missing = [setting for setting in wanted if tuple(setting.columns.values()) not in done]
+    if not missing:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bench = read_bench(n_lists)
+    for setting in missing:
+        rows = pd.concat([rows, *(sample_setting(bench, setting, topic) for topic in TOPICS)], ignore_index=True)
+        write_table(path, rows)
+        print(setting, flush=True)
+
+
+def settings(sites: Sequence[Site]) -> list[Setting]:
+    """What matters most first, so that a run cut short says something."""
+    sites = sorted(sites, key=lambda site: (site.kind != "attn_z", site.kind, site.layer))
+    stream = [site for site in sites if site.kind == "resid_post"]
+    chosen = [Setting(site, "attribution", SIZES[0], base) for base in BASES for site in sites]
+    for ranking, sizes in (("exact", SIZES[:1]), ("attribution", SIZES[1:]), ("ig", (SIZES[0], SIZES[-1]))):
+        chosen += [Setting(site, ranking, size) for size in sizes for site in sites]
+    chosen += [Setting(site, "exact", SIZES[0], base) for base in BASES[1:] for site in sites]
+    chosen += [Setting(site, "search", SIZES[0]) for site in stream]
+    return chosen + [Setting(site, where, -1) for site in stream for where in PLACES]
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """The model, its SAEs and every topic's runs, read once for all settings."""
+
+    lm: LanguageModel
+    files: dict[Site, SaeFile]
+    batches: dict[str, BatchRuns]
+    n_lists: int
+
+
+def read_bench(n_lists: int) -> Bench:
+    lm, files = load_model("bundled", device="cpu"), find_saes("bundled")
+    batches = {}
     for topic in TOPICS:
         pairs, _ = make_pairs(lm.tokenizer, sample_lists(lm, topic, n_lists))
-        batch = run_batch(lm, pairs, [file.site for file in files], metric, "last")
-        for file in files:
-            sae = load_sae(file)
-            rankings = {method: rank(lm, sae, batch, AttributionPlan(metric, method=method)) for method in METHODS}
-            for ranking, order in rankings.items():
-                yield from ablate(lm, sae, batch, ranking, order, n_lists)
-            found, joint = best_together(lm, file, batch, AttributionPlan(metric), rankings)
-            best = compare_site(
-                lm, [batch], sae, found, "corrupted", Sampling(), n_lists=n_lists, n_sets=0, steer=False
-            )
-            yield best.assign(ranking="search", n_features=len(found), joint=joint)
-            yield from whole_site(lm, sae.site, batch, n_lists)
-            print(topic, sae.site, flush=True)
+        batches[topic] = run_batch(lm, pairs, list(files), make_metric("end-vs-continue", lm.tokenizer), "last")
+    return Bench(lm, files, batches, n_lists)
+
+
+def sample_setting(bench: Bench, setting: Setting, topic: str) -> pd.DataFrame:
+    """Rows of lists of one setting and topic."""
+    lm, batch = bench.lm, bench.batches[topic]
+    if setting.n_features < 0:
+        return whole_site(lm, setting.site, batch, setting.ranking, bench.n_lists).assign(**setting.columns)
+    order, joint = order_features(bench, setting.site, setting.ranking, topic)
+    found = compare_site(
+        lm,
+        [batch],
+        load_sae(bench.files[setting.site]),
+        order[: setting.n_features],
+        setting.base,
+        Sampling(),
+        n_lists=bench.n_lists,
+        n_sets=0 if setting.ranking == "search" else CONTROL_SETS[setting.n_features],
+        steer=setting == Setting(setting.site, METHODS[0], SIZES[0]),
+    )
+    return found.assign(**setting.columns, joint=joint)
+
+
+@functools.cache
+def order_features(bench: Bench, site: Site, ranking: str, topic: str) -> tuple[list[int], float]:
+    """Features in the order of a ranking, corrupted base; and for a search their joint effect, else NaN."""
+    lm, file, batch = bench.lm, bench.files[site], bench.batches[topic]
+    plan = AttributionPlan(make_metric("end-vs-continue", lm.tokenizer))
+    rankings = {
+        method: rank(lm, load_sae(file), batch, dataclasses.replace(plan, method=method))
+        for method in METHODS
+        if ranking not in METHODS or method == ranking
+    }
+    if ranking == "search":
+        return best_together(lm, file, batch, plan, rankings)
+    if ranking == "exact":
+        features = torch.tensor(candidates(rankings))
+        effects = feature_effects(lm, batch, load_sae(file), features, plan.metric, plan.base, COPIES).mean(1)
+        return features[effects.abs().argsort(descending=True, stable=True)].tolist(), float("nan")
+    return next(iter(rankings.values())), float("nan")
 
 
 def rank(lm: LanguageModel, sae: SparseAutoencoder, batch: BatchRuns, plan: AttributionPlan) -> list[int]:
@@ -87,26 +180,9 @@ def rank(lm: LanguageModel, sae: SparseAutoencoder, batch: BatchRuns, plan: Attr
     return effects.abs().argsort(descending=True, stable=True).tolist()
 
 
-def ablate(
-    lm: LanguageModel, sae: SparseAutoencoder, batch: BatchRuns, ranking: str, order: list[int], n_lists: int
-) -> Iterator[pd.DataFrame]:
-    """The first five and twenty features of a ranking: five at every base, twenty at the corrupted one."""
-    for n_features in SIZES:
-        small = n_features == SIZES[0]
-        for base in BASES if small and ranking == METHODS[0] else BASES[:1]:
-            steer = small and ranking == METHODS[0] and base == "corrupted"
-            found = compare_site(
-                lm,
-                [batch],
-                sae,
-                order[:n_features],
-                base,
-                Sampling(),
-                n_lists=n_lists,
-                n_sets=3 if small else 2,
-                steer=steer,
-            )
-            yield found.assign(ranking=ranking, n_features=n_features)
+def candidates(rankings: dict[Any, list[int]]) -> list[int]:
+    """The first features of every ranking, none twice."""
+    return list(dict.fromkeys(feature for order in rankings.values() for feature in order[:CANDIDATES]))
 
 
 def best_together(
@@ -117,21 +193,21 @@ def best_together(
     Returns:
         the features, and their exact joint effect as a share of patching the whole site.
     """
-    candidates = list(dict.fromkeys(feature for order in rankings.values() for feature in order[:CANDIDATES]))
+    open_ones = candidates(rankings)
     chosen: list[int] = []
     effect = 0.0
     for _ in range(SIZES[0]):
-        sets = [FeatureSet({file.site: [*chosen, one]}) for one in candidates]
-        effects = joint_effects(lm, [batch], [file], sets, plan.metric, plan.base, 64).mean(1)
+        sets = [FeatureSet({file.site: [*chosen, one]}) for one in open_ones]
+        effects = joint_effects(lm, [batch], [file], sets, plan.metric, plan.base, COPIES).mean(1)
         effect = float(effects.min())
-        chosen.append(candidates.pop(int(effects.argmin())))
+        chosen.append(open_ones.pop(int(effects.argmin())))
     assert batch.clean.metric is not None
     assert batch.corrupted.metric is not None
     return chosen, effect / float((batch.corrupted.metric - batch.clean.metric).mean())
 
 
-def whole_site(lm: LanguageModel, site: Site, batch: BatchRuns, n_lists: int) -> Iterator[pd.DataFrame]:
-    """x of the corrupted run in place of the whole activation, at some tokens only."""
+def whole_site(lm: LanguageModel, site: Site, batch: BatchRuns, where: str, n_lists: int) -> pd.DataFrame:
+    """x of the corrupted run in place of the whole activation, at one of ``PLACES`` only."""
     # The edit does not see BOS.
     swap = slice(batch.pairs[0].swap_positions[0] - 1, batch.pairs[0].swap_positions[-1])
 
@@ -149,11 +225,10 @@ def whole_site(lm: LanguageModel, site: Site, batch: BatchRuns, n_lists: int) ->
             return x
         return torch.cat([x[:, : swap.start], corrupted[:, swap], x[:, swap.stop :]], dim=1)
 
-    edits: dict[str, Edit] = {"length word": at_length_word, "prompt": in_prompt, "answer": in_answer}
-    for where, edit in edits.items():
-        lists = sample_edited(lm, batch.pairs[0].topic, n_lists, site, edit, 0, Sampling(), corrupted_run=True)
-        rows = pd.DataFrame([measure_list(one) for one in lists]).assign(topic=batch.pairs[0].topic, layer=site.layer)
-        yield rows.assign(kind=site.kind, base="corrupted", condition="features", ranking=where, n_features=-1)
+    edits: dict[str, Edit] = dict(zip(PLACES, (at_length_word, in_prompt, in_answer), strict=True))
+    topic = batch.pairs[0].topic
+    lists = sample_edited(lm, topic, n_lists, site, edits[where], 0, Sampling(), corrupted_run=True)
+    return pd.DataFrame([measure_list(one) for one in lists]).assign(topic=topic, condition="features")
 
 
 if __name__ == "__main__":

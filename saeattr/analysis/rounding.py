@@ -17,7 +17,8 @@ from saeattr.model.upcast import run_in_float32
 from saeattr.prompts.pairs import Pair, pad_pairs
 from saeattr.saes.sae import SparseAutoencoder
 
-#: A warning is given for a larger relative difference of the attributions; the measured ones are in docs/accuracy.md.
+#: A warning is given for a larger relative difference of the attributions. A judgement; what was measured, and what
+#: five lists can miss, is in docs/accuracy.md.
 LARGE = 0.15
 
 

@@ -18,7 +18,7 @@ def saes(
     kind: Annotated[str | None, typer.Option(help="Only this kind: resid_post, attn_z or mlp_out.")] = None,
     width: Annotated[str | None, typer.Option(help="Only this width, e.g. 16k.")] = None,
 ) -> None:
-    """List published SAEs: site, width, L0, Neuronpedia id, release and id."""
+    """List published SAEs: site, width, L0, memory, Neuronpedia id, release and id."""
     from saeattr.model.names import named, unknown_model
     from saeattr.report.listings import print_published
     from saeattr.saes.catalogue import published_saes
@@ -34,7 +34,8 @@ def saes(
     rows = [sae for sae in rows if layer in (None, sae.site.layer) and width in (None, sae.width)]
     if not rows:
         raise UserError(f"{', '.join(map(str, releases))} has no such SAE: leave out --layer, --kind or --width")
-    print_published(rows, known.note if known is not None and release is None else "")
+    shown = known if release is None else None
+    print_published(rows, shown, shown.note if shown else "")
 
 
 @app.command()

@@ -15,12 +15,16 @@ class NamedModel:
     Attributes:
         hub: repository on the Hugging Face hub.
         releases: releases in sae-lens' directory, one for each kind of site.
+        d_model, d_attn: width of the residual stream and of the heads concatenated; config.json decides when a model is
+            opened, these are for listing SAEs without it.
         width: of the SAEs, unless another is asked for; None where there is one only.
         note: what a reader of results should know.
     """
 
     hub: str
     releases: tuple[str, ...]
+    d_model: int
+    d_attn: int
     width: str | None = "16k"
     note: str = ""
 
@@ -39,14 +43,16 @@ def _scope_2(size: str) -> tuple[str, ...]:
 
 
 MODELS: dict[str, NamedModel] = {
-    "gemma-2-2b-it": NamedModel("google/gemma-2-2b-it", _scope("2b-pt"), note=_TRANSFER.format(base="gemma-2-2b")),
-    "gemma-2-2b": NamedModel("google/gemma-2-2b", _scope("2b-pt"), note=_BASE),
-    "gemma-2-9b-it": NamedModel("google/gemma-2-9b-it", ("gemma-scope-9b-it-res-canonical",)),
-    "gemma-2-9b": NamedModel("google/gemma-2-9b", _scope("9b-pt"), note=_BASE),
-    "gemma-3-1b-it": NamedModel("google/gemma-3-1b-it", _scope_2("1b-it")),
-    "gemma-3-4b-it": NamedModel("google/gemma-3-4b-it", _scope_2("4b-it")),
-    "gemma-3-12b-it": NamedModel("google/gemma-3-12b-it", _scope_2("12b-it")),
-    "gpt2": NamedModel("openai-community/gpt2", ("gpt2-small-res-jb",), width=None),
+    "gemma-2-2b-it": NamedModel(
+        "google/gemma-2-2b-it", _scope("2b-pt"), 2304, 2048, note=_TRANSFER.format(base="gemma-2-2b")
+    ),
+    "gemma-2-2b": NamedModel("google/gemma-2-2b", _scope("2b-pt"), 2304, 2048, note=_BASE),
+    "gemma-2-9b-it": NamedModel("google/gemma-2-9b-it", ("gemma-scope-9b-it-res-canonical",), 3584, 4096),
+    "gemma-2-9b": NamedModel("google/gemma-2-9b", _scope("9b-pt"), 3584, 4096, note=_BASE),
+    "gemma-3-1b-it": NamedModel("google/gemma-3-1b-it", _scope_2("1b-it"), 1152, 1024),
+    "gemma-3-4b-it": NamedModel("google/gemma-3-4b-it", _scope_2("4b-it"), 2560, 2048),
+    "gemma-3-12b-it": NamedModel("google/gemma-3-12b-it", _scope_2("12b-it"), 3840, 4096),
+    "gpt2": NamedModel("openai-community/gpt2", ("gpt2-small-res-jb",), 768, 768, width=None),
 }
 
 

@@ -10,7 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from saeattr.analysis.memory_plan import MemoryPlan, megabytes
+from saeattr.model.names import NamedModel
 from saeattr.saes.catalogue import PublishedSae
+from saeattr.saes.sae_file import float32_bytes
 
 #: Parts of a memory plan, and for how long each is held.
 PLAN_PARTS = {
@@ -24,15 +26,23 @@ PLAN_PARTS = {
 }
 
 
-def print_published(saes: Sequence[PublishedSae], note: str, console: Console | None = None) -> None:
-    """Print a table of published SAEs."""
+def print_published(
+    saes: Sequence[PublishedSae], known: NamedModel | None, note: str, console: Console | None = None
+) -> None:
+    """Print a table of published SAEs; what each takes in memory where the model is known."""
     console = console or Console()
     table = Table(title=f"{len(saes)} SAEs", caption=note or None, title_justify="left", caption_justify="left")
-    for name, side in (("site", "left"), ("width", "right"), ("L0", "right"), ("Neuronpedia", "left"), ("SAE", "left")):
+    columns = [("site", "left"), ("width", "right"), ("L0", "right"), ("in memory", "right")]
+    for name, side in (*columns, ("Neuronpedia", "left"), ("SAE", "left")):
         table.add_column(name, justify=side, overflow="fold")  # pyright: ignore[reportArgumentType]
     for sae in saes:
         l0 = "" if sae.l0 is None else f"{sae.l0:g}"
-        table.add_row(str(sae.site), sae.width or "", l0, sae.neuronpedia or "-", f"{sae.release}/{sae.sae_id}")
+        size = ""
+        if known is not None and sae.d_sae is not None:
+            d_in = known.d_attn if sae.site.kind == "attn_z" else known.d_model
+            size = megabytes(float32_bytes(d_in, sae.d_sae))
+        address = f"{sae.release}/{sae.sae_id}"
+        table.add_row(str(sae.site), sae.width or "", l0, size, sae.neuronpedia or "-", address)
     console.print(table)
 
 

@@ -88,7 +88,12 @@ class SaeFile:
     @property
     def n_bytes(self) -> int:
         """In memory, as float32."""
-        return 4 * (2 * self.d_in * self.d_sae + 2 * self.d_sae + self.d_in)
+        return float32_bytes(self.d_in, self.d_sae)
+
+
+def float32_bytes(d_in: int, d_sae: int) -> int:
+    """Of an SAE in memory: encoder, decoder, thresholds and biases."""
+    return 4 * (2 * d_in * d_sae + 2 * d_sae + d_in)
 
 
 def published_file(sae: PublishedSae, widths: Mapping[Kind, int]) -> SaeFile | None:

@@ -150,8 +150,9 @@ def test_figures_are_drawn_again_when_labels_are_new(study: Study, tmp_path: Pat
 def test_one_topic_gets_its_own_figures(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     one = saeattr.attribute("cities", out=folder, lists=2, sites=SITES, figures=False, device="cpu")
-    found = data(make_report(one, top=4))
-    assert [figure["section"] for figure in found["figures"]] == ["behaviour", "topic", "topic"]
+    found = data(make_report(one, top=4, validation=one.validation()))
+    assert [figure["section"] for figure in found["figures"]] == ["behaviour", *["topic"] * 5]
+    assert sum("tested by exact ablation" in text for text in found["findings"]) == 1
     assert all(row["family"] == "" for row in found["features"])
 
 
