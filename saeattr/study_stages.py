@@ -54,7 +54,6 @@ def run_topics(
     if choice is not None:
         prepared = with_sites(prepared, choice[0])
     lm: LanguageModel | None = None
-    idle: int | None = None
     for topic in prepared.topics:
         slug = topic_slug(topic)
         attributed = folder.topic_folder(slug).is_dir()
@@ -66,7 +65,6 @@ def run_topics(
         if lm is None:
             on_progress(topic, "loading the model", 0, 1)
             lm = open_model(prepared)
-            idle = idle_bytes(lm)
             differs = device_warning(lm.device) if lm.device.type == "mps" else None
             warnings += [differs] if differs else []
             on_progress(topic, "loading the model", 1, 1)
@@ -79,7 +77,7 @@ def run_topics(
             prepared, choosing = with_sites(prepared, [file.site for file in found.chosen]), False
         if not attributed:
             warnings += list_warnings(topic, lists, pairs, skipped)
-            warnings += _attribute(lm, topic, pairs, prepared, folder, idle, on_progress) if pairs else []
+            warnings += _attribute(lm, topic, pairs, prepared, folder, on_progress) if pairs else []
         if wanted is not None and not validated and pairs:
             warnings += validate_stage(lm, topic, pairs, prepared, folder, wanted, on_progress)
         if generation is not None and not generated and pairs:
@@ -103,11 +101,10 @@ def _attribute(
     pairs: list[Pair],
     prepared: Prepared,
     folder: StudyFolder,
-    idle: int | None,
     on_progress: OnProgress,
 ) -> list[str]:
     """Attribute one topic and store its tables; what the reader should know of them."""
-    tables, memory = topic_tables(lm, topic, pairs, prepared, idle, on_progress)
+    tables, memory = topic_tables(lm, topic, pairs, prepared, idle_bytes(lm), on_progress)
     write_part(folder.topic_folder(topic_slug(topic)), {name: getattr(tables, name) for name in TABLES})
     _note_plan(folder, topic, prepared, memory)
     return reconstruction_warnings(topic, tables) + rounding_warnings(lm, pairs, prepared, tables)

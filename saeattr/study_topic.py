@@ -114,7 +114,7 @@ def topic_tables(
 ) -> tuple[TopicTables, dict[str, Any]]:
     """The topic's tables, and its memory: the plan, and the peak that was measured.
 
-    ``idle`` is what the process held before the model, in bytes, which a peak on the CPU is measured from.
+    ``idle`` is what the process holds beside the model, in bytes, which a peak on the CPU is measured from.
     Where a CUDA device runs out of memory all the same, the batch is halved and the topic starts again.
 
     Raises:
@@ -138,7 +138,7 @@ def topic_tables(
 
 
 def idle_bytes(lm: LanguageModel) -> int | None:
-    """Resident memory of the process without the model it has just loaded (what loading imports is not the work's)."""
+    """Resident memory of the process without the model: what libraries and earlier topics left is not the work's."""
     weights = 0
     if lm.device.type == "cpu":
         for parameter in lm.hf.parameters():
