@@ -39,7 +39,7 @@ COPIES = 64
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--lists", type=int, default=4, help="lists for each topic")
+    parser.add_argument("--lists", type=int, default=4, help="lists for each topic not yet measured")
     parser.add_argument("--rows", type=Path, default=Path("runs/selection.parquet"), help="where measurements are kept")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--page-only", action="store_true", help="measure nothing more")
@@ -56,7 +56,7 @@ def main() -> None:
         rows = own if rows.empty else pd.concat([rows, own], ignore_index=True)
         write_table(options.rows, rows)
         print(f"{topic}: {time.perf_counter() - start:.1f} s", flush=True)
-    write_page(rows, options.out, TOP, options.lists)
+    write_page(rows, options.out, TOP)
 
 
 def measure_topic(lm: LanguageModel, metric: Metric, topic: str, lists: int) -> pd.DataFrame:

@@ -36,7 +36,7 @@ def draw(kept: pd.DataFrame, out: Path) -> None:
             axes.set_xlabel("budget (sites)")
         figure.axes[0].set_ylabel("share of the oracle's value")
         handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(COLOURS), frameon=False)
+        figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=len(COLOURS), frameon=False)
         figure.suptitle(
             f"With 9 of 18 sites our score keeps {half:.0%} of the oracle's value; over all budgets {means[OURS]:.1%}, "
             f"the best simple rule ({best}) {means[best]:.1%}\n"

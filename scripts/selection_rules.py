@@ -110,12 +110,12 @@ def fit_weights(rows: pd.DataFrame, topics: Sequence[str] = FIT) -> pd.DataFrame
     return pd.DataFrame(lines).sort_values("mean", ascending=False, kind="stable").reset_index(drop=True)
 
 
-def difference(kept: pd.DataFrame, offer: str, rule: str) -> str:
-    """How far ours is ahead on average over budgets, topic by topic."""
-    by_topic = kept[kept["offer"] == offer].groupby(["rule", "topic"])["share"].mean()
-    ahead = (by_topic[OURS] - by_topic[rule]).to_numpy()
+def difference(kept: pd.DataFrame, offers: Sequence[str], rule: str) -> str:
+    """Ours less the rule, on average over budgets and offers, with the bootstrap interval over topics."""
+    by_topic = kept[kept["offer"].isin(offers)].groupby(["rule", "topic"])["share"].mean()
+    ahead = 100 * (by_topic[OURS] - by_topic[rule]).to_numpy()
     low, high = bootstrap(ahead)
-    return f"ours is ahead by {100 * ahead.mean():+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})."
+    return f"Ours less that: {ahead.mean():+.1f} points ({low:+.1f} to {high:+.1f})."
 
 
 def mean_shares(kept: pd.DataFrame, offer: str) -> pd.Series:
