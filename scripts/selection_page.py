@@ -102,8 +102,8 @@ def conclusion(kept: pd.DataFrame) -> str:
             *lines,
             f"- The gradient alone is as good with all 18 sites on offer: {first['gradient only']:.1%}. "
             f"{difference(kept, [ALL], 'gradient only')} Over the three offers together, "
-            f"{difference(kept, list(OFFERS), 'gradient only').replace('Ours', 'ours')} So most of the score's worth is in the gradient, and "
-            "the ablation helps between attention and MLP sites.",
+            f"{difference(kept, list(OFFERS), 'gradient only').replace('Ours', 'ours')} So most of the score's worth "
+            "is in the gradient, and the ablation helps between attention and MLP sites.",
             f'- A rule that measures nothing but knows this value well, "{aware}" (residual sites from the last down, '
             f"then the others), keeps {first[aware]:.1%} of all 18. {difference(kept, [ALL], aware)}",
         ]
