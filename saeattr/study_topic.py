@@ -23,7 +23,7 @@ from saeattr.prompts.lists import ListMarkers, decoder
 from saeattr.prompts.pairs import Pair
 from saeattr.prompts.sampling import SampledList, sample_lists
 from saeattr.prompts.table import lists_from_rows, lists_to_rows
-from saeattr.prompts.topics import topic_slug
+from saeattr.prompts.topics import near_miss, topic_slug
 from saeattr.saes.loading import load_sae
 from saeattr.sites import Site
 from saeattr.store import StudyFolder, read_table, write_table
@@ -65,7 +65,8 @@ def list_warnings(
     topic: str, lists: list[SampledList], pairs: list[Pair], skipped: Sequence[tuple[str, str]]
 ) -> list[str]:
     """What the reader should know about a topic's lists."""
-    warnings = []
+    close = near_miss(topic)
+    warnings = [f"{topic}: did you mean the topic {close!r}?"] if close else []
     unused = len(lists) - len(pairs)
     if unused:
         reason = f" ({skipped[0][1]})" if skipped else ""

@@ -180,3 +180,9 @@ def test_reading_the_metric_at_every_newline_uses_them_all(tmp_path: Path) -> No
     items = study.metric_by_item().query("run == 'clean'").groupby("list_id")["item"].max()
     found = newlines.groupby("list_id")["position"].nunique()
     assert found.to_dict() == items.to_dict()
+
+
+def test_a_topic_that_is_nearly_a_known_one_is_pointed_out(tmp_path: Path) -> None:
+    small = {**SMALL, "sites": ["resid_post.1"], "validate_top": 0}
+    study = saeattr.attribute("citties", out=tmp_path / "s", **small)
+    assert any("did you mean the topic 'cities'" in warning for warning in study.warnings)
