@@ -80,7 +80,9 @@ def time_lines(rounds: int) -> list[str]:
         "| (attribution - encodes) / bare |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for label, group in (("bundled, 512 wide", saes), (f"random, {WIDE:,} wide", list(wide_saes(lm, pairs, metric)))):
+    widths = " or ".join(str(width) for width in sorted({sae.d_sae for sae in saes}))
+    wide = list(wide_saes(lm, pairs, metric))
+    for label, group in ((f"bundled, {widths} wide", saes), (f"random, {WIDE:,} wide", wide)):
         parts: dict[str, Callable[[], object]] = {
             "bare": lambda: bare(model, pairs, metric, lm),
             "encodes": lambda group=group: encodes(lm, pairs, group, metric),

@@ -28,7 +28,7 @@ from bundled.activations import ALL_SITES, DEEP_SITES, Batch, collect, draw_batc
 from bundled.corpus import Fact, chat_prompt, load_facts, load_topics
 from bundled.tokenizer import build_tokenizer
 from bundled.train_model import DEEP_RECIPE, DEEP_SHAPE, Recipe, Shape, train_model
-from bundled.train_saes import SaeRecipe, save_sae, train_checked
+from bundled.train_saes import OWN_RECIPES, SaeRecipe, save_sae, train_checked
 from transformers import AutoTokenizer, Gemma2ForCausalLM
 
 from saeattr import bundle
@@ -38,8 +38,8 @@ from saeattr.sites import Site
 
 LISTS_PER_TOPIC = 10
 CHATS_TO_TRAIN, CHATS_TO_TEST = 2400, 400
-#: Of the deep model: how many of the topics it learns, and the width of its SAEs.
-DEEP_TOPICS, DEEP_WIDTH = 8, 256
+#: Of the deep model: how many of the topics it learns, and its SAEs.
+DEEP_TOPICS, DEEP_SAE = 8, SaeRecipe(d_sae=256)
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def build_deep(folder: Path, options: argparse.Namespace) -> None:
     build_model(folder / "model", topics, facts, options.seed, recipe, DEEP_SHAPE)
     model = Gemma2ForCausalLM.from_pretrained(folder / "model", attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-    build_saes(folder / "saes", model, tokenizer, topics, facts, options.seed, DEEP_SITES, DEEP_WIDTH)
+    build_saes(folder / "saes", model, tokenizer, topics, facts, options.seed, dict.fromkeys(DEEP_SITES, DEEP_SAE))
 
 
 def build(new: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -92,7 +92,8 @@ def build(new: Path, options: argparse.Namespace) -> dict[str, Any]:
         minutes_model, steps = build_model(new / "model", topics, facts, options.seed, recipe, Shape()), recipe.steps
     model = Gemma2ForCausalLM.from_pretrained(new / "model", attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(new / "model")
-    minutes_saes = build_saes(new / "saes", model, tokenizer, topics, facts, options.seed, ALL_SITES)
+    recipes = {site: OWN_RECIPES.get(site, SaeRecipe()) for site in ALL_SITES}
+    minutes_saes = build_saes(new / "saes", model, tokenizer, topics, facts, options.seed, recipes)
     held_out = draw_batches(tokenizer, topics, [], CHATS_TO_TEST, options.seed + 2)
     figures: dict[str, Any] = {
         "layers": model.config.num_hidden_layers,
@@ -136,16 +137,15 @@ def build_saes(
     topics: dict[str, list[str]],
     facts: list[Fact],
     seed: int,
-    sites: list[Site],
-    d_sae: int = SaeRecipe().d_sae,
+    recipes: dict[Site, SaeRecipe],
 ) -> float:
-    """Train and save an SAE for every one of ``sites``; returns minutes."""
+    """Train and save an SAE for every site of ``recipes``; returns minutes."""
     started = time.monotonic()
-    activations = collect(model, draw_batches(tokenizer, topics, facts, CHATS_TO_TRAIN, seed + 1), sites)
+    activations = collect(model, draw_batches(tokenizer, topics, facts, CHATS_TO_TRAIN, seed + 1), list(recipes))
     # Neither trained on nor reported: which of a few trainings is kept must not be chosen on the test chats.
-    checks = collect(model, draw_batches(tokenizer, topics, [], CHATS_TO_TEST, seed + 3), sites)
-    for site in sites:
-        weights = train_checked(activations.pop(site), checks.pop(site), site.kind, seed, d_sae)
+    checks = collect(model, draw_batches(tokenizer, topics, [], CHATS_TO_TEST, seed + 3), list(recipes))
+    for site, recipe in recipes.items():
+        weights = train_checked(activations.pop(site), checks.pop(site), site, recipe, seed)
         save_sae(weights, site, folder / str(site))
         print(f"SAE {site}: {time.monotonic() - started:.0f} s", flush=True)
     return (time.monotonic() - started) / 60

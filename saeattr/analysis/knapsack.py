@@ -57,7 +57,7 @@ def best_options(options: Sequence[Option], budget: int | None = None, most: int
 def _solve(values: np.ndarray, rows: np.ndarray, limits: np.ndarray) -> list[int]:
     """The positions chosen under ``rows @ chosen <= limits``."""
     found = milp(
-        -values * (_LARGEST / values.max()),
+        -_LARGEST * (values / values.max()),
         integrality=np.ones(len(values)),
         bounds=Bounds(0, 1),
         constraints=LinearConstraint(rows, ub=limits),  # pyright: ignore[reportArgumentType]

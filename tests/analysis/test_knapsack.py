@@ -52,6 +52,10 @@ def test_the_budget_holds_to_the_byte() -> None:
     assert len(best_options(options, 9_999_999_999)) == 1
 
 
+def test_values_near_zero_count() -> None:
+    assert best_options([Option("a", 2.3e-308, 1), Option("b", 1e-320, 1)], None, 1) == [0]
+
+
 def test_a_group_is_chosen_once_and_worthless_options_never() -> None:
     assert best_options([Option("a", 1.0, 1), Option("a", 2.0, 2), Option("b", 0.0, 0)]) == [1]
     assert best_options([], 5) == []
