@@ -71,7 +71,13 @@ def test_discounts_touch_the_last_position_and_the_last_layer_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "weights", [{"ablation": -1}, {"last_layers": 1.5}, {"last_position": float("nan")}, {"lens": 0, "ablation": 0, "gradient": 0}]
+    "weights",
+    [
+        {"ablation": -1},
+        {"last_layers": 1.5},
+        {"last_position": float("nan")},
+        {"lens": 0, "ablation": 0, "gradient": 0},
+    ],
 )
 def test_senseless_weights_are_refused(weights: dict[str, float]) -> None:
     with pytest.raises(UserError, match="score weight"):
