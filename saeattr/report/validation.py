@@ -42,7 +42,8 @@ def effect_scatter(compared: pd.DataFrame, agreement: pd.DataFrame, topic: str) 
             _scatter_panel(axes, own, row)
         for axes in list(grid.flat)[len(sites) :]:
             axes.axis("off")
-        grid[0, 0].legend(fontsize=7, frameon=False, handletextpad=0.2, borderpad=0, loc="upper left")
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, fontsize=8, frameon=False, loc="outside right upper")
         figure.supxlabel("exact effect (change of the metric, mean over lists)", fontsize=9)
         figure.supylabel("attribution (estimate of it)", fontsize=9)
         figure.suptitle(figure_text(f"{topic}: {_agreement_text(sites)}"), x=0.01, ha="left", fontsize=10)
@@ -100,8 +101,10 @@ def forest(validation: pd.DataFrame, topic: str, metric_label: str) -> Figure | 
             figure_text(f"change of {metric_label} when the feature is patched\n(mean over lists, 95 % interval)")
         )
         axes.legend(fontsize=7, frameon=False, loc="best")
-        n_causal = int((validation["verdict"] == "causal").sum())
-        text = f"{topic}: {n_causal} of the top {len(rows)} features are causal"
+        counts = validation["verdict"].value_counts()
+        text = f"{topic}: {counts.get('causal', 0)} of the top {len(rows)} features are causal"
+        if "opposite sign" in counts:
+            text += f", {counts['opposite sign']} with the opposite sign of its estimate"
         figure.suptitle(figure_text(text), x=0.01, ha="left", fontsize=10)
     return figure
 

@@ -55,7 +55,11 @@ def test_the_scatter_has_a_panel_for_each_site_with_its_correlation() -> None:
 def test_the_forest_counts_causal_features_and_draws_their_intervals() -> None:
     figure = forest(validation(), "cities", "logit(a) - logit(b)")
     assert figure is not None
-    assert figure.get_suptitle() == "cities: 1 of the top 2 features are causal"
+    text = "cities: 1 of the top 2 features are causal"
+    assert figure.get_suptitle() == f"{text}, 1 with the opposite sign of its estimate"
+    only = forest(validation().query("verdict == 'causal'"), "cities", "logit(a) - logit(b)")
+    assert only is not None
+    assert only.get_suptitle() == "cities: 1 of the top 1 features are causal"
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["resid_post.5/9", "attn_z.1/3"]
     bands = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches]  # pyright: ignore[reportAttributeAccessIssue]
