@@ -12,6 +12,7 @@ from saeattr.analysis.generation_topic import TOP_FEATURES
 from saeattr.analysis.memory_plan import MemoryPlan
 from saeattr.analysis.site_test import Positions
 from saeattr.analysis.validate import ValidationPlan
+from saeattr.analysis.validation_table import agreement_warnings
 from saeattr.config import make_settings, recorded_settings
 from saeattr.errors import UserError
 from saeattr.model.loading import resolve_device
@@ -188,7 +189,8 @@ def _run(
     """Run what is missing of every topic, join the tables, draw the figures."""
     warnings = run_topics(prepared, folder, wanted, generation, on_progress)
     done = _join(folder, prepared)
-    study = Study(folder, done, tuple(warnings))
+    study = Study(folder, done)
+    study = dataclasses.replace(study, warnings=(*warnings, *agreement_warnings(study.agreement())))
     link_study(study)
     if figures:
         from saeattr.report.figures import draw_study

@@ -13,7 +13,7 @@ import torch
 
 from saeattr.analysis.topic import AttributionPlan, OnProgress
 from saeattr.analysis.validate import ValidationPlan, ValidationTables, validate_features
-from saeattr.analysis.validation_table import validation_warnings
+from saeattr.analysis.validation_table import few_lists_warnings
 from saeattr.errors import UserError
 from saeattr.model.loading import LanguageModel
 from saeattr.prepare import Prepared
@@ -86,7 +86,7 @@ def validate_stage(
     parts = {name: getattr(tables, name) for name in (*VALIDATION_TABLES, "compared", "exact")}
     write_part(folder.validation_folder(slug), parts, {_WANTED: _described(wanted)})
     discard_partial(partial)
-    return validation_warnings(tables.agreement, len(pairs))
+    return few_lists_warnings(len(pairs))
 
 
 def validate_topic(

@@ -122,16 +122,25 @@ def site_agreement(compared: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=AGREEMENT_COLUMNS)
 
 
-def validation_warnings(agreement: pd.DataFrame, n_lists: int) -> list[str]:
-    """What the reader should know, one line each: sites with poor attributions, too few lists to decide anything."""
+def agreement_warnings(agreement: pd.DataFrame) -> list[str]:
+    """The sites whose attributions are poor, one line each, of all topics together."""
+    n_topics = agreement["topic"].nunique()
     warnings = []
-    for row in agreement[agreement["poor"].astype(bool)].to_dict("records"):
+    for (layer, kind), own in agreement[agreement["poor"].astype(bool)].groupby(["layer", "kind"]):
+        low, high = own["pearson"].min(), own["pearson"].max()
+        where = own["topic"].iloc[0] if len(own) == 1 else f"{len(own)} of {n_topics} topics"
+        correlation = f"{low:.2f}" if len(own) == 1 else f"{low:.2f} to {high:.2f}"
         warnings.append(
-            f"{row['topic']}: at {row['kind']}.{row['layer']} attribution predicts exact effects poorly "
-            f"(correlation {row['pearson']:.2f} over {row['n_features']} features): trust the exact effects there"
-        )
-    if n_lists < FEWEST_LISTS:
-        warnings.append(
-            f"{n_lists} lists are too few for a verdict (no p-value can reach 0.05): use --lists {FEWEST_LISTS} or more"
+            f"{where}: at {kind}.{layer} attribution predicts exact effects poorly (correlation over features "
+            f"{correlation}): trust the exact effects there; another --method may do better"
         )
     return warnings
+
+
+def few_lists_warnings(n_lists: int) -> list[str]:
+    """A line if no verdict can be reached with so few lists."""
+    if n_lists >= FEWEST_LISTS:
+        return []
+    return [
+        f"{n_lists} lists are too few for a verdict (no p-value can reach 0.05): use --lists {FEWEST_LISTS} or more"
+    ]

@@ -15,7 +15,7 @@ from saeattr.analysis.exact import entry_effects, feature_effects
 from saeattr.analysis.feature_orders import feature_keys
 from saeattr.analysis.site_test import strongest_entries
 from saeattr.analysis.validate import ValidationPlan
-from saeattr.analysis.validation_table import EFFECT_COLUMNS, validation_table, validation_warnings
+from saeattr.analysis.validation_table import EFFECT_COLUMNS, agreement_warnings, few_lists_warnings, validation_table
 from saeattr.analysis.verdicts import VERDICTS
 from saeattr.saes.loading import load_sae
 from saeattr.sites import Site
@@ -163,10 +163,18 @@ def test_agreement_is_stated_by_site_and_warned_of_where_it_is_poor() -> None:
     agreement = validated().agreement
     assert (agreement["pearson"].dropna() > 0.8).all()
     assert not agreement["poor"].any()
-    assert validation_warnings(agreement, 7) == []
+    assert agreement_warnings(agreement) == []
     bad = agreement.head(1).assign(pearson=0.3, poor=True)
     first = bad.iloc[0]
-    (poor, few) = validation_warnings(bad, 4)
-    assert f"{first['kind']}.{first['layer']}" in poor
+    (poor,) = agreement_warnings(bad)
+    assert poor.startswith(f"{first['topic']}: at {first['kind']}.{first['layer']} ")
     assert "0.30" in poor
-    assert "too few" in few
+    three = pd.concat([bad, bad.assign(topic="b", pearson=-0.2), agreement.assign(topic="c")])
+    (poor,) = agreement_warnings(three)
+    assert poor.startswith("2 of 3 topics: ")
+    assert "-0.20 to 0.30" in poor
+
+
+def test_too_few_lists_are_warned_of() -> None:
+    assert few_lists_warnings(6) == []
+    assert "too few" in few_lists_warnings(5)[0]
