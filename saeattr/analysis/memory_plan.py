@@ -142,7 +142,8 @@ def _plan(
     tokens = min(size * length, max(1, DENSE_BYTES // (4 * widest.d_sae)))
     encode = ENCODE_BYTES * tokens * widest.d_sae
     # Half of the longest list's tokens have an effect in a typical list.
-    tables = ROW_BYTES * n_pairs * length * min(EXPECTED_L0, widest.d_sae // 20) * len(saes) // 2
+    active = sum(min(EXPECTED_L0, file.d_sae // 20) for file in saes)
+    tables = ROW_BYTES * n_pairs * length * active // 2
     capturing = (HOST_BYTES if on_host else 0) + one.weights + captured + one.peak - one.kept
     attributing = one.weights + captured + held + max(encode, one.recompute) + (HOST_BYTES + tables if on_host else 0)
     peak = max(capturing, attributing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,12 @@ def test_streaming_holds_two_saes_however_many_there_are() -> None:
     many = plan_memory(rehearse, [SAE] * 100, 4, 60, 4, on_host=False)
     assert one.peak == many.peak
     assert one.sae == 2 * SAE_BYTES
+
+
+def test_each_sae_counts_its_own_table_rows() -> None:
+    wide = dataclasses.replace(SAE, d_sae=1024)
+    narrow, mixed, both = (plan_memory(rehearse, saes, 4, 60, 4).tables for saes in ([SAE], [SAE, wide], [wide] * 2))
+    assert mixed == pytest.approx(narrow + both / 2, rel=1e-6)
 
 
 SAE_BYTES = 4 * (2 * 128 * 512 + 2 * 512 + 128)
