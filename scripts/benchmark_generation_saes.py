@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from benchmark_generation import CONTROL_SETS, METHODS, SIZES, TOPICS, rank
+from benchmark_generation import CONTROL_SETS, METHODS, SIZES, Bench, rank, read_bench
 from build_bundled import CHATS_TO_TEST, CHATS_TO_TRAIN
 from bundled.activations import collect, draw_batches
 from bundled.corpus import load_facts, load_topics
@@ -26,14 +26,10 @@ from sections import markdown, replace_section
 from transformers import AutoTokenizer, Gemma2ForCausalLM
 
 from saeattr import bundle
-from saeattr.analysis.batches import BatchRuns, run_batch
 from saeattr.analysis.generation import Sampling
 from saeattr.analysis.generation_topic import compare_site
 from saeattr.analysis.metrics import make_metric
 from saeattr.analysis.topic import AttributionPlan
-from saeattr.model.loading import LanguageModel, load_model
-from saeattr.prompts.pairs import make_pairs
-from saeattr.prompts.sampling import sample_lists
 from saeattr.saes.loading import find_saes, load_sae
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
@@ -60,17 +56,13 @@ def main() -> None:
 
 def measure(n_lists: int) -> pd.DataFrame:
     """Rows of lists of every SAE, with its recipe, its seed and how well it rebuilds other chats."""
-    model = Gemma2ForCausalLM.from_pretrained(bundle.BUNDLE_FOLDER / "model", attn_implementation="eager").eval()
-    tokenizer = AutoTokenizer.from_pretrained(bundle.BUNDLE_FOLDER / "model")
+    model = Gemma2ForCausalLM.from_pretrained(bundle.MODEL_FOLDER, attn_implementation="eager").eval()
+    tokenizer = AutoTokenizer.from_pretrained(bundle.MODEL_FOLDER)
     topics = load_topics()
     x = collect(model, draw_batches(tokenizer, topics, load_facts(), CHATS_TO_TRAIN, 1), [SITE])[SITE]
     checks = collect(model, draw_batches(tokenizer, topics, [], CHATS_TO_TEST, 3), [SITE])[SITE]
     tested = collect(model, draw_batches(tokenizer, topics, [], CHATS_TO_TEST, 2), [SITE])[SITE]
-    lm, metric = load_model("bundled", device="cpu"), make_metric("end-vs-continue", tokenizer)
-    batches = []
-    for topic in TOPICS:
-        pairs, _ = make_pairs(lm.tokenizer, sample_lists(lm, topic, n_lists))
-        batches.append(run_batch(lm, pairs, [SITE], metric, "last"))
+    bench = read_bench(n_lists)
     found = []
     for recipe in RECIPES:
         for seed in SEEDS:
@@ -78,28 +70,27 @@ def measure(n_lists: int) -> pd.DataFrame:
             with tempfile.TemporaryDirectory() as folder:
                 save_sae(weights, SITE, Path(folder) / str(SITE))
                 sae = load_sae(find_saes(folder)[SITE])
-                rows = sample(lm, sae, batches, AttributionPlan(metric), n_lists)
+                rows = sample(bench, sae)
             unexplained, dead = check(weights, tested)
             found.append(rows.assign(recipe=recipe, sae_seed=seed, unexplained=unexplained, dead=dead))
     return pd.concat(found, ignore_index=True)
 
 
-def sample(
-    lm: LanguageModel, sae: SparseAutoencoder, batches: list[BatchRuns], plan: AttributionPlan, n_lists: int
-) -> pd.DataFrame:
+def sample(bench: Bench, sae: SparseAutoencoder) -> pd.DataFrame:
     """Five features by attribution patching and by integrated gradients, every topic."""
+    plan = AttributionPlan(make_metric("end-vs-continue", bench.lm.tokenizer))
     rows = []
-    for batch in batches:
+    for batch in bench.batches.values():
         for method in METHODS:
-            features = rank(lm, sae, batch, dataclasses.replace(plan, method=method))[: SIZES[0]]
+            features = rank(bench.lm, sae, batch, dataclasses.replace(plan, method=method))[: SIZES[0]]
             one = compare_site(
-                lm,
+                bench.lm,
                 [batch],
                 sae,
                 features,
                 plan.base,
                 Sampling(),
-                n_lists=n_lists,
+                n_lists=bench.n_lists,
                 n_sets=CONTROL_SETS[SIZES[0]],
                 steer=False,
             )

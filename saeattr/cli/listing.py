@@ -34,8 +34,7 @@ def saes(
     rows = [sae for sae in rows if layer in (None, sae.site.layer) and width in (None, sae.width)]
     if not rows:
         raise UserError(f"{', '.join(map(str, releases))} has no such SAE: leave out --layer, --kind or --width")
-    shown = known if release is None else None
-    print_published(rows, shown, shown.note if shown else "")
+    print_published(rows, known if release is None else None)
 
 
 @app.command()

@@ -26,12 +26,11 @@ PLAN_PARTS = {
 }
 
 
-def print_published(
-    saes: Sequence[PublishedSae], known: NamedModel | None, note: str, console: Console | None = None
-) -> None:
-    """Print a table of published SAEs; what each takes in memory where the model is known."""
+def print_published(saes: Sequence[PublishedSae], known: NamedModel | None, console: Console | None = None) -> None:
+    """Print a table of published SAEs; where the model is known, what each takes in memory and the model's note."""
     console = console or Console()
-    table = Table(title=f"{len(saes)} SAEs", caption=note or None, title_justify="left", caption_justify="left")
+    note = known.note if known is not None and known.note else None
+    table = Table(title=f"{len(saes)} SAEs", caption=note, title_justify="left", caption_justify="left")
     columns = [("site", "left"), ("width", "right"), ("L0", "right"), ("in memory", "right")]
     for name, side in (*columns, ("Neuronpedia", "left"), ("SAE", "left")):
         table.add_column(name, justify=side, overflow="fold")  # pyright: ignore[reportArgumentType]
