@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from saeattr.errors import UserError
 
 if TYPE_CHECKING:
+    from saeattr.api import attribute, overlap, plan, report, select, validate
+    from saeattr.behaviours.lists.topics import TOPICS
     from saeattr.model.loading import load_model
-    from saeattr.prompts.topics import TOPICS
-    from saeattr.results import Study, load_study
+    from saeattr.neuronpedia.inspection import inspect
     from saeattr.saes.loading import find_saes, load_sae
-    from saeattr.study import attribute, plan, select, validate
-    from saeattr.study_inspect import inspect
-    from saeattr.study_report import overlap, report
+    from saeattr.study.results import Study, load_study
 
 __version__ = "0.1.0"
 
@@ -40,19 +39,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "TOPICS": "saeattr.prompts.topics",
-    "Study": "saeattr.results",
-    "attribute": "saeattr.study",
+    "TOPICS": "saeattr.behaviours.lists.topics",
+    "Study": "saeattr.study.results",
+    "attribute": "saeattr.api",
     "find_saes": "saeattr.saes.loading",
-    "inspect": "saeattr.study_inspect",
+    "inspect": "saeattr.neuronpedia.inspection",
     "load_model": "saeattr.model.loading",
     "load_sae": "saeattr.saes.loading",
-    "load_study": "saeattr.results",
-    "overlap": "saeattr.study_report",
-    "plan": "saeattr.study",
-    "report": "saeattr.study_report",
-    "select": "saeattr.study",
-    "validate": "saeattr.study",
+    "load_study": "saeattr.study.results",
+    "overlap": "saeattr.api",
+    "plan": "saeattr.api",
+    "report": "saeattr.api",
+    "select": "saeattr.api",
+    "validate": "saeattr.api",
     "plots": "saeattr.plots",
 }
 

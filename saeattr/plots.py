@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from saeattr.errors import UserError
-from saeattr.report import generation as _generation
-from saeattr.report import heatmaps as _heatmaps
-from saeattr.report import jaccard as _jaccard
-from saeattr.report import metric_curve as _metric_curve
-from saeattr.report import overlap as _overlap
-from saeattr.report import validation as _validation
+from saeattr.reporting.figures import generation as _generation
+from saeattr.reporting.figures import heatmaps as _heatmaps
+from saeattr.reporting.figures import lines as _metric_curve
+from saeattr.reporting.figures import recurrence as _jaccard
+from saeattr.reporting.figures import recurrence as _overlap
+from saeattr.reporting.figures import validation as _validation
 
 
 def metric_by_item(table: pd.DataFrame, metric_label: str = "metric") -> Axes:

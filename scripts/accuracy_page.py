@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from scipy.stats import rankdata
 from sections import markdown, replace_section
 
-from saeattr.analysis.bases import BASES
-from saeattr.report.style import house_style, new_figure
+from saeattr.reporting.figures.style import house_style, new_figure
+from saeattr.runs.base import BASES
 from saeattr.sites import KINDS
 
 METHODS = {

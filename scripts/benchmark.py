@@ -24,17 +24,18 @@ from pathlib import Path
 
 import torch
 from benchmark_exact import exact_lines
+from saeattr.behaviours.pair import Pair, pad_pairs
 from safetensors.torch import save_file
 from transformers import Gemma2ForCausalLM
 
 from saeattr import bundle
-from saeattr.analysis.attribution import attribute_site
-from saeattr.analysis.batches import effect_tokens, run_batch, site_tokens
-from saeattr.analysis.metrics import Metric, make_metric, plan_reads
+from saeattr.attribution.site import attribute_site
+from saeattr.behaviours.lists.pairs import make_pairs
+from saeattr.behaviours.lists.sampling import sample_lists
 from saeattr.model.loading import LanguageModel, load_model
-from saeattr.model.peak import measure_peak, resident_bytes
-from saeattr.prompts.pairs import Pair, make_pairs, pad_pairs
-from saeattr.prompts.sampling import sample_lists
+from saeattr.model.memory import measure_peak, resident_bytes
+from saeattr.runs.batch import effect_tokens, run_batch, site_tokens
+from saeattr.runs.metric import Metric, make_metric, plan_reads
 from saeattr.saes.loading import find_saes, stream_saes
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import KINDS, Site

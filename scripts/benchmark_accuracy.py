@@ -20,14 +20,14 @@ import torch
 from accuracy_page import write_page
 from torch import Tensor
 
-from saeattr.analysis.bases import BASES, Base, SiteMeans, site_means
-from saeattr.analysis.batches import BatchRuns, run_batch
-from saeattr.analysis.exact import feature_effects
-from saeattr.analysis.metrics import Metric, make_metric
-from saeattr.analysis.topic import AttributionPlan, Method, attribute_site_tokens
+from saeattr.attribution.group import AttributionPlan, Method, attribute_site_tokens
+from saeattr.behaviours.lists.pairs import make_pairs
+from saeattr.behaviours.lists.sampling import sample_lists
 from saeattr.model.loading import LanguageModel, load_model
-from saeattr.prompts.pairs import make_pairs
-from saeattr.prompts.sampling import sample_lists
+from saeattr.runs.base import BASES, Base, SiteMeans, site_means
+from saeattr.runs.batch import BatchRuns, run_batch
+from saeattr.runs.effects import feature_effects
+from saeattr.runs.metric import Metric, make_metric
 from saeattr.saes.loading import SaeFile, find_saes, load_sae
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site

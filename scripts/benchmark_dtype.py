@@ -18,19 +18,20 @@ import numpy as np
 import pandas as pd
 import torch
 from make_random_checkpoint import gemma_2, write_model, write_published
+from saeattr.behaviours.pair import Pair
 from sections import markdown, replace_section
 from torch import Tensor
 
 from saeattr import bundle
-from saeattr.analysis.bases import Base
-from saeattr.analysis.batches import run_batch
-from saeattr.analysis.metrics import make_metric
-from saeattr.analysis.rounding import LARGE, Rounding, measure_rounding, typical
-from saeattr.analysis.topic import AttributionPlan, attribute_site_tokens
+from saeattr.attribution.group import AttributionPlan, attribute_site_tokens
+from saeattr.attribution.rounding import LARGE, Rounding, measure_rounding, typical
+from saeattr.behaviours.lists.pairs import make_pairs
+from saeattr.behaviours.lists.sampling import sample_lists
+from saeattr.model.hub import MODELS
 from saeattr.model.loading import load_model, load_tokenizer
-from saeattr.model.names import MODELS
-from saeattr.prompts.pairs import Pair, make_pairs
-from saeattr.prompts.sampling import sample_lists
+from saeattr.runs.base import Base
+from saeattr.runs.batch import run_batch
+from saeattr.runs.metric import make_metric
 from saeattr.saes.catalogue import pick_saes
 from saeattr.saes.loading import find_saes, stream_saes
 from saeattr.sites import Site

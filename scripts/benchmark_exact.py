@@ -10,15 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from saeattr.behaviours.pair import Pair
 from torch import Tensor
 from transformers import Gemma2ForCausalLM
 
 from saeattr import bundle
-from saeattr.analysis.batches import BatchRuns, effect_tokens, run_batch
-from saeattr.analysis.exact import Edits, base_change, exact_effects
-from saeattr.analysis.metrics import Metric
 from saeattr.model.loading import LanguageModel
-from saeattr.prompts.pairs import Pair
+from saeattr.runs.batch import BatchRuns, effect_tokens, run_batch
+from saeattr.runs.effects import Edits, base_change, exact_effects
+from saeattr.runs.metric import Metric
 from saeattr.saes.loading import find_saes, load_sae
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site

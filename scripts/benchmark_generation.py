@@ -20,25 +20,24 @@ from typing import Any
 import pandas as pd
 import torch
 from generation_page import write_page
+from saeattr.files import write_table
 from torch import Tensor
 
-from saeattr.analysis.bases import BASES, Base
-from saeattr.analysis.batches import BatchRuns, run_batch
-from saeattr.analysis.exact import feature_effects
-from saeattr.analysis.generation import Edit, Sampling, sample_edited
-from saeattr.analysis.generation_table import measure_list
-from saeattr.analysis.generation_topic import compare_site
-from saeattr.analysis.joint import joint_effects
-from saeattr.analysis.metrics import make_metric
-from saeattr.analysis.site_patch import FeatureSet
-from saeattr.analysis.topic import AttributionPlan, Method, attribute_site_tokens
+from saeattr.attribution.group import AttributionPlan, Method, attribute_site_tokens
+from saeattr.behaviours.lists.pairs import make_pairs
+from saeattr.behaviours.lists.sampling import sample_lists
+from saeattr.generation.ablation import Edit, Sampling, sample_edited
+from saeattr.generation.group import compare_site
+from saeattr.generation.summary import measure_list
 from saeattr.model.loading import LanguageModel, load_model
-from saeattr.prompts.pairs import make_pairs
-from saeattr.prompts.sampling import sample_lists
+from saeattr.runs.base import BASES, Base
+from saeattr.runs.batch import BatchRuns, run_batch
+from saeattr.runs.effects import feature_effects
+from saeattr.runs.metric import make_metric
 from saeattr.saes.loading import SaeFile, find_saes, load_sae
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
-from saeattr.store import write_table
+from saeattr.validation.joint import FeatureSet, joint_effects
 
 TOPICS = ("cities", "animals", "rivers", "movies")
 METHODS: tuple[Method, ...] = ("attribution", "ig")

@@ -22,18 +22,18 @@ from bundled.corpus import load_facts, load_topics
 from bundled.train_saes import OWN_RECIPES, SaeRecipe, check, save_sae, train_checked
 from generation_claims import RANKINGS, judge
 from generation_page import growth, interval
+from saeattr.files import write_table
 from sections import markdown, replace_section
 from transformers import AutoTokenizer, Gemma2ForCausalLM
 
 from saeattr import bundle
-from saeattr.analysis.generation import Sampling
-from saeattr.analysis.generation_topic import compare_site
-from saeattr.analysis.metrics import make_metric
-from saeattr.analysis.topic import AttributionPlan
+from saeattr.attribution.group import AttributionPlan
+from saeattr.generation.ablation import Sampling
+from saeattr.generation.group import compare_site
+from saeattr.runs.metric import make_metric
 from saeattr.saes.loading import find_saes, load_sae
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
-from saeattr.store import write_table
 
 SITE = Site("attn_z", 1)
 RECIPES = {"its own": OWN_RECIPES[SITE], "as all others": SaeRecipe()}

@@ -16,20 +16,20 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from saeattr.files import read_table, write_table
 from selection_page import write_page
 
-from saeattr.analysis.attribution import attribute_site
-from saeattr.analysis.batches import BatchRuns, effect_tokens, run_batch, site_tokens
-from saeattr.analysis.exact import feature_effects
-from saeattr.analysis.metrics import Metric, make_metric
+from saeattr.attribution.site import attribute_site
+from saeattr.behaviours.lists.pairs import make_pairs
+from saeattr.behaviours.lists.sampling import sample_lists
+from saeattr.behaviours.lists.topics import TOPICS
 from saeattr.model.loading import LanguageModel, load_model
-from saeattr.prompts.pairs import make_pairs
-from saeattr.prompts.sampling import sample_lists
-from saeattr.prompts.topics import TOPICS
+from saeattr.runs.batch import BatchRuns, effect_tokens, run_batch, site_tokens
+from saeattr.runs.effects import feature_effects
+from saeattr.runs.metric import Metric, make_metric
 from saeattr.saes.loading import find_saes, load_sae
 from saeattr.saes.sae import SparseAutoencoder
-from saeattr.store import read_table, write_table
-from saeattr.study_select import measure_sites
+from saeattr.selection.measure import measure_sites
 
 #: Features whose exact effects make a site's value.
 TOP = 20

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from saeattr.analysis.bases import BASES
-from saeattr.analysis.generation_table import summarise
-from saeattr.analysis.spread import bootstrap_interval, ratio_interval
+from saeattr.generation.summary import summarise
+from saeattr.runs.base import BASES
 from saeattr.sites import KINDS
+from saeattr.stats import bootstrap_interval, ratio_interval
 
 #: The issue's marks: lists at least this many times as long, controls adding less than this share of it.
 GROWTH, CONTROL_SHARE = 2.0, 0.2

@@ -9,8 +9,8 @@ import pandas as pd
 from generation_claims import RANKINGS
 from matplotlib.axes import Axes
 
-from saeattr.analysis.bases import BASES
-from saeattr.report.style import house_style, new_figure
+from saeattr.reporting.figures.style import house_style, new_figure
+from saeattr.runs.base import BASES
 from saeattr.sites import KINDS
 
 COLOURS = {"corrupted": "#d55e00", "zero": "#0173b2", "mean": "#029e73"}

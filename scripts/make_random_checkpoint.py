@@ -34,8 +34,8 @@ from transformers import (
 )
 
 from saeattr import bundle
+from saeattr.model.hub import MODELS
 from saeattr.model.loading import load_tokenizer, site_widths
-from saeattr.model.names import MODELS
 from saeattr.saes.catalogue import PublishedSae, pick_saes
 
 REVISION = "0" * 40

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from saeattr.saes.catalogue import PublishedSae
-from saeattr.saes.sae_file import WEIGHT_FILES
+from saeattr.saes.formats import WEIGHT_FILES
 from saeattr.sites import Kind, Site
 
 Arrays = dict[str, np.ndarray]

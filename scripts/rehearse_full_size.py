@@ -20,15 +20,15 @@ import torch
 from make_random_checkpoint import gemma_2, snapshot, write_model, write_published
 
 from saeattr import bundle
-from saeattr.analysis.memory_plan import megabytes
-from saeattr.config import make_settings
+from saeattr.behaviours.lists.pairs import make_pairs
+from saeattr.behaviours.lists.sampling import sample_lists
+from saeattr.model.hub import MODELS
 from saeattr.model.loading import load_model, load_tokenizer
-from saeattr.model.names import MODELS
-from saeattr.prepare import prepare
-from saeattr.prompts.pairs import make_pairs
-from saeattr.prompts.sampling import sample_lists
+from saeattr.runs.memory import megabytes
 from saeattr.saes.catalogue import pick_saes
-from saeattr.study_topic import idle_bytes, topic_tables
+from saeattr.settings import make_settings
+from saeattr.study.attribution import idle_bytes, topic_tables
+from saeattr.study.prepare import prepare
 
 
 def main() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from saeattr.files import replacing
 from selection_rules import ALL, HALF, OFFERS, OURS, best_simple, interval, mean_shares
 
-from saeattr.report.style import house_style, new_figure
-from saeattr.store import replacing
+from saeattr.reporting.figures.style import house_style, new_figure
 
 COLOURS = {
     OURS: "#000000",

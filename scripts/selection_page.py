@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+from saeattr.files import write_text
 from sections import markdown
 from selection_figure import draw
 from selection_rules import (
@@ -25,8 +26,7 @@ from selection_rules import (
     rule_shares,
 )
 
-from saeattr.analysis.layer_scores import DEFAULT_WEIGHTS, ScoreWeights
-from saeattr.store import write_text
+from saeattr.selection.score import DEFAULT_WEIGHTS, ScoreWeights
 
 DISCOUNTS = {
     "none (default)": ScoreWeights(),
@@ -168,8 +168,8 @@ metric is read (0 asks where the answer comes from, not where it stands ready); 
 layer, reached in equal steps over the last `last_share` ({own.last_share:g}) of the layers. Both, and the weights, are
 changed from Python:
 
-    from saeattr.analysis.layer_scores import ScoreWeights
-    from saeattr.study_select import select
+    from saeattr.selection.score import ScoreWeights
+    from saeattr.selection.measure import select
 
     select(lm, pairs, saes, metric, weights=ScoreWeights(last_position=0.5))"""
 

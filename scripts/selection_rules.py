@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from saeattr.analysis.layer_scores import DEFAULT_WEIGHTS, ScoreWeights, score_sites
-from saeattr.prompts.topics import TOPICS
+from saeattr.behaviours.lists.topics import TOPICS
+from saeattr.selection.score import DEFAULT_WEIGHTS, ScoreWeights, score_sites
 from saeattr.sites import KINDS
 
 #: Weights are chosen on the one half of the topics and judged on the other.

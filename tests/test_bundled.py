@@ -13,8 +13,8 @@ import torch
 from transformers import AutoTokenizer
 
 from saeattr import bundle
+from saeattr.behaviours.lists.topics import TOPICS
 from saeattr.model.loading import LanguageModel
-from saeattr.prompts.topics import TOPICS
 from saeattr.saes.loading import SaeFile, load_sae
 from saeattr.sites import KINDS, Site
 

@@ -100,7 +100,7 @@ def test_the_report_of_a_study_is_made_with_its_model(tmp_path: Path, capsys: py
 def test_the_plan_is_printed_without_a_model_being_loaded(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("saeattr.study_stages.load_model", None)
+    monkeypatch.setattr("saeattr.study.run.load_model", None)
     code, out, _ = run(["plan", "--vram", "1GiB", "--lists", "10"], capsys)
     assert code == 0
     assert all(part in out for part in ("weights", "captured", "working", "sae", "peak", "of 1 GiB"))
@@ -215,8 +215,9 @@ def test_an_unwritable_place(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    from saeattr.files import replacing
+
     from saeattr.errors import UserError
-    from saeattr.store import replacing
 
     path = tmp_path / "table.parquet"
     path.write_text("old", encoding="utf-8")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from saeattr.config import StudySettings, make_settings
-from saeattr.model.names import MODELS
-from saeattr.prepare import resolve
+from saeattr.model.hub import MODELS
+from saeattr.settings import StudySettings, make_settings
+from saeattr.study.prepare import resolve
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from saeattr.behaviours.pair import Pair
 from safetensors.torch import load_file
 
 import saeattr
 from saeattr import UserError, bundle
-from saeattr.analysis.metrics import make_metric
-from saeattr.analysis.topic import AttributionPlan, attribute_topic
+from saeattr.attribution.group import AttributionPlan, attribute_topic
+from saeattr.model.hub import MODELS
 from saeattr.model.loading import find_model, load_tokenizer, site_widths
-from saeattr.model.names import MODELS
-from saeattr.prompts.pairs import Pair
+from saeattr.runs.metric import make_metric
 from saeattr.saes.catalogue import pick_saes
+from saeattr.saes.formats import published_file
 from saeattr.saes.loading import SaeFile, find_saes, load_sae
-from saeattr.saes.sae_file import published_file
 from saeattr.sites import Site
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))

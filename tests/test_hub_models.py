@@ -13,11 +13,11 @@ import torch
 
 import saeattr
 from saeattr import UserError, bundle
+from saeattr.model.hub import MODELS
 from saeattr.model.loading import find_model, load_tokenizer
-from saeattr.model.names import MODELS
 from saeattr.saes.catalogue import pick_saes, published_saes
-from saeattr.saes.files import read_shapes
 from saeattr.saes.loading import SaeFile, find_saes, load_sae, stream_saes
+from saeattr.saes.tensors import read_shapes
 from saeattr.sites import Site
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))

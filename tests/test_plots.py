@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 
 import saeattr
 from saeattr import UserError
-from saeattr.report import figures
-from saeattr.results import Study, load_study
+from saeattr.reporting.figures import study as figures
+from saeattr.study.results import Study, load_study
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import typer
 import yaml
 
 from saeattr.cli import app
-from saeattr.config import StudySettings
+from saeattr.settings import StudySettings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from saeattr.cli import attribute, listing, look, select, validate  # noqa: F401  (the commands register themselves)
+from saeattr.cli import look, study  # noqa: F401  (the commands register themselves)
 from saeattr.cli.app import app
 from saeattr.errors import UserError
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from saeattr.cli.app import app
+from saeattr.errors import UserError
 
 
 @app.command()
@@ -20,8 +21,8 @@ def report(
 ) -> None:
     """Write report.html of a study: one file that works offline."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from saeattr.report.terminal import StageProgress
-    from saeattr.study_report import report as run_report
+    from saeattr.api import report as run_report
+    from saeattr.reporting.terminal.study import StageProgress
 
     with StageProgress() as progress:
         path = run_report(run, top=top, model=model, open_page=open_page, on_progress=progress)
@@ -35,8 +36,8 @@ def overlap(
     top: Annotated[int, typer.Option(help="Features to print.", min=1)] = 20,
 ) -> None:
     """Say which features recur across topics, against chance."""
-    from saeattr.report.overlap_table import print_overlap
-    from saeattr.study_report import overlap as run_overlap
+    from saeattr.api import overlap as run_overlap
+    from saeattr.reporting.terminal.listings import print_overlap
 
     found = run_overlap(sources, depth=depth)
     print_overlap(found.pairs, found.families, top)
@@ -60,9 +61,9 @@ def inspect(
 ) -> None:
     """Look the top features up on Neuronpedia: pages, explanations, quick lists, lists."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from saeattr.report.inspect_table import print_inspection
-    from saeattr.report.terminal import StageProgress
-    from saeattr.study_inspect import inspect as run_inspect
+    from saeattr.neuronpedia.inspection import inspect as run_inspect
+    from saeattr.reporting.terminal.inspection import print_inspection
+    from saeattr.reporting.terminal.study import StageProgress
 
     with StageProgress() as progress:
         found = run_inspect(
@@ -78,3 +79,39 @@ def inspect(
             on_progress=progress,
         )
     print_inspection(found)
+
+
+@app.command()
+def saes(
+    model: Annotated[str, typer.Option(help="A model by name, e.g. gemma-2-2b-it.")] = "gemma-2-2b-it",
+    release: Annotated[str | None, typer.Option(help="A release in sae-lens' directory instead.")] = None,
+    layer: Annotated[int | None, typer.Option(help="Only this layer.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only this kind: resid_post, attn_z or mlp_out.")] = None,
+    width: Annotated[str | None, typer.Option(help="Only this width, e.g. 16k.")] = None,
+) -> None:
+    """List published SAEs: site, width, L0, memory, Neuronpedia id, release and id."""
+    from saeattr.model.hub import named, unknown_model
+    from saeattr.reporting.terminal.listings import print_published
+    from saeattr.saes.catalogue import published_saes
+    from saeattr.sites import parse_kind
+
+    known = named(model)
+    if release is None and known is None:
+        raise unknown_model(model)
+    releases = (release,) if release or known is None else known.releases
+    rows = [sae for name in releases for sae in published_saes(name or "")]
+    if kind is not None:
+        rows = [sae for sae in rows if sae.site.kind == parse_kind(kind)]
+    rows = [sae for sae in rows if layer in (None, sae.site.layer) and width in (None, sae.width)]
+    if not rows:
+        raise UserError(f"{', '.join(map(str, releases))} has no such SAE: leave out --layer, --kind or --width")
+    print_published(rows, known if release is None else None)
+
+
+@app.command()
+def topics() -> None:
+    """List the topics that the bundled model knows; any other topic can be tried too."""
+    from saeattr.behaviours.lists.topics import TOPICS
+
+    for topic in TOPICS:
+        typer.echo(topic)

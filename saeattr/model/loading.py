@@ -17,9 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from saeattr import bundle
 from saeattr.errors import UserError
-from saeattr.model.chat_format import give_chat_template
-from saeattr.model.hub import model_snapshot
-from saeattr.model.names import hub_name, unknown_model
+from saeattr.model.hub import hub_name, model_snapshot, unknown_model
 from saeattr.sites import Kind
 
 if TYPE_CHECKING:
@@ -210,3 +208,23 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+#: One conversation as Gemma 2 and 3 were tuned on it: every turn between markers, the model's role named ``model``.
+GEMMA_CHAT = (
+    "{{ bos_token }}{% for message in messages %}"
+    "<start_of_turn>{{ 'model' if message['role'] == 'assistant' else message['role'] }}\n"
+    "{{ message['content'] | trim }}<end_of_turn>\n{% endfor %}"
+    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+
+_MARKERS = ("<start_of_turn>", "<end_of_turn>")
+
+
+def give_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Set Gemma's chat template where there is none and both markers are single known tokens."""
+    if tokenizer.chat_template:
+        return
+    ids = [tokenizer.encode(marker, add_special_tokens=False) for marker in _MARKERS]
+    if all(len(one) == 1 and one[0] != tokenizer.unk_token_id for one in ids):
+        tokenizer.chat_template = GEMMA_CHAT

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saeattr.errors import UserError
-from saeattr.neuronpedia.ids import Source
+from saeattr.neuronpedia.source import Source
 
 #: Of the texts in which a feature is active, so many are kept: those with its largest activations.
 EXAMPLES = 20

@@ -8,14 +8,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from saeattr.analysis.activity import Activity, Context, Firing
-from saeattr.analysis.directions import LOGITS_NOTE
-from saeattr.analysis.feature_detail import FeatureDetail
 from saeattr.errors import UserError
+from saeattr.features.activity import Activity, Context, Firing
+from saeattr.features.detail import FeatureDetail
+from saeattr.features.directions import LOGITS_NOTE
+from saeattr.files import write_text
 from saeattr.neuronpedia.answers import Example, example_json
-from saeattr.neuronpedia.ids import NoSource, Source
-from saeattr.neuronpedia.urls import index_text
-from saeattr.store import write_text
+from saeattr.neuronpedia.source import NoSource, Source, index_text
 
 #: Fields of the API for which a study has no number; empty here as they are on many of its own pages.
 EMPTY_LISTS = ("neuron_alignment_indices", "neuron_alignment_values", "neuron_alignment_l1")

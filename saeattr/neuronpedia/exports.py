@@ -24,8 +24,7 @@ from saeattr.neuronpedia.answers import (
     parse_feature,
 )
 from saeattr.neuronpedia.client import NoAnswer, Wanted
-from saeattr.neuronpedia.ids import Source
-from saeattr.neuronpedia.urls import index_text
+from saeattr.neuronpedia.source import Source, index_text
 
 #: Of one feature so many examples are held before all but the largest are let go.
 HELD_EXAMPLES = 200

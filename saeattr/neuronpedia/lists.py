@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from saeattr.errors import UserError
 from saeattr.neuronpedia.answers import NeuronpediaError
-from saeattr.neuronpedia.ids import Source
+from saeattr.neuronpedia.client import Wanted
+from saeattr.neuronpedia.source import SITE_URL, Source, index_text
 from saeattr.neuronpedia.transport import Request, Transport, ask
-from saeattr.neuronpedia.urls import SITE_URL, index_text
 
 KEY_VARIABLE = "NEURONPEDIA_API_KEY"
 #: So many features are added in one request (its API's own limit, August 2026).
@@ -116,3 +116,27 @@ def _new_id(value: Any) -> str:
     if not isinstance(list_id, str) or not list_id:
         raise NeuronpediaError("Neuronpedia did not say the new list's id: look for it among the lists of your account")
     return list_id
+
+
+#: The page takes no more features (its app/quick-list/page.tsx, August 2026).
+QUICK_LIST_SIZE = 150
+
+
+def quick_list_urls(name: str, known: Sequence[Wanted]) -> list[str]:
+    """Addresses of quick lists over all features, in order, each of at most ``QUICK_LIST_SIZE``.
+
+    Args:
+        name: the page's heading; with several pages, each says which part it is.
+        known: features that Neuronpedia is known to have: a single unknown one makes the whole page fail.
+    """
+    distinct = list(dict.fromkeys(known))
+    parts = [distinct[start : start + QUICK_LIST_SIZE] for start in range(0, len(distinct), QUICK_LIST_SIZE)]
+    urls = []
+    for number, part in enumerate(parts, start=1):
+        heading = name if len(parts) == 1 else f"{name} ({number} of {len(parts)})"
+        items = [
+            {"modelId": source.model, "layer": source.source, "index": index_text(feature)} for source, feature in part
+        ]
+        features = quote(json.dumps(items, separators=(",", ":")), safe="")
+        urls.append(f"{SITE_URL}/quick-list?name={quote(heading, safe='')}&features={features}")
+    return urls

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from saeattr.errors import UserError
+from saeattr.files import write_text
 from saeattr.neuronpedia.answers import NeuronpediaError
-from saeattr.neuronpedia.hourly import HOURLY_LIMIT, spend_request
-from saeattr.neuronpedia.urls import API_URL
+from saeattr.neuronpedia.source import API_URL
 
+#: Neuronpedia's limit for each address and 60 minutes, over all of what is used here (its middleware.ts, August 2026).
+HOURLY_LIMIT = 25_000
 LARGEST_ANSWER = 32 * 2**20
 #: A server that asks for more patience than this many seconds is left alone.
 LONGEST_PAUSE = 60.0
@@ -216,3 +218,30 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *args: Any, **named: Any) -> None:
         return None
+
+
+WINDOW_MINUTES = 60
+
+
+def spend_request(path: Path, now: float, limit: int = HOURLY_LIMIT) -> int:
+    """Count one request at ``now`` (seconds), unless the hour is used up.
+
+    Returns:
+        0 if it may go out; else the minutes until one may.
+    """
+    minute = int(now // 60)
+    counts = {at: count for at, count in _read_counts(path).items() if minute - WINDOW_MINUTES <= at <= minute}
+    if sum(counts.values()) >= limit:
+        return min(counts) + WINDOW_MINUTES + 1 - minute
+    counts[minute] = counts.get(minute, 0) + 1
+    write_text(path, json.dumps(counts) + "\n")
+    return 0
+
+
+def _read_counts(path: Path) -> dict[int, int]:
+    """Requests by minute; nothing where the file is missing or damaged."""
+    try:
+        counts = json.loads(path.read_text(encoding="utf-8"))
+        return {int(minute): int(count) for minute, count in counts.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}

@@ -11,9 +11,9 @@ import torch
 from saeattr import bundle
 from saeattr.errors import UserError
 from saeattr.saes.catalogue import pick_saes
-from saeattr.saes.files import read_shapes, read_tensors
+from saeattr.saes.formats import SaeFile, config_file, npz_file, published_file
 from saeattr.saes.sae import SparseAutoencoder
-from saeattr.saes.sae_file import SaeFile, config_file, npz_file, published_file
+from saeattr.saes.tensors import read_shapes, read_tensors
 from saeattr.sites import Kind, Site
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from saeattr.sites import Site
@@ -55,3 +56,14 @@ class SparseAutoencoder:
     def decode(self, f: Float[Tensor, "tokens d_sae"]) -> Float[Tensor, "tokens d_in"]:
         """The reconstruction x_hat."""
         return torch.addmm(self.b_dec, f, self.W_dec)
+
+
+def take_features(sae: SparseAutoencoder, ids: Int[Tensor, " features"]) -> SparseAutoencoder:
+    """The same SAE with a few of its features only, so that little memory holds them."""
+    return dataclasses.replace(
+        sae,
+        W_enc=sae.W_enc[:, ids].contiguous(),
+        b_enc=sae.b_enc[ids],
+        W_dec=sae.W_dec[ids],
+        threshold=None if sae.threshold is None else sae.threshold[ids],
+    )

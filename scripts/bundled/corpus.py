@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from saeattr.prompts.templates import Length, list_request
+from saeattr.behaviours.lists.topics import Length, list_request
 
 HERE = Path(__file__).parent
 

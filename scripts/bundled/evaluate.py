@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from transformers import Gemma2ForCausalLM, PreTrainedTokenizerFast
 
-from saeattr.analysis.batches import run_batch
-from saeattr.analysis.metrics import make_metric
+from saeattr.behaviours.lists.pairs import make_pairs
+from saeattr.behaviours.lists.sampling import SampledList, sample_lists
+from saeattr.behaviours.lists.topics import Length
 from saeattr.model.loading import LanguageModel
-from saeattr.prompts.pairs import make_pairs
-from saeattr.prompts.sampling import SampledList, sample_lists
-from saeattr.prompts.templates import Length
+from saeattr.runs.batch import run_batch
+from saeattr.runs.metric import make_metric
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from saeattr.analysis.metrics import make_metric, per_prompt, plan_reads, read_values
+from saeattr.behaviours.pair import Pair, pad_pairs
 from saeattr.model.capture import capture, final_hidden
 from saeattr.model.loading import LanguageModel
-from saeattr.prompts.pairs import Pair, pad_pairs
+from saeattr.runs.metric import make_metric, per_prompt, plan_reads, read_values
 from saeattr.sites import KINDS, Site
 from tests import plain
 

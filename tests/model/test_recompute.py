@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from saeattr.behaviours.lists.pairs import make_pairs
+from saeattr.behaviours.lists.sampling import sample_lists
+from saeattr.behaviours.pair import Pair, pad_pairs
 from saeattr.model.capture import capture, final_hidden
 from saeattr.model.loading import LanguageModel, load_model
 from saeattr.model.recompute import Span, recompute
-from saeattr.prompts.pairs import Pair, make_pairs, pad_pairs
-from saeattr.prompts.sampling import sample_lists
 from saeattr.sites import KINDS, Site
 from tests import plain
 from tests.model.toys import FAMILIES, WINDOW, make_toy, toy_batch

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from saeattr.neuronpedia.client import Client
-from saeattr.neuronpedia.ids import Source
+from saeattr.neuronpedia.source import Source
 from saeattr.neuronpedia.transport import Transport
 from tests.neuronpedia.fake_site import FOLDER_ID, REPO_ID, FakeSite, fake_site
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from saeattr.results import Study, load_study
-from saeattr.store import FORMAT, StudyFolder, write_record, write_table
+from saeattr.files import write_table
+from saeattr.study.folder import FORMAT, StudyFolder, write_record
+from saeattr.study.results import Study, load_study
 
 RES = "gemma-scope-2b-pt-res-canonical"
 

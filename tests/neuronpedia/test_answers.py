@@ -11,14 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saeattr.neuronpedia.answers import (
-    EXAMPLES,
-    NeuronpediaError,
-    feature_json,
-    feature_key,
-    parse_feature,
-)
-from saeattr.neuronpedia.ids import Source
+from saeattr.neuronpedia.answers import EXAMPLES, NeuronpediaError, feature_json, feature_key, parse_feature
+from saeattr.neuronpedia.source import Source
 from tests.neuronpedia.fake_site import FOLDER_ID, REPO_ID, feature_answer
 
 KEY = ("gemma-2-2b", "20-gemmascope-res-16k", "7")

@@ -9,9 +9,16 @@ import pytest
 
 from saeattr.errors import UserError
 from saeattr.neuronpedia.answers import FeatureAnswer
-from saeattr.neuronpedia.cache import cached_path, default_cache
-from saeattr.neuronpedia.client import CHECKED_AT_ONCE, PATIENCE, Client, NoAnswer, open_client
-from saeattr.neuronpedia.ids import Source
+from saeattr.neuronpedia.client import (
+    CHECKED_AT_ONCE,
+    PATIENCE,
+    Client,
+    NoAnswer,
+    cached_path,
+    default_cache,
+    open_client,
+)
+from saeattr.neuronpedia.source import Source
 from saeattr.neuronpedia.transport import Transport
 from tests.neuronpedia.fake_site import FakeSite, Reply, feature_answer
 

@@ -15,10 +15,10 @@ from saeattr import UserError
 from saeattr.neuronpedia.answers import parse_feature
 from saeattr.neuronpedia.client import Client, open_client
 from saeattr.neuronpedia.dashboard import write_dashboards
-from saeattr.results import Study
+from saeattr.neuronpedia.inspection import Inspection, inspect
 from saeattr.saes.loading import load_sae
 from saeattr.sites import Site
-from saeattr.study_inspect import Inspection, inspect
+from saeattr.study.results import Study
 from tests import plain
 from tests.neuronpedia.fake_site import feature_answer
 

@@ -14,7 +14,7 @@ from saeattr.errors import UserError
 from saeattr.neuronpedia.answers import EXAMPLES, FeatureAnswer
 from saeattr.neuronpedia.client import NoAnswer
 from saeattr.neuronpedia.exports import HELD_EXAMPLES, Exports
-from saeattr.neuronpedia.ids import Source
+from saeattr.neuronpedia.source import Source
 from tests.neuronpedia.fake_site import FOLDER_ID, REPO_ID, feature_answer
 
 BELOW = "gemma-2-2b/20-gemmascope-res-16k"

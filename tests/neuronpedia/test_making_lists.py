@@ -9,7 +9,6 @@ import pytest
 
 from saeattr.errors import UserError
 from saeattr.neuronpedia.answers import NeuronpediaError
-from saeattr.neuronpedia.ids import Source
 from saeattr.neuronpedia.lists import (
     ADDED_AT_ONCE,
     KEY_VARIABLE,
@@ -20,6 +19,7 @@ from saeattr.neuronpedia.lists import (
     request_text,
     send_list,
 )
+from saeattr.neuronpedia.source import Source
 from saeattr.neuronpedia.transport import Transport
 from tests.neuronpedia.fake_site import FakeSite, Reply
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saeattr.neuronpedia.ids import Source
-from saeattr.neuronpedia.quick_lists import QUICK_LIST_SIZE, quick_list_urls
+from saeattr.neuronpedia.lists import QUICK_LIST_SIZE, quick_list_urls
+from saeattr.neuronpedia.source import Source
 
 SOURCE = Source("gemma-2-2b", "20-gemmascope-res-16k", "repo", "path")
 

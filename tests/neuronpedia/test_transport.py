@@ -11,8 +11,7 @@ import pytest
 
 from saeattr.errors import UserError
 from saeattr.neuronpedia.answers import NeuronpediaError
-from saeattr.neuronpedia.hourly import WINDOW_MINUTES, spend_request
-from saeattr.neuronpedia.transport import NotThere, Request, Transport, Unreachable, ask
+from saeattr.neuronpedia.transport import WINDOW_MINUTES, NotThere, Request, Transport, Unreachable, ask, spend_request
 from tests.neuronpedia.fake_site import FakeSite, Reply
 
 KEY = "sk-np-secret-0123456789"

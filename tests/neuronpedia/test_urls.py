@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saeattr.errors import UserError
-from saeattr.neuronpedia.urls import api_url, embed_url, feature_url, index_text
+from saeattr.neuronpedia.source import api_url, embed_url, feature_url, index_text
 
 PLACE = ("gemma-2-2b", "20-gemmascope-res-16k", 16323)
 

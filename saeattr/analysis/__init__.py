@@ -1,1 +1,0 @@
-"""Metrics, attribution and the numbers that say how far to trust them."""

@@ -1,0 +1,106 @@
+"""What a run in bfloat16 costs: one pair's attributions at one site again, with the same weights in float32."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from saeattr.attribution.site import attribute_site
+from saeattr.behaviours.pair import Pair, pad_pairs
+from saeattr.model.capture import Run, capture
+from saeattr.model.loading import LanguageModel
+from saeattr.model.precision import run_in_float32
+from saeattr.runs.batch import SiteTokens
+from saeattr.runs.metric import Decision, Metric, per_prompt, plan_reads, read_values
+from saeattr.saes.sae import SparseAutoencoder
+
+#: A warning is given for a larger relative difference of the attributions. A judgement; what was measured, and what
+#: five lists can miss, is in docs/accuracy.md.
+LARGE = 0.15
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """One pair at one site, as the model runs and in float32.
+
+    Attributes:
+        metric, metric_float32: of the clean prompt, in logits.
+        correlation: Pearson over features (effects summed over positions, corrupted base).
+        difference: |effects - effects in float32| / |effects in float32|, Euclidean norms over features.
+    """
+
+    site: str
+    dtype: str
+    list_id: str
+    metric: float
+    metric_float32: float
+    correlation: float
+    difference: float
+
+
+def measure_rounding(
+    lm: LanguageModel, pair: Pair, sae: SparseAutoencoder, metric: Metric, decision: Decision = "last"
+) -> Rounding:
+    """Attribute one pair at one site twice: as the model runs, and with its weights in float32 layer by layer.
+
+    Costs about three forwards and two backwards of two prompts, and one layer in float32.
+    """
+    padded = pad_pairs([pair], lm.pad_id, lm.device)
+    # The clean row first, the corrupted one second.
+    tokens, mask = torch.cat([padded.clean, padded.corrupted]), padded.mask.repeat(2, 1)
+    reads = plan_reads(metric, [pair, pair], decision)
+
+    def read(hidden: Tensor) -> Tensor:
+        return per_prompt(reads, read_values(lm, metric, reads, hidden))
+
+    run = capture(lm, tokens, mask, [sae.site], read, gradients=True, for_recompute=True)
+    exact = run_in_float32(lm, run, [sae.site], read)
+    first, last = min(pair.swap_positions), int(reads.last_position()[0])
+    effects, effects_float32 = (_effects(sae, one, first, last) for one in (run, exact))
+    assert run.metric is not None
+    assert exact.metric is not None
+    pair_of = torch.stack([effects, effects_float32])
+    return Rounding(
+        str(sae.site),
+        str(lm.dtype).removeprefix("torch."),
+        pair.list_id,
+        float(run.metric[0]),
+        float(exact.metric[0]),
+        float(torch.corrcoef(pair_of)[0, 1]),
+        float((effects - effects_float32).norm() / effects_float32.norm()),
+    )
+
+
+def dtype_warning(found: Sequence[Rounding]) -> str | None:
+    """One line where the model's dtype changes attributions by more than ``LARGE``; None where it does not.
+
+    ``found``: a few lists at one site (five do). The median counts, because lists differ by a factor of ten.
+    """
+    if not found or typical(found) <= LARGE:
+        return None
+    worst = max(found, key=lambda one: one.difference)
+    return (
+        f"{worst.dtype} changes attributions at {worst.site} by {100 * typical(found):.0f} % (median of {len(found)} "
+        f"lists against float32; list {worst.list_id}: correlation {worst.correlation:.3f}, metric {worst.metric:+.2f} "
+        f"against {worst.metric_float32:+.2f}): use --dtype float32 where memory allows"
+    )
+
+
+def typical(found: Sequence[Rounding]) -> float:
+    """The median relative difference."""
+    return statistics.median(one.difference for one in found)
+
+
+def _effects(sae: SparseAutoencoder, run: Run, first: int, last: int) -> Tensor:
+    """Effects by feature, the corrupted base, summed over the positions ``first`` to ``last``."""
+    x, g = run.x[sae.site], run.g[sae.site]
+    position = torch.arange(first, last + 1, device=x.device)
+    tokens = SiteTokens(
+        torch.zeros_like(position), position, x[0, position].float(), x[1, position].float(), g[0, position].float()
+    )
+    found = attribute_site(sae, tokens, "corrupted")
+    return torch.zeros(sae.d_sae, device=x.device).index_add(0, found.feature, found.effect)

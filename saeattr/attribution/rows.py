@@ -1,0 +1,162 @@
+"""Attributions as tables: one row an active feature and position; features with their mean effect and interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saeattr.attribution.site import SiteAttribution
+from saeattr.behaviours.pair import Pair
+from saeattr.runs.batch import BatchRuns, SiteTokens
+from saeattr.sites import Site
+from saeattr.stats import bootstrap_interval
+
+#: features.parquet keeps so many features of a topic, the largest by |mean effect|; attributions.parquet has all.
+MAX_FEATURES = 5000
+
+FEATURE_COLUMNS = ["topic", "layer", "kind", "feature", "effect_mean", "effect_low", "effect_high", "n_lists"]
+FEATURE_COLUMNS += ["rank", "top_role", "top_token"]
+
+
+def attribution_rows(
+    site: Site,
+    pairs: list[Pair],
+    tokens: SiteTokens,
+    found: SiteAttribution,
+    token_text: Callable[[int], str],
+) -> pd.DataFrame:
+    """The rows of one site and one batch, in (list, position, feature) order."""
+    row, position = tokens.row.cpu().numpy(), tokens.position.cpu().numpy()
+    texts = [token_text(pairs[r].clean_ids[p]) for r, p in zip(row, position, strict=True)]
+    roles = [pairs[r].roles[p] for r, p in zip(row, position, strict=True)]
+    entry = found.token.cpu().numpy()
+    return pd.DataFrame(
+        {
+            "topic": pairs[0].topic,
+            "list_id": np.array([pair.list_id for pair in pairs], dtype=object)[row[entry]],
+            "layer": np.int16(site.layer),
+            "kind": site.kind,
+            "feature": found.feature.cpu().numpy().astype(np.int32),
+            "position": position[entry].astype(np.int32),
+            "token": np.array(texts, dtype=object)[entry],
+            "role": np.array(roles, dtype=object)[entry],
+            "act_clean": found.act_clean.cpu().numpy(),
+            "act_base": found.act_base.cpu().numpy(),
+            "grad": found.grad.cpu().numpy(),
+            "effect": found.effect.cpu().numpy(),
+        }
+    )
+
+
+def list_effects(rows: pd.DataFrame, list_ids: list[str]) -> pd.DataFrame:
+    """Effect of each feature in each list: the sum over its positions, 0 where it is not active.
+
+    Returns:
+        Index feature, one column a list.
+    """
+    sums = rows.groupby(["feature", "list_id"], sort=True)["effect"].sum().unstack(fill_value=0)
+    return sums.reindex(columns=list_ids, fill_value=0.0)
+
+
+def feature_means(rows: pd.DataFrame, list_ids: list[str], seed: int) -> pd.DataFrame:
+    """Mean effect over lists with a bootstrap interval for every feature of one site's rows (all lists of a topic)."""
+    if rows.empty:
+        return pd.DataFrame(columns=[name for name in FEATURE_COLUMNS if name != "rank"])
+    effects = list_effects(rows, list_ids).astype(np.float64)
+    low, high = bootstrap_interval(effects.to_numpy(), seed)
+    table = pd.DataFrame(
+        {
+            "feature": effects.index.to_numpy(),
+            "effect_mean": effects.to_numpy().mean(axis=1),
+            "effect_low": low,
+            "effect_high": high,
+            "n_lists": rows.groupby("feature")["list_id"].nunique().to_numpy(),
+            "top_role": _largest_share(rows, "role").to_numpy(),
+            "top_token": _largest_share(rows, "token").to_numpy(),
+        }
+    )
+    for column in ("kind", "layer", "topic"):
+        table.insert(0, column, rows[column].iloc[0])
+    return table
+
+
+def rank_features(sites: list[pd.DataFrame]) -> pd.DataFrame:
+    """All sites' features of a topic, the largest |mean effect| first (rank 1), cut at ``MAX_FEATURES``."""
+    filled = [table for table in sites if not table.empty]
+    if not filled:
+        return pd.DataFrame(columns=FEATURE_COLUMNS)
+    table = pd.concat(filled, ignore_index=True)
+    order = np.lexsort((table["feature"], table["kind"], table["layer"], -table["effect_mean"].abs()))
+    table = table.iloc[order[:MAX_FEATURES]].reset_index(drop=True)
+    table["rank"] = np.arange(1, len(table) + 1, dtype=np.int32)
+    return table[FEATURE_COLUMNS]
+
+
+def site_effect_rows(
+    site: Site,
+    batch: BatchRuns,
+    tokens: SiteTokens,
+    found: SiteAttribution,
+    exact: Float[Tensor, " batch"],
+    rebuilt: Float[Tensor, " batch"],
+    centre: Float[Tensor, " d_in"],
+) -> pd.DataFrame:
+    """Per list: the sum of feature effects, the error term's, the exact total effect, and reconstruction quality.
+
+    ``rebuilt`` is the metric's change with x_hat in place of x; ``unexplained`` is the fraction of variance about
+    ``centre`` that the reconstruction misses.
+    """
+
+    def by_row(values: Float[Tensor, " tokens"]) -> np.ndarray:
+        # Summed on the CPU: MPS has no float64.
+        total = torch.zeros(len(batch.pairs), dtype=torch.float64)
+        return total.index_add(0, tokens.row.cpu(), values.cpu().double()).numpy()
+
+    n_tokens = by_row(torch.ones_like(found.l0))
+    return pd.DataFrame(
+        {
+            "topic": batch.pairs[0].topic,
+            "list_id": [pair.list_id for pair in batch.pairs],
+            "layer": np.int16(site.layer),
+            "kind": site.kind,
+            "features_effect": by_row(found.features_effect),
+            "error_effect": by_row(found.error_effect),
+            "total_effect": exact.cpu().double().numpy(),
+            "reconstruction_effect": rebuilt.cpu().double().numpy(),
+            "l0": by_row(found.l0) / n_tokens,
+            "unexplained": by_row(found.squared_error) / by_row((tokens.clean - centre).square().sum(1)),
+        }
+    )
+
+
+def metric_rows(batch: BatchRuns) -> pd.DataFrame:
+    """The metric at every decision point, clean and corrupted."""
+    rows = batch.reads.row.numpy()
+    n_items = np.bincount(rows)[rows]
+    both = []
+    for run, values in (("clean", batch.clean_reads), ("corrupted", batch.corrupted_reads)):
+        both.append(
+            pd.DataFrame(
+                {
+                    "topic": batch.pairs[0].topic,
+                    "list_id": np.array([pair.list_id for pair in batch.pairs], dtype=object)[rows],
+                    "item": batch.reads.item.numpy().astype(np.int32),
+                    "n_items": n_items.astype(np.int32),
+                    "run": run,
+                    "metric": values.float().cpu().numpy(),
+                }
+            )
+        )
+    return pd.concat(both, ignore_index=True)
+
+
+def _largest_share(rows: pd.DataFrame, column: str) -> pd.Series:
+    """For each feature, the value of ``column`` that carries the most |effect|."""
+    share = rows["effect"].abs().groupby([rows["feature"], rows[column]], sort=True).sum()
+    winners = share.groupby(level="feature").idxmax()
+    return pd.Series([value for _, value in winners], index=winners.index)

@@ -1,0 +1,123 @@
+"""Attribution patching of SAE features at one site, from cached activations and gradients.
+
+effect_i = (f_i^base - f_i^clean) * (g . W_dec[i]): the first-order change of the metric when feature i is patched to
+its base value (Nanda 2023; sparse feature circuits, arXiv 2403.19647). The error term e = x - x_hat is a member like
+any feature: (e^base - e^clean) . g. Gradients never pass through an SAE, so a site's attributions do not depend on
+which other SAEs are used, and SAEs can be streamed past the cached (x, g) one at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saeattr.runs.base import Base, SiteMeans, base_activation, token_chunks
+from saeattr.runs.batch import SiteTokens
+from saeattr.saes.sae import SparseAutoencoder
+
+
+@dataclass(frozen=True)
+class SiteAttribution:
+    """Effects at one site, sparse: one entry for each active (token, feature).
+
+    Attributes:
+        token: index into the site's tokens; feature: index into the SAE.
+        act_clean, act_base, grad, effect: per entry; grad is g . W_dec[feature].
+        features_effect, error_effect: per token, the sum over all features and the error term's effect.
+        l0, squared_error: active features and |x - x_hat|^2, per token of the clean run.
+    """
+
+    token: Int[Tensor, " entries"]
+    feature: Int[Tensor, " entries"]
+    act_clean: Float[Tensor, " entries"]
+    act_base: Float[Tensor, " entries"]
+    grad: Float[Tensor, " entries"]
+    effect: Float[Tensor, " entries"]
+    features_effect: Float[Tensor, " tokens"]
+    error_effect: Float[Tensor, " tokens"]
+    l0: Float[Tensor, " tokens"]
+    squared_error: Float[Tensor, " tokens"]
+
+
+def attribute_site(
+    sae: SparseAutoencoder, tokens: SiteTokens, base: Base, means: SiteMeans | None = None
+) -> SiteAttribution:
+    """Attribute the metric to every feature of one SAE; ``means`` is needed for the mean base alone.
+
+    An entry is kept where the feature is active in the clean or the base run. With the mean base almost every feature
+    has a small mean everywhere: entries are kept where it is active in the clean run, and the others are in
+    ``features_effect`` only.
+    """
+    parts = [_attribute_chunk(sae, tokens, base, means, chunk) for chunk in token_chunks(sae, len(tokens.row))]
+    return SiteAttribution(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _attribute_chunk(
+    sae: SparseAutoencoder, tokens: SiteTokens, base: Base, means: SiteMeans | None, chunk: slice
+) -> tuple[Tensor, ...]:
+    """The columns of ``SiteAttribution`` for a slice of tokens.
+
+    Nothing is decoded densely: x_hat is linear in f, so the features' part of (x_base - x_clean) . g is the sum of
+    their effects, and the error term's is the rest.
+    """
+    clean, g = tokens.clean[chunk], tokens.g[chunk]
+    f_clean = sae.encode(clean)
+    f_base = _base_features(sae, f_clean, tokens.corrupted[chunk], base, means)
+    active = f_clean > 0
+    l0 = active.sum(1)
+    if base == "corrupted":
+        active |= f_base > 0
+    token, feature = active.nonzero(as_tuple=True)
+    act_clean, act_base = f_clean[token, feature], f_base[token, feature]
+    x_hat, grad = _decode_with_gradient(sae, active.sum(1), feature, act_clean, g)
+    effect = (act_base - act_clean) * grad
+    if base != "mean":
+        features_effect = effect.new_zeros(len(clean)).index_add(0, token, effect)
+    else:
+        # Features without an entry have a base value too.
+        assert means is not None
+        features_effect = ((sae.decode(means.f[None]) - x_hat) * g).sum(1)
+    x_base = base_activation(base, sae, tokens.corrupted[chunk], means)
+    error_effect = ((x_base - clean) * g).sum(1) - features_effect
+    squared_error = (clean - x_hat).square().sum(1)
+    token = token + chunk.start
+    return token, feature, act_clean, act_base, grad, effect, features_effect, error_effect, l0.float(), squared_error
+
+
+def _base_features(
+    sae: SparseAutoencoder,
+    f_clean: Float[Tensor, "tokens d_sae"],
+    corrupted: Float[Tensor, "tokens d_in"],
+    base: Base,
+    means: SiteMeans | None,
+) -> Float[Tensor, "tokens d_sae"]:
+    if base == "corrupted":
+        return sae.encode(corrupted)
+    if base == "zero":
+        return f_clean.new_zeros(()).expand_as(f_clean)
+    assert means is not None
+    return means.f.expand_as(f_clean)
+
+
+def _decode_with_gradient(
+    sae: SparseAutoencoder,
+    counts: Int[Tensor, " tokens"],
+    feature: Int[Tensor, " entries"],
+    activation: Float[Tensor, " entries"],
+    g: Float[Tensor, "tokens d_in"],
+) -> tuple[Float[Tensor, "tokens d_in"], Float[Tensor, " entries"]]:
+    """x_hat, and g . W_dec[feature] for the entries alone: L0 rows of the decoder a token, not d_sae.
+
+    ``counts`` is the number of entries of each token. A weighted sum of decoder rows has g . W_dec[i] as its gradient
+    with respect to weight i, so one kernel and its backward give both without gathering the rows into a copy.
+    """
+    with torch.enable_grad():
+        weights = activation.detach().requires_grad_()
+        rows = torch.nn.functional.embedding_bag(
+            feature, sae.W_dec, counts.cumsum(0) - counts, mode="sum", per_sample_weights=weights
+        )
+        (grad,) = torch.autograd.grad(rows, weights, g)
+    return rows.detach() + sae.b_dec, grad

@@ -1,0 +1,122 @@
+"""Clean and corrupted prompts: one conversation, twice, that differs in the length word only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from saeattr.behaviours.lists.parsing import ListMarkers, ParsedList, decision_positions, decoder, parse_list
+from saeattr.behaviours.lists.roles import assign_roles, topic_positions
+from saeattr.behaviours.lists.sampling import SampledList, prompt_ids
+from saeattr.behaviours.lists.topics import LENGTH_WORDS, Length
+from saeattr.behaviours.pair import Pair
+from saeattr.errors import UserError
+
+
+def make_pair(
+    tokenizer: PreTrainedTokenizerBase,
+    sampled: SampledList,
+    clean_length: Length = "short",
+    corrupted_length: Length = "long",
+) -> Pair:
+    """Put a sampled answer behind the request with either length word.
+
+    Raises:
+        UserError: the two requests do not align token by token, or the list was sampled with another request.
+    """
+    clean_prompt = tuple(prompt_ids(tokenizer, sampled.topic, clean_length))
+    corrupted_prompt = tuple(prompt_ids(tokenizer, sampled.topic, corrupted_length))
+    swaps = check_swap(tokenizer, sampled.topic, clean_length, corrupted_length)
+    if sampled.length == clean_length and sampled.token_ids[: sampled.prompt_length] != clean_prompt:
+        raise UserError(
+            f"list {sampled.list_id} of {sampled.topic!r} was sampled with another request or tokenizer: "
+            "sample the lists again with this model"
+        )
+    markers = ListMarkers.from_tokenizer(tokenizer)
+    answer = sampled.token_ids[sampled.prompt_length :]
+    parsed = sampled.parsed
+    if sampled.length != clean_length:
+        parsed = parse_list(clean_prompt + answer, markers, decoder(tokenizer))
+    in_topic = topic_positions(tokenizer, sampled.topic, clean_length)
+    return Pair(
+        topic=sampled.topic,
+        list_id=sampled.list_id,
+        clean_ids=clean_prompt + answer,
+        corrupted_ids=corrupted_prompt + answer,
+        swap_positions=swaps,
+        decision_positions=decision_positions(parsed),
+        item_positions=tuple(item.last for item in parsed.complete_items),
+        roles=assign_roles(parsed, markers, length_positions=swaps, topic_positions=in_topic),
+        parsed=parsed,
+    )
+
+
+def make_pairs(
+    tokenizer: PreTrainedTokenizerBase,
+    lists: Sequence[SampledList],
+    clean_length: Length = "short",
+    corrupted_length: Length = "long",
+) -> tuple[list[Pair], list[tuple[str, str]]]:
+    """Pairs of the lists that have a decision to look at, and (list_id, reason) of those that have none.
+
+    Raises:
+        UserError: as ``make_pair``.
+    """
+    pairs: list[Pair] = []
+    skipped: list[tuple[str, str]] = []
+    for sampled in lists:
+        reason = skip_reason(sampled.parsed)
+        if reason is None:
+            pairs.append(make_pair(tokenizer, sampled, clean_length, corrupted_length))
+        else:
+            skipped.append((sampled.list_id, reason))
+    return pairs, skipped
+
+
+def skip_reason(parsed: ParsedList) -> str | None:
+    """Why a list makes no pair, in one sentence; None if it does."""
+    if parsed.problem is not None:
+        return parsed.problem
+    if not parsed.complete_items:
+        return "the list was cut off before its first item was complete"
+    if all(position + 1 == len(parsed.token_ids) for position in decision_positions(parsed)):
+        return "no line break after an item is followed by another token"
+    return None
+
+
+def check_swap(
+    tokenizer: PreTrainedTokenizerBase,
+    topic: str,
+    clean_length: Length = "short",
+    corrupted_length: Length = "long",
+) -> tuple[int, ...]:
+    """The positions of the length word, where the two requests for a list of ``topic`` differ.
+
+    It needs no list, so a study can check its topics before it samples.
+
+    Raises:
+        UserError: the requests differ in their number of tokens, elsewhere than at the length word, or not at all.
+    """
+    clean, corrupted = (prompt_ids(tokenizer, topic, length) for length in (clean_length, corrupted_length))
+    if clean_length == corrupted_length:
+        raise UserError(f"clean and corrupted requests both ask for {clean_length!r}: choose two different lengths")
+    words = [LENGTH_WORDS[length] for length in (clean_length, corrupted_length)]
+    sizes = [len(tokenizer.encode(word, add_special_tokens=False)) if word else 0 for word in words]
+    described = f"{words[0]!r} is {_tokens(sizes[0])} and {words[1]!r} is {_tokens(sizes[1])} in this tokenizer"
+    if len(clean) != len(corrupted):
+        raise UserError(
+            f"clean and corrupted prompts do not align: {described}; both must have equally many: "
+            "use two length words of the same number of tokens, or another model"
+        )
+    swaps = tuple(at for at, (a, b) in enumerate(zip(clean, corrupted, strict=True)) if a != b)
+    if not swaps or swaps[-1] - swaps[0] >= sizes[0]:
+        raise UserError(
+            f"clean and corrupted prompts differ at {len(swaps)} positions, not at the length word only "
+            f"({described}): use two other length words, or another model"
+        )
+    return swaps
+
+
+def _tokens(number: int) -> str:
+    return f"{number} token" if number == 1 else f"{number} tokens"

@@ -1,0 +1,80 @@
+"""What each position of a conversation is for, so that effects can be summed by role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
+
+from transformers import PreTrainedTokenizerBase
+
+from saeattr.behaviours.lists.parsing import ListMarkers, ParsedItem, ParsedList
+from saeattr.behaviours.lists.topics import LENGTH_WORDS, LIST_REQUEST, Length, list_request
+
+Role = Literal["bos", "request", "length", "topic", "hyphen", "item", "blank", "newline", "end", "turn", "other"]
+
+#: ``request`` is the user's text except the length word (``length``) and the topic (``topic``); ``blank`` and
+#: ``newline`` follow an item; ``end`` closes the answer; ``turn`` is the markers, role names and line breaks around
+#: the turns; ``other`` is what is in the answer but in no item.
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+def assign_roles(
+    parsed: ParsedList,
+    markers: ListMarkers,
+    *,
+    length_positions: Iterable[int] = (),
+    topic_positions: Iterable[int] = (),
+) -> tuple[Role, ...]:
+    """One role for each position of ``parsed.token_ids``."""
+    roles: list[Role] = ["other"] * len(parsed.token_ids)
+    roles[: parsed.answer_start] = _prompt_roles(parsed.token_ids[: parsed.answer_start], markers)
+    for position in topic_positions:
+        roles[position] = "topic"
+    for position in length_positions:
+        roles[position] = "length"
+    for item in parsed.items:
+        _mark_item(roles, item, parsed, markers)
+    if parsed.end_position is not None:
+        roles[parsed.end_position] = "end"
+    return tuple(roles)
+
+
+def topic_positions(tokenizer: PreTrainedTokenizerBase, topic: str, length: Length) -> tuple[int, ...]:
+    """The positions of the prompt whose tokens hold a character of the topic.
+
+    Empty for a tokenizer that cannot say which characters a token stands for (one that is not "fast").
+    """
+    if not tokenizer.is_fast:
+        return ()
+    request = list_request(topic, length)
+    chat = [{"role": "user", "content": request}]
+    text: Any = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    before = LIST_REQUEST.partition("{topic}")[0].format(length=LENGTH_WORDS[length])
+    first = text.index(request) + len(before)
+    offsets: Any = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    return tuple(at for at, (start, end) in enumerate(offsets) if start < first + len(topic) and end > first)
+
+
+def _prompt_roles(ids: tuple[int, ...], markers: ListMarkers) -> list[Role]:
+    """``request`` between a turn's header (start of turn, role, line break) and its end; ``turn`` elsewhere."""
+    roles: list[Role] = []
+    place: Literal["between", "header", "text"] = "between"
+    for token in ids:
+        if token in (markers.start_of_turn, markers.end_of_turn):
+            place = "header" if token == markers.start_of_turn else "between"
+        roles.append("bos" if token == markers.bos else "request" if place == "text" else "turn")
+        if place == "header" and token == markers.newline:
+            place = "text"
+    return roles
+
+
+def _mark_item(roles: list[Role], item: ParsedItem, parsed: ParsedList, markers: ListMarkers) -> None:
+    roles[item.hyphen] = "hyphen"
+    for position in range(item.start, item.end):
+        roles[position] = "item"
+    after = item.end
+    while after < len(roles) and parsed.token_ids[after] in markers.blanks:
+        roles[after] = "blank"
+        after += 1
+    if item.newline is not None:
+        roles[item.newline] = "newline"

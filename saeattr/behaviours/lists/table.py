@@ -1,0 +1,89 @@
+"""Sampled lists as rows of a table, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from saeattr.behaviours.lists.parsing import Decode, ListMarkers, parse_list
+from saeattr.behaviours.lists.sampling import SampledList
+from saeattr.behaviours.lists.topics import LENGTH_WORDS
+from saeattr.errors import UserError
+
+LIST_COLUMNS = (
+    "topic",
+    "list_id",
+    "length",
+    "request",
+    "text",
+    "token_ids",
+    "prompt_length",
+    "items",
+    "item_spans",
+    "ended",
+    "temperature",
+    "top_p",
+    "seed",
+)
+#: What a list is read back from; the other columns follow from the token ids.
+_READ_BACK = tuple(name for name in LIST_COLUMNS if name not in ("text", "items", "item_spans", "ended"))
+
+
+def lists_to_rows(lists: Sequence[SampledList]) -> pd.DataFrame:
+    """One row for each list, with the columns ``LIST_COLUMNS``.
+
+    ``text`` is the answer; ``items`` and ``item_spans`` ([start, end) token positions) are of its complete items.
+    """
+    rows = [
+        {
+            "topic": sampled.topic,
+            "list_id": sampled.list_id,
+            "length": sampled.length,
+            "request": sampled.request,
+            "text": sampled.parsed.text,
+            "token_ids": list(sampled.token_ids),
+            "prompt_length": sampled.prompt_length,
+            "items": [item.text for item in sampled.parsed.complete_items],
+            "item_spans": [[item.start, item.end] for item in sampled.parsed.complete_items],
+            "ended": sampled.parsed.ended,
+            "temperature": sampled.temperature,
+            "top_p": sampled.top_p,
+            "seed": sampled.seed,
+        }
+        for sampled in lists
+    ]
+    return pd.DataFrame(rows, columns=list(LIST_COLUMNS))
+
+
+def lists_from_rows(table: pd.DataFrame, markers: ListMarkers, decode: Decode) -> list[SampledList]:
+    """The lists of a table that ``lists_to_rows`` made; items are read anew from the token ids.
+
+    Raises:
+        UserError: a column is missing, or a length is none of the known ones.
+    """
+    missing = [name for name in _READ_BACK if name not in table.columns]
+    if missing:
+        raise UserError(f"the table of lists has no column {', '.join(missing)}: sample the lists again")
+    unknown = sorted(set(map(str, table["length"])) - set(LENGTH_WORDS))
+    if unknown:
+        allowed = ", ".join(LENGTH_WORDS)
+        raise UserError(f"the table of lists has the length {unknown[0]!r}: the lengths are {allowed}")
+    lists: list[SampledList] = []
+    for row in table.to_dict("records"):
+        ids = tuple(int(token) for token in row["token_ids"])
+        lists.append(
+            SampledList(
+                topic=str(row["topic"]),
+                length=row["length"],
+                request=str(row["request"]),
+                list_id=str(row["list_id"]),
+                token_ids=ids,
+                prompt_length=int(row["prompt_length"]),
+                temperature=float(row["temperature"]),
+                top_p=float(row["top_p"]),
+                seed=int(row["seed"]),
+                parsed=parse_list(ids, markers, decode),
+            )
+        )
+    return lists

@@ -1,0 +1,124 @@
+"""The bundled topics, what counts as a topic, and a topic's name in file names."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Literal
+
+from saeattr.errors import UserError
+
+TOPICS: tuple[str, ...] = (
+    "animals",
+    "books",
+    "capital cities",
+    "car brands",
+    "cities",
+    "colors",
+    "companies",
+    "countries",
+    "famous scientists",
+    "famous writers",
+    "fruits",
+    "inventions",
+    "languages",
+    "mountains",
+    "movies",
+    "oceans and seas",
+    "rivers",
+    "sports",
+    "TV shows",
+    "flowers",
+    "trees",
+    "vegetables",
+    "video games",
+    "birds",
+    "musical instruments",
+    "programming languages",
+)
+
+MAX_TOPIC_CHARS = 80
+_MAX_SLUG_CHARS = 60
+_BUNDLED = {topic.casefold(): topic for topic in TOPICS}
+
+
+def resolve_topics(names: Sequence[str]) -> tuple[str, ...]:
+    """The topics a study runs on, each once, in the order given.
+
+    ``all`` stands for every bundled topic. A bundled topic may be written in any case; any other topic is used as it
+    is, with white space folded.
+
+    Raises:
+        UserError: there is no topic, or one is blank, too long, or holds control characters or markers.
+    """
+    topics: dict[str, str] = {}
+    for name in names:
+        for topic in TOPICS if name.strip().casefold() == "all" else (_clean_topic(name),):
+            topics.setdefault(topic.casefold(), topic)
+    if not topics:
+        raise UserError("no topic was given: name one or more, for example cities, or all for the bundled ones")
+    return tuple(topics.values())
+
+
+def topic_slug(topic: str) -> str:
+    """A name for files: lower-case ASCII letters, digits and hyphens, and different for different topics.
+
+    Where letters alone would not tell the topic from another one, ``_`` and a hash of the topic follow.
+    """
+    plain = _fold(topic)
+    # Only a topic that the slug spells out in full goes without a hash: no two of those share a slug.
+    if plain and topic == _BUNDLED_SLUGS.get(plain, plain.replace("-", " ")) and len(plain) <= _MAX_SLUG_CHARS:
+        return plain
+    digest = hashlib.sha256(topic.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{plain[:_MAX_SLUG_CHARS] or 'topic'}_{digest}"
+
+
+def near_miss(topic: str) -> str | None:
+    """The bundled topic that ``topic`` is probably a misspelling of; None for a bundled topic or a far one."""
+    folded = " ".join(topic.split()).casefold()
+    if folded in _BUNDLED:
+        return None
+    close = difflib.get_close_matches(folded, list(_BUNDLED), n=1, cutoff=0.8)
+    return _BUNDLED[close[0]] if close else None
+
+
+def _clean_topic(name: str) -> str:
+    topic = name.strip()
+    shown = repr(topic if len(topic) <= 40 else topic[:40] + "...")
+    if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") and char != "\t" for char in topic):
+        raise UserError(f"the topic {shown} holds a line break or control character: write it on one line")
+    topic = " ".join(topic.split())
+    if not topic:
+        raise UserError("a topic is blank: name one, for example cities, or all for the bundled ones")
+    if len(topic) > MAX_TOPIC_CHARS:
+        raise UserError(
+            f"the topic {shown} has {len(topic)} characters: at most {MAX_TOPIC_CHARS} are allowed, shorten it"
+        )
+    # A topic that spells a turn marker would end the user's turn inside the request.
+    marker = re.search(r"<[^<>]*>", topic)
+    if marker:
+        raise UserError(f"the topic {shown} holds the marker {marker[0]!r}: write a topic without <...>")
+    return _BUNDLED.get(topic.casefold(), topic)
+
+
+def _fold(topic: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", topic.lower()).strip("-")
+
+
+_BUNDLED_SLUGS = {_fold(topic): topic for topic in TOPICS}
+
+
+Length = Literal["short", "long", "none"]
+
+#: The request of the published study on Gemma 2 2B-it; ``{length}`` is " short", " long" or nothing.
+LIST_REQUEST = "Provide me with a{length} list of {topic}. Just provide the names, no need for any other information."
+
+LENGTH_WORDS: dict[Length, str] = {"short": " short", "long": " long", "none": ""}
+
+
+def list_request(topic: str, length: Length = "short") -> str:
+    """The user's turn that asks for a list of ``topic``."""
+    return LIST_REQUEST.format(length=LENGTH_WORDS[length], topic=topic)

@@ -1,0 +1,163 @@
+"""What makes a feature active: its activation attributed to features of earlier sites.
+
+g is the gradient of the feature's pre-activation (x . W_enc[i], whose slope an active ReLU or JumpReLU passes on
+unchanged) at one position with respect to an earlier site, in one backward from the encoder direction. An upstream
+feature's effect is f_up * (g . W_dec_up): what it adds to the activation, to first order, so what would go if it were
+set to zero. As everywhere, gradients pass through the plain model and SAEs are streamed past the cached (x, g).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saeattr.attribution.site import attribute_site
+from saeattr.behaviours.pair import Pair, pad_pairs
+from saeattr.model.capture import final_hidden
+from saeattr.model.loading import LanguageModel
+from saeattr.runs.batch import SiteTokens
+from saeattr.saes.loading import SaeFile, stream_saes
+from saeattr.sites import Site
+
+UPSTREAM_NOTE = (
+    "At its most active position in the study's lists: what each feature of an earlier site adds to its activation, by "
+    "one gradient (so what would go if that feature were zero), summed over positions. Sites overlap: what passes "
+    "through several layers counts at each."
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A feature at one position: ``direction`` is its encoder column, ``pair`` indexes the pairs."""
+
+    site: Site
+    feature: int
+    direction: Float[Tensor, " d_in"]
+    pair: int
+    position: int
+
+
+@dataclass(frozen=True)
+class UpstreamFeature:
+    """An earlier feature, what it adds to the target's activation, and the position of most of that."""
+
+    site: Site
+    feature: int
+    effect: float
+    position: int
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Attribution of one target's activation.
+
+    Attributes:
+        features: the largest by |effect|, over all earlier sites.
+        sites: for each earlier site, the sum over its features and the error term's effect.
+    """
+
+    features: tuple[UpstreamFeature, ...]
+    sites: tuple[tuple[Site, float, float], ...]
+
+
+def upstream_features(
+    lm: LanguageModel,
+    pairs: Sequence[Pair],
+    targets: Sequence[Target],
+    files: Sequence[SaeFile],
+    batch_size: int,
+    count: int = 10,
+) -> list[Upstream]:
+    """Attribute every target's activation to the features of the earlier sites that ``files`` has SAEs for."""
+    sites = sorted(file.site for file in files)
+    tokens: dict[Site, list[SiteTokens]] = defaultdict(list)
+    by_site: dict[Site, list[int]] = defaultdict(list)
+    for at, target in enumerate(targets):
+        by_site[target.site].append(at)
+    for site, members in by_site.items():
+        earlier = [other for other in sites if other < site]
+        for start in range(0, len(members) if earlier else 0, batch_size):
+            chunk = members[start : start + batch_size]
+            for other, found in _gradients(lm, pairs, targets, chunk, earlier).items():
+                tokens[other].append(found)
+    features: dict[int, list[UpstreamFeature]] = defaultdict(list)
+    sums: dict[int, list[tuple[Site, float, float]]] = defaultdict(list)
+    wanted = [file for file in files if file.site in tokens]
+    for sae in stream_saes(wanted, lm.device):
+        for kept in tokens[sae.site]:
+            # Kept in the model's dtype: (x, g) of all targets and sites are most of what this stage holds.
+            clean = kept.clean.float()
+            part = SiteTokens(kept.row, kept.position, clean, clean, kept.g.float())
+            found = attribute_site(sae, part, "zero")
+            # attribute_site gives the change when a feature is set to zero: what it adds is the opposite.
+            row = part.row[found.token]
+            for at in part.row.unique().tolist():
+                mine = row == at
+                position = part.position[found.token[mine]]
+                features[at] += _largest(sae.site, found.feature[mine], position, -found.effect[mine], count)
+                of_row = part.row == at
+                total = (-found.features_effect[of_row].sum().item(), -found.error_effect[of_row].sum().item())
+                sums[at].append((sae.site, *total))
+    return [
+        Upstream(tuple(sorted(features[at], key=lambda one: -abs(one.effect))[:count]), tuple(sums[at]))
+        for at in range(len(targets))
+    ]
+
+
+def _gradients(
+    lm: LanguageModel, pairs: Sequence[Pair], targets: Sequence[Target], chunk: list[int], earlier: list[Site]
+) -> dict[Site, SiteTokens]:
+    """x and g at the earlier sites for a chunk of targets of one site; ``row`` is the target's number."""
+    batch = [pairs[targets[at].pair] for at in chunk]
+    padded = pad_pairs(batch, lm.pad_id, lm.device)
+    site = targets[chunk[0]].site
+    seen: dict[Site, Tensor] = {}
+
+    def reader(place: Site) -> Any:
+        def read(x: Tensor, hook: Any) -> Tensor:
+            if not x.requires_grad:
+                x = x.detach().requires_grad_()
+            seen[place] = x
+            return x
+
+        return read
+
+    hooks = [(place.hook_name, reader(place)) for place in [*earlier, site]]
+    with torch.enable_grad(), lm.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
+        final_hidden(lm, padded.clean, padded.mask)
+        at_site = seen.pop(site).flatten(2)
+        position = torch.tensor([targets[at].position for at in chunk], device=lm.device)
+        directions = torch.stack([targets[at].direction for at in chunk]).to(lm.device)
+        # Each row is its own prompt, so the sum's gradient is each target's own.
+        value = (at_site[torch.arange(len(chunk)), position].float() * directions).sum()
+        slopes = torch.autograd.grad(value, list(seen.values()))
+    keep = padded.mask & (torch.arange(padded.mask.shape[1], device=lm.device) <= position[:, None])
+    keep[:, 0] &= torch.tensor([pair.roles[0] != "bos" for pair in batch], device=lm.device)
+    row, where = keep.nonzero(as_tuple=True)
+    number = torch.tensor(chunk, device=lm.device)[row]
+    found = {}
+    for (place, x), g in zip(seen.items(), slopes, strict=True):
+        clean = x.detach().flatten(2)[row, where]
+        found[place] = SiteTokens(number, where, clean, clean, g.flatten(2)[row, where])
+    return found
+
+
+def _largest(site: Site, feature: Tensor, position: Tensor, effect: Tensor, count: int) -> list[UpstreamFeature]:
+    """The ``count`` features of largest |effect| summed over positions."""
+    if not len(feature):
+        return []
+    ids, index = feature.unique(return_inverse=True)
+    sums = torch.zeros(len(ids), device=effect.device).index_add(0, index, effect)
+    best = sums.abs().topk(min(count, len(ids))).indices
+    chosen = []
+    for at in best.tolist():
+        mine = (index == at).nonzero()[:, 0]
+        where = position[mine[effect[mine].abs().argmax()]]
+        chosen.append(UpstreamFeature(site, int(ids[at]), float(sums[at]), int(where)))
+    return chosen

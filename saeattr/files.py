@@ -1,0 +1,111 @@
+"""Texts and tables written whole or not at all, and read with a clear word where they are damaged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from saeattr.errors import UserError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_table(path: Path, table: pd.DataFrame, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a Parquet file whole or not at all; ``metadata`` goes into its schema."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **(metadata or {})})
+    with replacing(path) as temporary:
+        pq.write_table(arrow, temporary, compression="zstd")
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What ``write_table`` was given as metadata (and what pandas adds); nothing where there is no such file."""
+    if not path.exists():
+        return {}
+    return {key.decode(): value.decode() for key, value in (pq.read_schema(path).metadata or {}).items()}
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet file, all of it or some columns.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        return pd.read_parquet(path, columns=None if columns is None else list(columns))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist: run saeattr attribute into this folder first") from error
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path} is not a readable Parquet file: delete it and run again") from error
+
+
+def write_part(folder: Path, tables: Mapping[str, pd.DataFrame], metadata: Mapping[str, str] | None = None) -> None:
+    """Write all tables of a topic's stage at once: the folder appears, or is replaced, when every table is written."""
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
+        try:
+            for name, table in tables.items():
+                write_table(temporary / f"{name}.parquet", table, metadata)
+            os.chmod(temporary, 0o755)
+            if folder.is_dir():
+                shutil.rmtree(folder)
+            os.replace(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def join_parts(path: Path, parts: Sequence[Path], metadata: Mapping[str, str]) -> None:
+    """Write a table from the topics' parts, one row group a topic, without holding them all in memory."""
+    with replacing(path) as temporary:
+        writer: pq.ParquetWriter | None = None
+        try:
+            for folder in parts:
+                part = pq.read_table(folder / path.name)
+                if writer is None:
+                    schema = part.schema.with_metadata({**(part.schema.metadata or {}), **metadata})
+                    writer = pq.ParquetWriter(temporary, schema, compression="zstd")
+                writer.write_table(part.cast(writer.schema))
+        finally:
+            if writer is not None:
+                writer.close()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends well, and vanishes when it does not.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"{path} cannot be written ({reason}): free space or choose another folder with --out"
+        ) from error

@@ -1,0 +1,1 @@
+"""Lists written while features are held at their base value."""

@@ -1,0 +1,207 @@
+"""Ablation while generating: what lists become when features are held at their base value at every step.
+
+At the site x becomes x + (f_base - f) W_dec for the named features, at every token but BOS and at every step with the
+key-value cache; nothing else changes, so the error term is kept. With the corrupted base, f_base is the feature's
+activation at the same token of a second run that was asked for the corrupted length and reads the same answer.
+Compared with nothing, with control features, and with steering: the mean difference between clean and corrupted
+prompts taken off at the same site and tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saeattr.behaviours.lists.pairs import check_swap
+from saeattr.behaviours.lists.sampling import SampledList, prompt_ids, sample_lists
+from saeattr.behaviours.lists.topics import Length
+from saeattr.generation.summary import ConditionName, measure_list
+from saeattr.model.loading import LanguageModel
+from saeattr.runs.base import Base, SiteMeans
+from saeattr.runs.batch import BatchRuns, effect_tokens
+from saeattr.saes.sae import SparseAutoencoder, take_features
+from saeattr.sites import Site
+from saeattr.validation.controls import SiteProfile, match_controls
+
+#: From the activation at a site and that of the corrupted run (both [rows, pos, d_in], float32; the second None where
+#: there is no such run) to what replaces the first.
+Edit = Callable[[Tensor, Tensor | None], Tensor]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How lists are sampled, as for ``sample_lists``; ``corrupted`` is the length that the corrupted run asks for."""
+
+    length: Length = "short"
+    corrupted: Length = "long"
+    temperature: float = 0.8
+    top_p: float = 0.9
+    max_new_tokens: int = 200
+    batch_size: int = 16
+
+
+def generate_conditions(
+    lm: LanguageModel,
+    topic: str,
+    sae: SparseAutoencoder,
+    features: Sequence[int],
+    controls: Sequence[Sequence[int]],
+    n_lists: int,
+    base: Base = "zero",
+    seed: int = 0,
+    *,
+    means: SiteMeans | None = None,
+    steering: Float[Tensor, " d_in"] | None = None,
+    sampling: Sampling | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> pd.DataFrame:
+    """Sample lists with nothing ablated, the features, each set of controls, and steered.
+
+    List number n draws the same random numbers in every condition, so that conditions compare list by list.
+
+    Args:
+        features: indices into the SAE, ablated together. controls: sets of as many, each ablated together.
+        base: what the features are held at.
+        means: needed for the mean base alone; as in attributions, a mean is set where the feature is active.
+        steering: subtracted at the site (``mean_difference``); None leaves the condition out.
+
+    Returns:
+        one row for each list and condition: topic, layer, kind, base, condition, control_set (-1 but for controls),
+        list_id, seed, items, tokens (of the answer), repeated (items named before), shannon (index of the items, in
+        nats), ended, text.
+
+    Raises:
+        UserError: a setting of the sampling is out of range, or the two requests do not align (corrupted base).
+    """
+    sampling = sampling or Sampling()
+    edits: list[tuple[ConditionName, int, Edit | None]] = [("nothing", -1, None)]
+    edits.append(("features", -1, ablation(sae, features, base, means)))
+    for number, chosen in enumerate(controls):
+        edits.append(("controls", number, ablation(sae, chosen, base, means)))
+    if steering is not None:
+        edits.append(("steering", -1, lambda x, corrupted: x - steering))
+    tables = []
+    for done, (condition, control_set, edit) in enumerate(edits):
+        on_progress(done, len(edits))
+        corrupted_run = base == "corrupted" and condition in ("features", "controls")
+        lists = sample_edited(lm, topic, n_lists, sae.site, edit, seed, sampling, corrupted_run=corrupted_run)
+        rows = pd.DataFrame([measure_list(one) for one in lists])
+        rows.insert(0, "control_set", control_set)
+        for name, value in (("condition", condition), ("base", base), ("kind", sae.site.kind)):
+            rows.insert(0, name, value)
+        rows.insert(0, "layer", sae.site.layer)
+        rows.insert(0, "topic", topic)
+        tables.append(rows)
+    on_progress(len(edits), len(edits))
+    return pd.concat(tables, ignore_index=True)
+
+
+def ablation(sae: SparseAutoencoder, features: Sequence[int], base: Base, means: SiteMeans | None = None) -> Edit:
+    """x + (f_base - f) W_dec for the named features; the corrupted base needs the corrupted run's x at each step."""
+    ids = torch.tensor(list(features), dtype=torch.long, device=sae.W_dec.device)
+    few = take_features(sae, ids)
+
+    def edit(x: Tensor, corrupted: Tensor | None) -> Tensor:
+        f = few.encode(x.flatten(0, 1))
+        if base == "zero":
+            change = -f
+        elif base == "corrupted":
+            assert corrupted is not None
+            change = few.encode(corrupted.flatten(0, 1)) - f
+        else:
+            assert means is not None
+            change = torch.where(f > 0, means.f[ids] - f, 0.0)
+        return x + (change @ few.W_dec).view_as(x)
+
+    return edit
+
+
+def control_sets(
+    profile: SiteProfile, features: Sequence[int], n_sets: int, excluded: Sequence[int] = ()
+) -> list[list[int]]:
+    """Sets with one control for each feature, matched on change norm and frequency; no control is in two places.
+
+    Set by set the features choose in turn, so the first set is the best matched one.
+
+    Args:
+        excluded: never chosen, beside the features themselves.
+
+    Returns:
+        at most ``n_sets`` sets; fewer where the site has too few features that change.
+    """
+    taken = [*features, *excluded]
+    sets: list[list[int]] = []
+    for _ in range(n_sets):
+        chosen: list[int] = []
+        for feature in features:
+            nearest = match_controls(profile, feature, [*taken, *chosen], 1)
+            chosen += [int(control) for control in nearest]
+        if len(chosen) < len(features):
+            break
+        sets.append(chosen)
+        taken += chosen
+    return sets
+
+
+def mean_difference(batches: Sequence[BatchRuns], site: Site) -> Float[Tensor, " d_in"]:
+    """Mean of clean minus corrupted x over the tokens from the swapped word to the last decision."""
+    parts = []
+    for batch in batches:
+        chosen = effect_tokens(batch, "corrupted")
+        parts.append(batch.clean.x[site][chosen].float() - batch.corrupted.x[site][chosen].float())
+    return torch.cat(parts).mean(0)
+
+
+def sample_edited(
+    lm: LanguageModel,
+    topic: str,
+    n_lists: int,
+    site: Site,
+    edit: Edit | None,
+    seed: int,
+    sampling: Sampling,
+    *,
+    corrupted_run: bool = False,
+) -> list[SampledList]:
+    """Sample lists while every activation at ``site`` but BOS's passes through ``edit``.
+
+    ``corrupted_run`` runs the corrupted request beside each list, unedited, for an edit that compares with it.
+
+    Raises:
+        UserError: a setting is out of range, or clean and corrupted request do not align.
+    """
+    if corrupted_run:
+        check_swap(lm.tokenizer, topic, sampling.length, sampling.corrupted)
+    first = 1 if prompt_ids(lm.tokenizer, topic, sampling.length)[0] == lm.tokenizer.bos_token_id else 0
+
+    def replace(x: Tensor, hook: Any) -> Tensor | None:
+        # Only the prompt is read several tokens at a time, and only it begins with BOS.
+        start = first if x.shape[1] > 1 else 0
+        if edit is None or start == x.shape[1]:
+            return None
+        n_clean = x.shape[0] // 2 if corrupted_run else x.shape[0]
+        now = x[:, start:].flatten(2).float()
+        result = x.clone()
+        edited = edit(now[:n_clean], now[n_clean:] if corrupted_run else None)
+        result[:n_clean, start:] = edited.to(x.dtype).view_as(result[:n_clean, start:])
+        return result
+
+    with lm.bridge.hooks(fwd_hooks=[(site.hook_name, replace)]):  # pyright: ignore[reportArgumentType]
+        return sample_lists(
+            lm,
+            topic,
+            n_lists,
+            length=sampling.length,
+            beside=sampling.corrupted if corrupted_run else None,
+            seed=seed,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_new_tokens=sampling.max_new_tokens,
+            batch_size=sampling.batch_size,
+        )

@@ -1,0 +1,80 @@
+"""Lists that were generated under an ablation, as numbers: one row a list, then means with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from saeattr.behaviours.lists.sampling import SampledList
+from saeattr.stats import bootstrap_interval
+
+ConditionName = Literal["nothing", "features", "controls", "steering"]
+CONDITIONS: tuple[ConditionName, ...] = ("nothing", "features", "controls", "steering")
+#: What is measured of a list; each is a column of ``generate_conditions``.
+MEASURES = ("items", "tokens", "repeated", "shannon", "ended")
+#: What tells one comparison from another.
+COMPARISON = ["topic", "layer", "kind", "base"]
+
+
+def measure_list(sampled: SampledList) -> dict[str, Any]:
+    """One list's row."""
+    names = [item.text for item in sampled.parsed.complete_items]
+    return {
+        "list_id": sampled.list_id,
+        "seed": sampled.seed,
+        "items": len(names),
+        "tokens": len(sampled.token_ids) - sampled.prompt_length,
+        "repeated": len(names) - len(set(names)),
+        "shannon": shannon_index(names),
+        "ended": sampled.parsed.ended,
+        "text": sampled.parsed.text,
+    }
+
+
+def shannon_index(names: Sequence[str]) -> float:
+    """-sum p ln p over the shares of distinct names (Shannon 1948), in nats; 0 for an empty list."""
+    if not names:
+        return 0.0
+    shares = np.unique(np.array(names, dtype=object).astype(str), return_counts=True)[1] / len(names)
+    return float(-(shares * np.log(shares)).sum() + 0.0)
+
+
+def summarise(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Means over lists with 95 % bootstrap intervals, and what each condition adds to nothing, list by list.
+
+    Args:
+        table: from ``generate_conditions``, several of them concatenated if wished. Only its measures are averaged.
+        seed: of the bootstrap.
+
+    Returns:
+        one row for each comparison, condition and measure: n_lists, mean, low, high, added, added_low, added_high.
+        Sets of controls are averaged within each list first, so that the lists are what is resampled.
+    """
+    rows = []
+    for key, own in table.groupby(COMPARISON, sort=False):
+        for measure in MEASURES:
+            by_list = own.astype({measure: float}).pivot_table(
+                index="list_id", columns="condition", values=measure, aggfunc="mean"
+            )
+            for condition in (name for name in CONDITIONS if name in by_list):
+                values = by_list[condition].to_numpy()
+                added = values - by_list["nothing"].to_numpy()
+                low, high = bootstrap_interval(np.stack([values, added]), seed)
+                rows.append(
+                    {
+                        **dict(zip(COMPARISON, key, strict=True)),
+                        "condition": condition,
+                        "measure": measure,
+                        "n_lists": len(values),
+                        "mean": float(values.mean()),
+                        "low": float(low[0]),
+                        "high": float(high[0]),
+                        "added": float(added.mean()),
+                        "added_low": float(low[1]),
+                        "added_high": float(high[1]),
+                    }
+                )
+    return pd.DataFrame(rows)

@@ -1,1 +1,0 @@
-"""Topics, requests, sampling from the model, list parsing and clean/corrupted pairs."""

@@ -1,1 +1,0 @@
-"""What a reader sees: figures, and tables in the terminal."""

@@ -1,0 +1,139 @@
+"""Which features are active in which lists ("expression matrix"): do lists of one topic fall together?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import dendrogram, linkage
+
+from saeattr.features.recurrence import FEATURE
+from saeattr.reporting.figures.style import GRID, figure_text, house_style, new_figure, show_token
+
+#: Rows get labels up to this many.
+LABELLED_ROWS = 60
+
+
+def list_activations(attributions: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+    """Largest clean activation of each chosen feature in each list: [(layer, kind, feature), (topic, list_id)]."""
+    own = attributions.merge(chosen[FEATURE], on=FEATURE)
+    lists = attributions[["topic", "list_id"]].drop_duplicates()
+    cells = own.groupby([*FEATURE, "topic", "list_id"])["act_clean"].max().unstack(["topic", "list_id"])
+    return cells.reindex(columns=pd.MultiIndex.from_frame(lists)).fillna(0.0)
+
+
+def activation_clusters(activations: pd.DataFrame, kind: str) -> Figure | None:
+    """Features by lists of one kind, both ordered by hierarchical clustering.
+
+    Average linkage of Euclidean distances, after the mean over the other axis is taken off.
+
+    Args:
+        activations: as ``list_activations`` makes it. Each row is divided by its largest value.
+
+    Returns:
+        None where fewer than two features or lists can be compared.
+    """
+    own = activations[activations.index.get_level_values("kind") == kind]
+    own = own[own.max(axis=1) > 0]
+    if min(own.shape) < 2:
+        return None
+    cells = own.to_numpy(dtype=float)
+    cells = cells / cells.max(axis=1, keepdims=True)
+    by_row, by_column = _tree(cells), _tree(cells.T)
+    topics = list(dict.fromkeys(own.columns.get_level_values("topic")))
+    with house_style():
+        width, body = 9.5, min(9.0, max(2.5, 0.17 * len(cells)))
+        strip = max(0.35, 0.12 * len(topics))
+        figure = new_figure(width, body + strip + 1.8)
+        grid = figure.subplots(
+            3, 2, width_ratios=[0.9, 7], height_ratios=[0.7, strip, body], gridspec_kw={"wspace": 0.01, "hspace": 0.01}
+        )
+        row_order = _draw_tree(grid[2, 0], by_row, "left")
+        column_order = _draw_tree(grid[0, 1], by_column, "top")
+        image = grid[2, 1].imshow(
+            cells[row_order][:, column_order], aspect="auto", cmap="cividis", vmin=0, vmax=1, interpolation="nearest"
+        )
+        _label_rows(grid[2, 1], [own.index[at] for at in row_order])
+        grid[2, 1].set_xticks([])
+        grid[2, 1].set_xlabel(f"{cells.shape[1]} lists")
+        _topic_strip(grid[1, 1], list(own.columns.get_level_values("topic")[column_order]))
+        for axes in (grid[0, 0], grid[1, 0]):
+            axes.axis("off")
+        bar = figure.colorbar(image, ax=grid[:, 1], shrink=0.4, pad=0.01, location="right")
+        bar.set_label("largest activation in the list / largest of the feature")
+        figure.suptitle(figure_text(_title(cells, own, kind, topics)), x=0.01, ha="left", fontsize=10)
+    return figure
+
+
+def same_topic_neighbours(cells: NDArray[np.float64], topics: NDArray[np.object_]) -> tuple[float, float]:
+    """Share of lists whose most correlated other list is of the same topic, and that share by chance."""
+    close = np.corrcoef(_centred_columns(cells).T)
+    np.fill_diagonal(close, -np.inf)
+    same = float((topics[np.nanargmax(np.nan_to_num(close, nan=-2), axis=1)] == topics).mean())
+    counts = pd.Series(topics).value_counts().to_numpy()
+    chance = float((counts * (counts - 1)).sum() / (len(topics) * (len(topics) - 1)))
+    return same, chance
+
+
+def _centred_columns(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each feature's mean taken off, so that lists are compared by what differs between them."""
+    return cells - cells.mean(axis=1, keepdims=True)
+
+
+def _tree(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    return linkage(rows - rows.mean(axis=0), "average", metric="euclidean", optimal_ordering=len(rows) <= 600)
+
+
+def _draw_tree(axes: Axes, tree: NDArray[np.float64], side: str) -> list[int]:
+    """Draw the tree and return the order of its leaves."""
+    plot = dendrogram(tree, ax=axes, orientation=side, no_labels=True, color_threshold=0, above_threshold_color=GRID)
+    if side == "left":
+        axes.invert_yaxis()
+    for lines in axes.collections:
+        lines.set_linewidth(0.6)
+    axes.axis("off")
+    return plot["leaves"]
+
+
+def _label_rows(axes: Axes, index: list[tuple]) -> None:
+    if len(index) <= LABELLED_ROWS:
+        names = [f"{layer}/{feature}" for layer, _, feature in index]
+        axes.set_yticks(np.arange(len(index)), names, fontsize=7)
+        axes.set_ylabel("layer/feature")
+    else:
+        axes.set_yticks([])
+        axes.set_ylabel(f"{len(index)} features")
+    axes.yaxis.set_label_position("right")
+    axes.yaxis.tick_right()
+    axes.tick_params(length=0)
+
+
+def _topic_strip(axes: Axes, of_lists: list[str]) -> None:
+    """One thin line a topic with a mark at each of its lists: names, not colours, tell the topics apart."""
+    # From the topic whose lists stand furthest left to the one furthest right.
+    topics = list(pd.Series(np.arange(len(of_lists))).groupby(np.array(of_lists)).median().sort_values().index)
+    palette = seaborn.color_palette("colorblind", 10)
+    cells = np.ones((len(topics), len(of_lists), 3)) * 0.96
+    for row, topic in enumerate(topics):
+        cells[row, [at for at, name in enumerate(of_lists) if name == topic]] = palette[row % len(palette)]
+    axes.imshow(cells, aspect="auto", interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks(np.arange(len(topics)), [figure_text(show_token(topic, 22)) for topic in topics], fontsize=6.5)
+    axes.yaxis.tick_right()
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _title(cells: NDArray[np.float64], own: pd.DataFrame, kind: str, topics: list[str]) -> str:
+    if len(topics) < 2:
+        return f"{kind}: activation of {len(cells)} features in {cells.shape[1]} lists about {topics[0]}"
+    names = own.columns.get_level_values("topic").to_numpy(dtype=object)
+    same, chance = same_topic_neighbours(cells, names)
+    return (
+        f"{kind}: for {same:.0%} of {cells.shape[1]} lists the most alike list is of the same topic "
+        f"(by chance {chance:.0%}); {len(cells)} features"
+    )

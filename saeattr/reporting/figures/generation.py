@@ -1,0 +1,73 @@
+"""What ablation while generating makes of the lists, condition by condition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from saeattr.generation.summary import CONDITIONS
+from saeattr.reporting.figures.style import figure_text, house_style, new_figure
+
+LABELS = {
+    "items": "items",
+    "tokens": "tokens",
+    "repeated": "repeated items",
+    "shannon": "Shannon index (nats)",
+    "ended": "share of lists that end",
+}
+COLOURS = {"nothing": "0.45", "features": "#d55e00", "controls": "#0173b2", "steering": "#029e73"}
+
+
+def generation_figure(summary: pd.DataFrame, measures: Sequence[str] = tuple(LABELS)) -> Figure:
+    """Mean and 95 % interval of each measure, one panel each, one line for each topic, site and base.
+
+    ``summary``: as ``saeattr.generation.ablation.summarise`` makes it.
+    """
+    names = summary["topic"] + "  " + summary["kind"] + "." + summary["layer"].astype(str) + "  " + summary["base"]
+    summary = summary.assign(line=names)
+    lines = list(dict.fromkeys(names))
+    with house_style():
+        figure = new_figure(2.3 * len(measures) + 1.6, 1.5 + 0.55 * len(lines))
+        grid = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+        for axes, measure in zip(grid, measures, strict=True):
+            _panel(axes, summary[summary["measure"] == measure], lines)
+            axes.set_xlabel(LABELS[measure])
+        grid[0].set_yticks(np.arange(len(lines)), [figure_text(line) for line in lines])
+        grid[0].invert_yaxis()
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+        figure.suptitle(figure_text(_title(summary)), x=0.01, ha="left", fontsize=10)
+    return figure
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, lines: list[str]) -> None:
+    present = [name for name in CONDITIONS if name in set(rows["condition"])]
+    for nth, condition in enumerate(present):
+        own = rows[rows["condition"] == condition].set_index("line").reindex(lines)
+        at = np.arange(len(lines)) + 0.16 * (nth - (len(present) - 1) / 2)
+        mean = own["mean"].to_numpy(dtype=float)
+        # A percentile interval need not hold the mean; a bar cannot have a negative length.
+        reach = np.clip([mean - own["low"].to_numpy(dtype=float), own["high"].to_numpy(dtype=float) - mean], 0, None)
+        axes.errorbar(mean, at, xerr=reach, fmt="o", markersize=4, color=COLOURS[condition], label=condition)
+    axes.grid(axis="x", color="0.9")
+    axes.set_axisbelow(True)
+
+
+def _title(summary: pd.DataFrame) -> str:
+    """The largest change of the number of items by the features, and what the controls do there."""
+    items = summary[(summary["measure"] == "items")].set_index(["line", "condition"])
+    features = items.xs("features", level="condition")
+    line = features["added"].abs().idxmax()
+    best = features.loc[line]
+    title = f"{line}: ablating the features adds {_interval(best)} items to a list"
+    if (line, "controls") in items.index:
+        title += f", controls {_interval(items.loc[(line, 'controls')])}"
+    return f"{title} (mean of {int(best['n_lists'])} lists, 95 %)"
+
+
+def _interval(row: pd.Series) -> str:
+    return f"{row['added']:+.1f} [{row['added_low']:+.1f}, {row['added_high']:+.1f}]"

@@ -1,0 +1,162 @@
+"""Intersection heatmaps: which features carry the effect in list after list, and in topic after topic."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.colors import AsinhNorm
+from matplotlib.figure import Figure
+
+from saeattr.reporting.figures.style import (
+    GRID,
+    effect_map,
+    feature_address,
+    figure_text,
+    house_style,
+    new_figure,
+    show_token,
+)
+
+KEY = ["layer", "feature"]
+#: Letters in the name of a row without a label, and the width of each letter more (inches).
+UNLABELLED, LETTER = 20, 0.065
+#: Where the colour bar has numbers, as parts of the largest effect.
+TICKS = np.array([-1, -0.3, -0.1, 0, 0.1, 0.3, 1])
+
+
+def feature_by_list(
+    attributions: pd.DataFrame,
+    features: pd.DataFrame,
+    topic: str,
+    kind: str,
+    top: int = 30,
+    labels: Mapping[str, str] | None = None,
+) -> Figure | None:
+    """Effect of a topic's top features of one kind in each of its lists; None where there is no such feature.
+
+    A cell is the feature's effect summed over its positions in that list; grey: it was not active there.
+    """
+    best = features[(features["topic"] == topic) & (features["kind"] == kind)].sort_values("rank").head(top)
+    if best.empty:
+        return None
+    own = attributions[(attributions["topic"] == topic) & (attributions["kind"] == kind)]
+    lists = sorted(own["list_id"].unique())
+    cells = own.merge(best[KEY]).groupby([*KEY, "list_id"])["effect"].sum().unstack("list_id").reindex(columns=lists)
+    rows = best.sort_values(["layer", "rank"])
+    first = best.iloc[0]
+    in_all = int((best["n_lists"] == len(lists)).sum())
+    title = (
+        f"{topic}, {kind}: {in_all} of the top {len(best)} features act in all {len(lists)} lists\n"
+        f"largest: {feature_address(kind, first['layer'], first['feature'])}, mean effect {first['effect_mean']:+.2f} "
+        f"[{first['effect_low']:+.2f}, {first['effect_high']:+.2f}]"
+    )
+    figure, axes = _heatmap(cells, rows, kind, title, labels)
+    axes.set_xlabel("list")
+    axes.set_xticks(np.arange(len(lists)) + 0.5, [figure_text(name) for name in lists], rotation=0)
+    return figure
+
+
+def feature_by_topic(
+    features: pd.DataFrame, kind: str, depth: int = 30, top: int = 40, labels: Mapping[str, str] | None = None
+) -> Figure | None:
+    """Mean effect by topic of the features that are among the top ``depth`` of two or more topics.
+
+    Grey: not among that topic's top ``depth``. At most ``top`` features are drawn, those of the most topics. None
+    where no feature is shared. ``labels`` (from ``kind.layer/feature``) stand behind the features that have one.
+    """
+    own = features[features["kind"] == kind].sort_values("rank")
+    best = own.groupby("topic", sort=False).head(depth)
+    n_topics = best["topic"].nunique()
+    shared = best.groupby(KEY, as_index=False).agg(
+        topics=("topic", "nunique"),
+        size=("effect_mean", lambda effects: float(effects.abs().mean())),
+        top_role=("top_role", "first"),
+        top_token=("top_token", "first"),
+    )
+    shared = shared[shared["topics"] > 1].sort_values(["topics", "size", *KEY], ascending=[False, False, True, True])
+    if shared.empty:
+        return None
+    in_all = int((shared["topics"] == n_topics).sum())
+    drawn = shared.head(top).sort_values(["layer", "topics", "size"], ascending=[True, False, False])
+    topics = list(dict.fromkeys(features["topic"]))
+    cells = best.merge(drawn[KEY]).pivot(index=KEY, columns="topic", values="effect_mean").reindex(columns=topics)
+    title = (
+        f"{kind}: of {len(shared)} features among the top {depth} of two or more topics, "
+        f"{in_all} are in all {n_topics}"
+        + (f"\n(the {len(drawn)} of the most topics are drawn)" if len(drawn) < len(shared) else "")
+    )
+    figure, axes = _heatmap(cells, drawn, kind, title, labels)
+    axes.set_xlabel("topic")
+    turned = len(topics) > 6
+    axes.set_xticks(
+        np.arange(len(topics)) + 0.5,
+        [figure_text(show_token(topic, 24)) for topic in topics],
+        rotation=60 if turned else 0,
+        ha="right" if turned else "center",
+    )
+    return figure
+
+
+def _heatmap(
+    cells: pd.DataFrame, rows: pd.DataFrame, kind: str, title: str, labels: Mapping[str, str] | None
+) -> tuple[Figure, Axes]:
+    """Draw ``cells`` [(layer, feature), column] in the order of ``rows``, with the layers marked."""
+    cells = cells.reindex(pd.MultiIndex.from_frame(rows[KEY]))
+    values = cells.to_numpy(dtype=float)
+    limit = float(np.nanmax(np.abs(values))) or 1.0
+    n_rows, n_columns = values.shape
+    with house_style():
+        named = [_row_name(row, kind, labels or {}) for row in rows.to_dict("records")]
+        width = 4.2 + 0.5 * max(4, n_columns)
+        # Labels take room of their own, not the cells' or the title's.
+        beside = LETTER * max(0, max(map(len, named)) - UNLABELLED)
+        figure = new_figure(width + beside, 1.6 + 0.21 * n_rows)
+        axes = figure.subplots()
+        seaborn.heatmap(
+            pd.DataFrame(values),
+            ax=axes,
+            cmap=effect_map(),
+            # A few effects are tens of times larger than the rest, which would all look like nothing.
+            norm=AsinhNorm(linear_width=limit / 8, vmin=-limit, vmax=limit),
+            linewidths=0.4,
+            linecolor="white",
+            yticklabels=False,
+            xticklabels=False,
+            cbar_kws={
+                "label": "effect on the metric (logits, asinh scale)",
+                "ticks": limit * TICKS,
+                "format": "%+.2g",
+                "shrink": min(1.0, max(0.4, 8 / n_rows)),
+                "pad": 0.02,
+            },
+        )
+        axes.set_ylabel("feature, where it acts most" + (", label on Neuronpedia" if beside else ""))
+        axes.set_yticks(np.arange(n_rows) + 0.5, [figure_text(name) for name in named], fontsize=8)
+        axes.tick_params(length=0)
+        _mark_layers(axes, rows["layer"].to_list(), kind, n_columns)
+        lines = [part for line in title.split("\n") for part in textwrap.wrap(line, int(9 * width))]
+        axes.set_title(figure_text("\n".join(lines)))
+    return figure, axes
+
+
+def _row_name(row: Mapping[Hashable, Any], kind: str, labels: Mapping[str, str]) -> str:
+    """``241  newline X  label``."""
+    label = labels.get(feature_address(kind, row["layer"], row["feature"]), "")
+    name = f"{row['feature']}  {row['top_role']} {show_token(row['top_token'], 10)}"
+    return f"{name}  {show_token(label, 40)}" if label else name
+
+
+def _mark_layers(axes: Axes, layers: list[int], kind: str, n_columns: int) -> None:
+    """A line between layers, and each layer's site at the right."""
+    starts = [at for at in range(len(layers)) if at == 0 or layers[at] != layers[at - 1]]
+    for start, end in zip(starts, [*starts[1:], len(layers)], strict=True):
+        if start:
+            axes.axhline(start, color=GRID, linewidth=1.0)
+        site = f"{kind}.{layers[start]}"
+        axes.text(n_columns + 0.15, (start + end) / 2, site, va="center", fontsize=8, color=GRID)

@@ -1,0 +1,248 @@
+"""Which features recur: presence by topic, and overlap by layer."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
+
+from saeattr.features.recurrence import BETWEEN, SHARED, SHARED_SHARE, TOPIC_SPECIFIC, feature_families
+from saeattr.reporting.figures.style import GRID, NOTHING, figure_text, house_style, new_figure, show_token
+
+#: Families from dark to light, so that they differ without colour too.
+FAMILY_COLOURS = {SHARED: "#08306b", BETWEEN: "#6baed6", TOPIC_SPECIFIC: "#de8f05"}
+#: Rows get labels up to this many; beyond it they are thin lines.
+LABELLED_ROWS = 45
+#: A presence heatmap has at most so many rows: those of the most topics in each layer.
+MAX_ROWS = 480
+
+
+def feature_presence(features: pd.DataFrame, kind: str, depth: int | None = 30) -> Figure | None:
+    """Feature by topic: in whose top ``depth`` at its site a feature is; layers marked, most shared first.
+
+    ``features`` as for ``overlap_table``. None where no topic has a feature of this kind or there is one topic.
+    """
+    topics = list(dict.fromkeys(features["topic"]))
+    own = feature_families(features[features["kind"] == kind], depth)
+    if own.empty or len(topics) < 2:
+        return None
+    rows, dropped = _capped(own.sort_values(["layer", "n_topics"], ascending=[True, False], kind="stable"))
+    code = {name: at + 1 for at, name in enumerate(FAMILY_COLOURS)}
+    cells = np.zeros((len(rows), len(topics)))
+    columns = {topic: at for at, topic in enumerate(topics)}
+    for at, (name, members) in enumerate(zip(rows["family"], rows["topics"], strict=True)):
+        cells[at, [columns[topic] for topic in members]] = code[name]
+    with house_style():
+        height = 2.4 + min(9.0, max(0.19 * len(rows), 0.5 * rows["layer"].nunique()))
+        figure = new_figure(3.6 + 0.26 * len(topics), height)
+        axes = figure.subplots()
+        colours = ListedColormap(["#f4f4f4", *FAMILY_COLOURS.values()])
+        axes.imshow(cells, aspect="auto", cmap=colours, vmin=0, vmax=3, interpolation="nearest")
+        _topic_ticks(axes, topics)
+        _feature_ticks(axes, rows)
+        _layer_notes(axes, own, rows, len(topics))
+        axes.set_title(figure_text(_presence_title(own, kind, depth, len(topics), dropped)))
+        figure.legend(
+            handles=[Patch(color=colour, label=name) for name, colour in FAMILY_COLOURS.items()],
+            loc="outside lower left",
+            ncols=3,
+            frameon=False,
+        )
+    return figure
+
+
+def overlap_by_layer(overlap: pd.DataFrame) -> Figure | None:
+    """Mean Jaccard index over pairs of topics by layer and kind, with the middle half of pairs and the chance level.
+
+    ``overlap`` as ``overlap_table`` returns it; None where it is empty.
+    """
+    if overlap.empty:
+        return None
+    kinds = sorted(overlap["kind"].unique())
+    means = overlap.groupby(["kind", "layer"])[["jaccard", "expected"]].mean()
+    with house_style():
+        figure = new_figure(7.2, 3.8)
+        axes = figure.subplots()
+        markers = "osD^v"
+        for at, (kind, colour) in enumerate(zip(kinds, seaborn.color_palette("colorblind"), strict=False)):
+            own = overlap[overlap["kind"] == kind].groupby("layer")["jaccard"]
+            low, high = own.quantile(0.25), own.quantile(0.75)
+            axes.fill_between(low.index, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(means.loc[kind].index, means.loc[kind]["jaccard"], color=colour, marker=markers[at], label=kind)
+            axes.plot(
+                means.loc[kind].index, means.loc[kind]["expected"], color=colour, linestyle=":", marker=markers[at]
+            )
+        axes.plot([], [], color=GRID, linestyle=":", label="by chance")
+        layers = sorted(overlap["layer"].unique())
+        axes.set_xticks(layers if len(layers) <= 30 else layers[:: len(layers) // 15])
+        axes.set_ylim(0, None)
+        axes.set_xlabel("layer")
+        axes.set_ylabel("Jaccard index of two topics' feature sets")
+        axes.legend(frameon=False, ncols=2, fontsize=8)
+        kind, layer = means["jaccard"].idxmax()  # pyright: ignore[reportGeneralTypeIssues]
+        best = means.loc[(kind, layer)]
+        n_pairs = len(overlap[["topic_a", "topic_b"]].drop_duplicates())
+        title = (
+            f"Topics share most in {kind}.{layer}: Jaccard {best['jaccard']:.2f}, by chance {best['expected']:.2f}\n"
+            f"(mean of {n_pairs} pairs of topics; bands: the middle half of pairs)"
+        )
+        axes.set_title(figure_text(title))
+    return figure
+
+
+def _capped(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """At most ``MAX_ROWS`` rows, the most shared of each layer, and how many were dropped."""
+    if len(rows) <= MAX_ROWS:
+        return rows, 0
+    room = MAX_ROWS // rows["layer"].nunique()
+    kept = rows.groupby("layer", sort=False).head(room)
+    return kept, len(rows) - len(kept)
+
+
+def _topic_ticks(axes, topics: list[str]) -> None:
+    axes.set_xticks(
+        np.arange(len(topics)),
+        [figure_text(show_token(topic, 24)) for topic in topics],
+        rotation=60 if len(topics) > 6 else 0,
+        ha="right" if len(topics) > 6 else "center",
+        rotation_mode="anchor" if len(topics) > 6 else "default",
+        fontsize=8,
+    )
+    axes.tick_params(length=0)
+
+
+def _feature_ticks(axes, rows: pd.DataFrame) -> None:
+    if len(rows) <= LABELLED_ROWS:
+        axes.set_yticks(np.arange(len(rows)), rows["feature"].astype(str), fontsize=8)
+        axes.set_ylabel("feature")
+    else:
+        axes.set_yticks([])
+        axes.set_ylabel(f"{len(rows)} features, in each layer those of the most topics first")
+
+
+def _layer_notes(axes, own: pd.DataFrame, rows: pd.DataFrame, n_topics: int) -> None:
+    """A line between layers; at the right, each layer with its shared features."""
+    layers = rows["layer"].to_numpy()
+    starts = np.flatnonzero(np.r_[True, layers[1:] != layers[:-1]])
+    for start, end in zip(starts, [*starts[1:], len(layers)], strict=True):
+        if start:
+            axes.axhline(start - 0.5, color=GRID, linewidth=1.0)
+        families = own.loc[own["layer"] == layers[start], "family"]
+        note = f"layer {layers[start]}: {int((families == SHARED).sum())} of {len(families)} shared"
+        axes.text(n_topics - 0.3, (start + end - 1) / 2, note, va="center", fontsize=8, color=GRID)
+
+
+def _presence_title(own: pd.DataFrame, kind: str, depth: int | None, n_topics: int, dropped: int) -> str:
+    shared = own[own["family"] == SHARED]
+    single = int((own["family"] == TOPIC_SPECIFIC).sum())
+    among = "in any topic's set" if depth is None else f"in any topic's top {depth} of a layer"
+    text = (
+        f"{kind}: {len(shared)} of {len(own)} features {among} are shared by at least "
+        f"{SHARED_SHARE:.0%} of {n_topics} topics; {single} belong to one topic"
+    )
+    if len(shared):
+        counts = shared["layer"].value_counts()
+        text += f"; layer {counts.idxmax()} shares the most ({counts.max()})"
+    if dropped:
+        text += f". Not drawn: {dropped} of the fewest topics"
+    return "\n".join(textwrap.wrap(text, max(60, min(5 * n_topics, 110))))
+
+
+#: Panels in a row of the grid.
+ACROSS = 3
+#: Numbers stand in the cells up to so many topics.
+NUMBERED_TOPICS = 8
+
+
+def jaccard_by_layer(overlap: pd.DataFrame, kind: str) -> Figure | None:
+    """Jaccard index of every two topics' sets, layer by layer; topics of like sets stand together.
+
+    ``overlap`` as ``overlap_table`` returns it. The diagonal is left out. None where there is nothing of this kind.
+    """
+    own = overlap[overlap["kind"] == kind]
+    if own.empty:
+        return None
+    topics = list(dict.fromkeys([*own["topic_a"], *own["topic_b"]]))
+    over_layers = own.groupby(["topic_a", "topic_b"])["jaccard"].mean()
+    topics = [topics[at] for at in _like_together(_matrix(over_layers, topics))]
+    layers = sorted(own["layer"].unique())
+    across = min(ACROSS if len(layers) <= 9 else 6, len(layers))
+    down = -(-len(layers) // across)
+    size = max(1.7, min(2.9, 0.36 * len(topics) + 0.6)) if across <= ACROSS else 1.9
+    with house_style():
+        figure = new_figure(1.6 + size * across + 0.8, 1.4 + (size + 0.5) * down)
+        grid = figure.subplots(down, across, squeeze=False)
+        top = float(own["jaccard"].max()) or 1.0
+        for at, axes in enumerate(grid.flat):
+            if at >= len(layers):
+                axes.axis("off")
+                continue
+            rows = own[own["layer"] == layers[at]]
+            _panel(axes, rows, topics, layers[at], top)
+            is_left, is_bottom = at % across == 0, at + across >= len(layers)
+            _names(axes, topics, is_left, is_bottom, size)
+        bar = figure.colorbar(grid[0, 0].images[0], ax=grid, shrink=min(1.0, 1.2 / down), pad=0.01)
+        bar.set_label("Jaccard index (shared / all)")
+        means = own.groupby("layer")[["jaccard", "expected"]].mean()
+        best = means["jaccard"].idxmax()
+        title = (
+            f"{kind}: two topics share most in layer {best}, Jaccard {means.loc[best, 'jaccard']:.2f} on average; "
+            f"chance gives {means.loc[best, 'expected']:.2f}"
+        )
+        figure.suptitle(figure_text(title), x=0.01, ha="left", fontsize=10)
+    return figure
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, topics: list[str], layer: int, top: float) -> None:
+    cells = _matrix(rows.set_index(["topic_a", "topic_b"])["jaccard"], topics)
+    colours = seaborn.color_palette("cividis", as_cmap=True).with_extremes(bad=NOTHING)
+    axes.imshow(cells, cmap=colours, vmin=0, vmax=top, interpolation="nearest")
+    above = int((rows["p_value"] <= 0.05).sum())
+    axes.set_title(
+        f"layer {layer}: mean {rows['jaccard'].mean():.2f}, chance {rows['expected'].mean():.2f}\n"
+        f"{above} of {len(rows)} pairs above chance (p \u2264 0.05)",
+        fontsize=7,
+    )
+    if len(topics) <= NUMBERED_TOPICS:
+        for row, column in zip(*np.nonzero(~np.isnan(cells)), strict=True):
+            shade = "black" if cells[row, column] > 0.6 * top else "white"
+            axes.text(column, row, f"{cells[row, column]:.2f}", ha="center", va="center", fontsize=7, color=shade)
+
+
+def _names(axes: Axes, topics: list[str], is_left: bool, is_bottom: bool, size: float) -> None:
+    """Topic names at the outer edges of the grid only."""
+    names = [figure_text(show_token(topic, 22)) for topic in topics]
+    font = min(8.0, 60 * size / len(topics))
+    at = np.arange(len(topics))
+    axes.set_yticks(at, names if is_left else [""] * len(at), fontsize=font)
+    axes.set_xticks(at, names if is_bottom else [""] * len(at), fontsize=font, rotation=90)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _matrix(values: pd.Series, topics: list[str]) -> NDArray[np.float64]:
+    """Symmetric, [topics, topics]; NaN on the diagonal and where a pair has no number."""
+    cells = np.full((len(topics), len(topics)), np.nan)
+    number = {topic: at for at, topic in enumerate(topics)}
+    for (a, b), value in values.items():  # pyright: ignore[reportGeneralTypeIssues]
+        cells[number[a], number[b]] = cells[number[b], number[a]] = value
+    return cells
+
+
+def _like_together(cells: NDArray[np.float64]) -> NDArray[np.int64]:
+    """An order of topics in which those of like sets are neighbours (average linkage, optimal leaves)."""
+    if len(cells) < 3:
+        return np.arange(len(cells))
+    distance = 1 - np.nan_to_num(cells)
+    np.fill_diagonal(distance, 0)
+    return leaves_list(linkage(squareform(distance, checks=False), "average", optimal_ordering=True))

@@ -1,0 +1,201 @@
+"""The figures of a study: each as a function for a notebook, and all of them as files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from saeattr.behaviours.lists.topics import topic_slug
+from saeattr.features.recurrence import largest_features
+from saeattr.files import read_table
+from saeattr.neuronpedia.links import FILE, read_links
+from saeattr.reporting.figures import clustermap, heatmaps, validation
+from saeattr.reporting.figures import lines as metric_curve
+from saeattr.reporting.figures import recurrence as jaccard
+from saeattr.reporting.figures import recurrence as overlap_figures
+from saeattr.reporting.figures.generation import generation_figure
+from saeattr.reporting.figures.style import label_texts, save_figure
+from saeattr.study.results import Study, load_study
+from saeattr.study.sets import study_overlap
+
+#: From so many figures of single topics on, two processes draw.
+MANY = 24
+
+Draw = Callable[[], "Figure | None"]
+
+
+def feature_by_list(
+    study: Study, topic: str, kind: str, top: int = 30, labels: Mapping[str, str] | None = None
+) -> Figure | None:
+    """Effect of a topic's top features of one kind, list by list.
+
+    Args:
+        labels: from ``kind.layer/feature`` to its words; by default those in the study's neuronpedia.json.
+    """
+    # The topic's own part: the joined table of many topics takes gigabytes to read.
+    path = study.folder.topic_folder(topic_slug(topic)) / "attributions.parquet"
+    attributions = read_table(path, ["topic", "list_id", "layer", "kind", "feature", "effect"])
+    words = study_labels(study) if labels is None else labels
+    return heatmaps.feature_by_list(attributions, study.features(topic), topic, kind, top, words)
+
+
+def feature_by_topic(
+    study: Study, kind: str, depth: int = 30, top: int = 40, labels: Mapping[str, str] | None = None
+) -> Figure | None:
+    """Mean effect by topic of the features that several topics share; ``labels`` as for ``feature_by_list``."""
+    words = study_labels(study) if labels is None else labels
+    return heatmaps.feature_by_topic(study.features(), kind, depth, top, words)
+
+
+def study_labels(study: Study) -> dict[str, str]:
+    """The labels that the study's neuronpedia.json knows, by feature address."""
+    return label_texts(read_links(study.folder).labels)
+
+
+def feature_presence(study: Study, kind: str, depth: int = 30) -> Figure | None:
+    """In which topics' sets each feature is; None with one topic."""
+    return overlap_figures.feature_presence(study.features(), kind, depth)
+
+
+def jaccard_by_layer(study: Study, kind: str, depth: int = 30) -> Figure | None:
+    """Topic by topic overlap in each layer; None with one topic."""
+    return jaccard.jaccard_by_layer(study_overlap(study.folder, depth), kind)
+
+
+def overlap_by_layer(study: Study, depth: int = 30) -> Figure | None:
+    """Overlap of topics as a function of layer, by kind; None with one topic."""
+    return overlap_figures.overlap_by_layer(study_overlap(study.folder, depth))
+
+
+def activation_clusters(study: Study, kind: str, top: int = 60) -> Figure | None:
+    """Activation of the top features of one kind in every list, clustered."""
+    features = study.features()
+    chosen = largest_features(features[features["kind"] == kind], top)
+    return clustermap.activation_clusters(list_activations(study, chosen), kind)
+
+
+def list_activations(study: Study, chosen: pd.DataFrame) -> pd.DataFrame:
+    """Largest activation of each chosen feature in each list, read topic by topic to hold little in memory."""
+    parts = []
+    for topic in study.topics:
+        path = study.folder.topic_folder(topic_slug(topic)) / "attributions.parquet"
+        table = read_table(path, ["topic", "list_id", "layer", "kind", "feature", "act_clean"])
+        parts.append(clustermap.list_activations(table, chosen))
+    return pd.concat(parts, axis=1).fillna(0.0)
+
+
+def metric_by_item(study: Study, topic: str | None = None) -> Figure:
+    """The metric by item, clean against corrupted, of one topic or of all together."""
+    name = topic or f"{len(study.topics)} topics"
+    return metric_curve.metric_by_item(study.metric_by_item(topic), name, study.metric_label)
+
+
+def forest(study: Study, topic: str) -> Figure | None:
+    """Exact effects of a topic's top features with intervals, beside controls and attributions."""
+    return validation.forest(study.validation(topic), topic, study.metric_label)
+
+
+def effect_scatter(study: Study, topic: str) -> Figure | None:
+    """Attribution against exact effect of every feature patched in a topic, layer by layer."""
+    return validation.effect_scatter(study.compared(topic), study.agreement(topic), topic)
+
+
+def cumulative(study: Study, topic: str) -> Figure | None:
+    """What patching, and keeping, a topic's first features does together."""
+    return validation.cumulative(study.curves(topic), topic)
+
+
+def draw_study(study: Study, on_progress: Callable[[str, str, int, int], None]) -> None:
+    """Write the figures that are missing or older than their tables; many are shared with a second process."""
+    wanted = [(sources, name, draw) for sources, name, draw in _figures(study) if _is_stale(study, sources, name)]
+    # Figures of all topics together stay here, because they share what they compute.
+    of_topics = [name for sources, name, _ in wanted if sources[0].parent != study.folder.root]
+    shared = set(of_topics[::2]) if len(of_topics) >= MANY and (os.cpu_count() or 1) > 1 else set()
+    with _second_process(study, shared):
+        _draw(study, [entry for entry in wanted if entry[1] not in shared], on_progress)
+    # What the other process could not draw fails here, where the reason is seen.
+    _draw(study, [entry for entry in wanted if entry[1] in shared and _is_stale(study, *entry[:2])], on_progress)
+
+
+def draw_named(study: Study, names: Collection[str]) -> None:
+    """Write some figures by their names."""
+    _draw(study, [entry for entry in _figures(study) if entry[1] in names], lambda *_: None)
+
+
+def _draw(
+    study: Study, wanted: Sequence[tuple[list[Path], str, Draw]], on_progress: Callable[[str, str, int, int], None]
+) -> None:
+    for done, (_, name, draw) in enumerate(wanted):
+        on_progress("figures", "drawing", done, len(wanted))
+        figure = draw()
+        if figure is not None:
+            save_figure(figure, study.folder.figures, name)
+    if wanted:
+        on_progress("figures", "drawing", len(wanted), len(wanted))
+
+
+@contextmanager
+def _second_process(study: Study, names: Collection[str]) -> Iterator[None]:
+    """While the block runs, another process draws ``names``; then wait for it."""
+    if not names:
+        yield
+        return
+    # Its own interpreter: a fork would copy the threads' locks, and multiprocessing would import the user's script.
+    command = [sys.executable, "-m", "saeattr.reporting.figures.study", str(study.folder.root)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdin is not None
+        process.stdin.write("\n".join(names))
+        process.stdin.close()
+        yield
+        process.wait()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _figures(study: Study) -> Iterator[tuple[list[Path], str, Draw]]:
+    """The files that a figure is made of, its name, and how to draw it."""
+    labels = [study.folder.root / FILE] if study_labels(study) else []
+    kinds = sorted(study.features()["kind"].unique())
+    for topic in study.topics:
+        slug = topic_slug(topic)
+        folder = study.folder.topic_folder(slug)
+        yield [folder / "metric_by_item.parquet"], f"metric-{slug}", lambda t=topic: metric_by_item(study, t)
+        for kind in kinds:
+            draw = lambda t=topic, k=kind: feature_by_list(study, t, k)  # noqa: E731
+            yield [folder / "attributions.parquet", *labels], f"features-{slug}-{kind}", draw
+        validated = study.folder.validation_folder(slug) / "validation.parquet"
+        if validated.exists():
+            yield [validated], f"validation-{slug}", lambda t=topic: forest(study, t)
+            yield [validated], f"agreement-{slug}", lambda t=topic: effect_scatter(study, t)
+            yield [validated], f"cumulative-{slug}", lambda t=topic: cumulative(study, t)
+        generated = study.folder.generation_folder(slug) / "generation.parquet"
+        if generated.exists():
+            yield [generated], f"generation-{slug}", lambda t=topic: generation_figure(study.generation(t))
+    if len(study.topics) > 1:
+        joined = [study.folder.table_path("features")]
+        yield joined, "metric-all", lambda: metric_by_item(study)
+        for kind in kinds:
+            yield joined + labels, f"topics-{kind}", lambda k=kind: feature_by_topic(study, k)
+            yield joined, f"presence-{kind}", lambda k=kind: feature_presence(study, k)
+            yield joined, f"jaccard-{kind}", lambda k=kind: jaccard_by_layer(study, k)
+            yield joined, f"clusters-{kind}", lambda k=kind: activation_clusters(study, k)
+        yield joined, "overlap-layers", lambda: overlap_by_layer(study)
+
+
+def _is_stale(study: Study, sources: list[Path], name: str) -> bool:
+    files = [study.folder.figures / f"{name}.{suffix}" for suffix in ("png", "svg")]
+    newest = max(source.stat().st_mtime for source in sources)
+    return any(not file.exists() or file.stat().st_mtime < newest for file in files)
+
+
+if __name__ == "__main__":
+    draw_named(load_study(Path(sys.argv[1])), set(sys.stdin.read().split("\n")))

@@ -1,0 +1,126 @@
+"""The rows of the page, as plain values, from a study's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from saeattr.features.recurrence import FEATURE, feature_families
+from saeattr.reporting.figures.style import feature_address
+
+
+def topic_rows(metric_by_item: pd.DataFrame, topics: tuple[str, ...]) -> list[dict[str, Any]]:
+    """name, n_lists, items (mean), clean and corrupted (mean metric at the last item) of each topic."""
+    last = metric_by_item[metric_by_item["item"] == metric_by_item["n_items"]]
+    means = last.groupby(["topic", "run"])["metric"].mean()
+    rows = []
+    for topic in topics:
+        own = last[(last["topic"] == topic) & (last["run"] == "clean")]
+        both = {run: float(means.get((topic, run), float("nan"))) for run in ("clean", "corrupted")}
+        rows.append({"name": topic, "n_lists": own["list_id"].nunique(), "items": float(own["n_items"].mean()), **both})
+    return rows
+
+
+def feature_rows(
+    features: pd.DataFrame,
+    chosen: pd.DataFrame,
+    topics: tuple[str, ...],
+    depth: int,
+    labels: Mapping[str, Mapping[str, Any]] | None = None,
+    validation: pd.DataFrame | None = None,
+) -> list[dict[str, Any]]:
+    """One row a chosen feature, in the order of ``chosen``.
+
+    Each has address, layer, kind, feature, effect (mean over the topics that have it), low and high (over topics; the
+    95 % interval where there is one topic), n_topics and family (by the topics' top ``depth`` sets at its site), role,
+    token, by_topic (topic number, effect, low, high, n_lists; exact and verdict where validated), verdict (of all
+    topics) and, where given, label, url, embed_url, doubtful, note.
+    """
+    families = feature_families(features, depth).set_index(FEATURE)
+    numbers = {topic: at for at, topic in enumerate(topics)}
+    own = features.merge(chosen[FEATURE], on=FEATURE)
+    groups = dict(iter(own.groupby(FEATURE)))
+    checked = _verdicts(validation)
+    rows = []
+    for key in chosen[FEATURE].itertuples(index=False, name=None):
+        mine = groups[key]
+        entries = [
+            {
+                "topic": numbers[row["topic"]],
+                "effect": row["effect_mean"],
+                "low": row["effect_low"],
+                "high": row["effect_high"],
+                "n_lists": row["n_lists"],
+                **checked.get((row["topic"], *key), {}),
+            }
+            for row in mine.to_dict("records")
+        ]
+        known = families.loc[key] if key in families.index else None
+        name = "in no top set" if known is None else known["family"]
+        layer, kind, feature = key
+        address = feature_address(kind, layer, feature)
+        label = (labels or {}).get(address, {})
+        rows.append(
+            {
+                **{"address": address, "layer": layer, "kind": kind, "feature": feature},
+                **_effects(mine, one_topic=len(topics) == 1),
+                "n_topics": 0 if known is None else known["n_topics"],
+                "family": "" if len(topics) == 1 else name,
+                "by_topic": entries,
+                "verdict": _all_verdicts(entries),
+                **{name: label.get(name) for name in ("label", "url", "embed_url", "doubtful", "note")},
+            }
+        )
+    return rows
+
+
+def _effects(mine: pd.DataFrame, one_topic: bool) -> dict[str, Any]:
+    """A feature's effect over its topics, and where the topic of the largest effect has it."""
+    best = mine.iloc[int(mine["effect_mean"].abs().to_numpy().argmax())]
+    return {
+        "effect": mine["effect_mean"].mean(),
+        "low": mine["effect_low" if one_topic else "effect_mean"].min(),
+        "high": mine["effect_high" if one_topic else "effect_mean"].max(),
+        "role": best["top_role"],
+        "token": best["top_token"],
+    }
+
+
+def check_rows(site_effects: pd.DataFrame) -> list[dict[str, Any]]:
+    """How far the estimates of each site can be trusted: ratio, error_share, l0, unexplained."""
+    rows = []
+    for (layer, kind), own in site_effects.groupby(["layer", "kind"]):
+        estimate = own["features_effect"].sum() + own["error_effect"].sum()
+        total = own["total_effect"].sum()
+        rows.append(
+            {
+                "site": f"{kind}.{layer}",
+                "ratio": estimate / total if total else None,
+                "error_share": own["error_effect"].sum() / estimate if estimate else None,
+                "l0": own["l0"].mean(),
+                "unexplained": own["unexplained"].mean(),
+            }
+        )
+    return rows
+
+
+def _verdicts(validation: pd.DataFrame | None) -> dict[tuple, dict[str, Any]]:
+    if validation is None:
+        return {}
+    found = {}
+    for row in validation.to_dict("records"):
+        exact = [row.get("exact_low"), row.get("exact_high")]
+        entry = {"verdict": str(row["verdict"])} if row.get("verdict") is not None else {}
+        entry |= {"exact": exact} if all(value is not None for value in exact) else {}
+        found[row["topic"], row["layer"], row["kind"], row["feature"]] = entry
+    return found
+
+
+def _all_verdicts(entries: list[dict[str, Any]]) -> str:
+    """One verdict where all topics agree, else each with the number of topics."""
+    counts = pd.Series([entry["verdict"] for entry in entries if "verdict" in entry], dtype=object).value_counts()
+    if len(counts) <= 1:
+        return str(counts.index[0]) if len(counts) else ""
+    return ", ".join(f"{name} ({count})" for name, count in counts.items())

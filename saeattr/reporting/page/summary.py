@@ -1,0 +1,135 @@
+"""The page's first words: what was asked, what was found, with which settings, memory and time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from saeattr.features.recurrence import SHARED, SHARED_SHARE, TOPIC_SPECIFIC
+from saeattr.runs.memory import megabytes
+from saeattr.study.results import Study
+
+#: Settings that a reader wants to see; the others are in study.yaml.
+SHOWN_SETTINGS = ("lists", "method", "base", "decision", "temperature", "seed", "dtype")
+
+BASES = {
+    "corrupted": "its value when the request says long instead of short",
+    "zero": "zero",
+    "mean": "its mean over the lists",
+}
+
+
+def study_name(study: Study) -> str:
+    """``bundled, 26 topics``."""
+    names = study.topics[0] if len(study.topics) == 1 else f"{len(study.topics)} topics"
+    return f"{study.record['model']['name']}, {names}"
+
+
+def question(study: Study) -> str:
+    base = BASES[study.record["settings"]["base"]]
+    return (
+        f"Which SAE features of {study.record['model']['name']} carry {study.metric_label}, and by how much would it "
+        f"change if a feature were set to {base}?"
+    )
+
+
+def findings(
+    rows: Sequence[dict[str, Any]], topics: Sequence[dict[str, Any]], validation: pd.DataFrame | None = None
+) -> list[str]:
+    """The largest feature, what the swapped word does to the metric, what is causal, how many features are shared."""
+    best = rows[0]
+    spread = "range over topics" if len(topics) > 1 else "95 % interval"
+    n_lists = sum(topic["n_lists"] for topic in topics)
+    clean, corrupted = (_weighted(topics, run) for run in ("clean", "corrupted"))
+    found = [
+        f"After the last item the metric is {clean:+.2f} in the clean run and {corrupted:+.2f} in the corrupted run "
+        f"(mean of {n_lists} lists).",
+        f"Largest effect: {best['address']}, {best['effect']:+.2f} ({spread} {best['low']:+.2f} to "
+        f"{best['high']:+.2f}), mostly at {best['role']} tokens.",
+    ]
+    if validation is not None and not validation.empty:
+        counts = validation["verdict"].value_counts()
+        found.append(
+            f"Of {len(validation)} top features tested by exact ablation against matched controls, "
+            f"{counts.get('causal', 0)} are causal"
+            + "".join(f", {counts[name]} {name}" for name in ("weak", "not causal", "opposite sign") if name in counts)
+            + "."
+        )
+    if len(topics) > 1:
+        shared, single = (sum(row["family"] == name for row in rows) for name in (SHARED, TOPIC_SPECIFIC))
+        found.append(
+            f"Of the {len(rows)} features below, {shared} are shared (in the top sets of at least {SHARED_SHARE:.0%} "
+            f"of {len(topics)} topics) and {single} belong to one topic."
+        )
+    return found
+
+
+def facts(
+    study: Study, layer_choice: str | None, seconds: float | None, neuronpedia: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """Name and value of what a reader must know to make the numbers again."""
+    record = study.record
+    settings = record["settings"]
+    known = [
+        ("model", f"{record['model']['name']} ({record['model']['sha256'][:12]})"),
+        ("metric", record["metric_label"]),
+        ("topics", ", ".join(study.topics)),
+        ("sites", _sites(_attributed_sites(study))),
+    ]
+    if layer_choice:
+        known.append(("why these layers", layer_choice))
+    known += [(name.replace("_", " "), str(settings[name])) for name in SHOWN_SETTINGS if name in settings]
+    known += _memory(study)
+    if seconds is not None:
+        known.append(("time", f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"))
+    known += [("Neuronpedia", note) for note in neuronpedia]
+    versions = record.get("versions", {})
+    known.append(("versions", ", ".join(f"{name} {number}" for name, number in versions.items())))
+    return known
+
+
+def table_note(n_topics: int, n_rows: int, depth: int) -> str:
+    if n_topics == 1:
+        return f"The {n_rows} features of largest absolute mean effect. Effect: mean over lists, in logits."
+    return (
+        f"The {n_rows} features of largest absolute mean effect, averaged over topics. Effect: mean over the topics in "
+        f"which the feature is active, in logits. Topics: in whose top {depth} at its site the feature is. Shared: in "
+        f"at least {SHARED_SHARE:.0%} of the topics; topic-specific: in one."
+    )
+
+
+def _weighted(topics: Sequence[dict[str, Any]], run: str) -> float:
+    total = sum(topic["n_lists"] for topic in topics)
+    return sum(topic[run] * topic["n_lists"] for topic in topics) / max(1, total)
+
+
+def _attributed_sites(study: Study) -> list[str]:
+    pairs = study.site_effects()[["kind", "layer"]].drop_duplicates().sort_values(["layer", "kind"])
+    return [f"{kind}.{layer}" for kind, layer in pairs.itertuples(index=False, name=None)]
+
+
+def _sites(sites: list[str]) -> str:
+    """``resid_post 0, 1, 2; mlp_out 3``."""
+    layers: dict[str, list[str]] = {}
+    for site in sites:
+        kind, _, layer = site.partition(".")
+        layers.setdefault(kind, []).append(layer)
+    return "; ".join(f"{kind} {', '.join(numbers)}" for kind, numbers in sorted(layers.items()))
+
+
+def _memory(study: Study) -> list[tuple[str, str]]:
+    """Predicted and measured peak of the topic that took the most, where plan.json knows them."""
+    path = study.folder.root / "plan.json"
+    if not path.exists():
+        return []
+    topics = [known for name, known in json.loads(path.read_text("utf-8"))["topics"].items() if name in study.topics]
+    if not topics:
+        return []
+    words = f"predicted peak {megabytes(max(topic['peak'] for topic in topics))}"
+    measured = [topic["measured_peak"] for topic in topics if topic.get("measured_peak") is not None]
+    if measured:
+        words += f", measured {megabytes(max(measured))}"
+    return [("memory", words)]

@@ -1,0 +1,132 @@
+"""Published SAEs and memory plans in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from saeattr.model.hub import NamedModel
+from saeattr.reporting.figures.style import feature_address
+from saeattr.runs.memory import MemoryPlan, megabytes
+from saeattr.saes.catalogue import PublishedSae
+from saeattr.saes.formats import float32_bytes
+
+#: Parts of a memory plan, and for how long each is held.
+PLAN_PARTS = {
+    "weights": "resident",
+    "captured": "resident: activations and gradients of all lists",
+    "working": "while a batch runs forward and backward (no logits: two unembedding rows)",
+    "sae": "streamed: the present SAE and the next",
+    "encode": "while an SAE encodes",
+    "validation": "while edited copies of the prompts run (in place of working)",
+    "tables": "on the host, until a topic is written",
+}
+
+
+def print_published(saes: Sequence[PublishedSae], known: NamedModel | None, console: Console | None = None) -> None:
+    """Print a table of published SAEs; where the model is known, what each takes in memory and the model's note."""
+    console = console or Console()
+    note = known.note if known is not None and known.note else None
+    table = Table(title=f"{len(saes)} SAEs", caption=note, title_justify="left", caption_justify="left")
+    columns = [("site", "left"), ("width", "right"), ("L0", "right"), ("in memory", "right")]
+    for name, side in (*columns, ("Neuronpedia", "left"), ("SAE", "left")):
+        table.add_column(name, justify=side, overflow="fold")  # pyright: ignore[reportArgumentType]
+    for sae in saes:
+        l0 = "" if sae.l0 is None else f"{sae.l0:g}"
+        size = ""
+        if known is not None and sae.d_sae is not None:
+            d_in = known.d_attn if sae.site.kind == "attn_z" else known.d_model
+            size = megabytes(float32_bytes(d_in, sae.d_sae))
+        address = f"{sae.release}/{sae.sae_id}"
+        table.add_row(str(sae.site), sae.width or "", l0, size, sae.neuronpedia or "-", address)
+    console.print(table)
+
+
+def print_plan(plan: MemoryPlan, device: str, console: Console | None = None) -> None:
+    """Print what each part needs, what is resident and what is streamed."""
+    table = Table(
+        title=f"memory on {escape(device)}, {plan.batch_size} lists a batch, {plan.copies} edited copies",
+        title_justify="left",
+    )
+    table.add_column("part")
+    table.add_column("needs", justify="right")
+    table.add_column("held")
+    for part, held in PLAN_PARTS.items():
+        table.add_row(part, megabytes(getattr(plan, part)), held)
+    limit = "no limit given" if plan.budget is None else f"of {megabytes(plan.budget)}"
+    table.add_row("[bold]peak[/]", f"[bold]{megabytes(plan.peak)}[/]", limit)
+    if plan.download:
+        table.add_row("download", megabytes(plan.download), "from the hub, once")
+    (console or Console()).print(table)
+
+
+def print_selection(table: pd.DataFrame, reason: str, console: Console | None = None) -> None:
+    """Print the layer scores, those of the chosen sites in bold, and why they were chosen."""
+    console = console or Console()
+    shown = Table(
+        title="layer scores",
+        caption="effects: change of the metric with corrupted activations, exact and by the gradient; "
+        "score: 0 to 1; chosen sites in bold",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for name in ("site", "lens gain", "ablation effect", "gradient effect", "score", "SAE"):
+        shown.add_column(name, justify="left" if name == "site" else "right")
+    for row in table.sort_values("score", ascending=False).to_dict("records"):
+        shown.add_row(
+            f"{row['kind']}.{row['layer']}",
+            *(f"{row[name]:.2f}" for name in ("lens_gain", "ablation_effect", "gradient_effect", "score")),
+            megabytes(int(row["sae_bytes"])),
+            style="bold" if row["chosen"] else "dim",
+        )
+    console.print(shown)
+    console.print(escape(reason))
+
+
+def print_overlap(pairs: pd.DataFrame, families: pd.DataFrame, top: int, console: Console | None = None) -> None:
+    """Print the mean Jaccard index by site, beside what chance would give, and the features of the most topics."""
+    console = console or Console()
+    console.print(_sites(pairs))
+    console.print(_features(families.head(top)))
+    counts = families["family"].value_counts()
+    console.print("features: " + ", ".join(f"{count} {name}" for name, count in counts.items()), highlight=False)
+
+
+def _sites(pairs: pd.DataFrame) -> Table:
+    table = Table(
+        title="overlap of topics by site",
+        caption="mean over pairs of topics; p <= 0.05: share of pairs that share more than chance would",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("site")
+    for name in ("pairs", "Jaccard", "by chance", "p <= 0.05"):
+        table.add_column(name, justify="right")
+    for (layer, kind), own in pairs.groupby(["layer", "kind"]):
+        table.add_row(
+            f"{kind}.{layer}",
+            str(len(own)),
+            f"{own['jaccard'].mean():.2f}",
+            f"{own['expected'].mean():.2f}",
+            f"{(own['p_value'] <= 0.05).mean():.0%}",
+        )
+    return table
+
+
+def _features(families: pd.DataFrame) -> Table:
+    table = Table(title="features of the most topics", title_justify="left")
+    table.add_column("site/feature", no_wrap=True)
+    table.add_column("topics", justify="right")
+    table.add_column("family")
+    table.add_column("mean effect", justify="right")
+    table.add_column("in", overflow="fold")
+    for row in families.to_dict("records"):
+        effect = "" if pd.isna(row["effect_mean"]) else f"{row['effect_mean']:+.3f}"
+        named = ", ".join(row["topics"][:4]) + (", ..." if len(row["topics"]) > 4 else "")
+        address = feature_address(row["kind"], row["layer"], row["feature"])
+        table.add_row(address, str(row["n_topics"]), row["family"], effect, escape(named))
+    return table

@@ -1,0 +1,212 @@
+"""The tables of a study in the terminal: top features, shared features, how far to trust the estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from saeattr.neuronpedia.links import read_links
+from saeattr.reporting.figures.style import feature_address, label_texts, show_token
+from saeattr.study.results import Study
+
+VERDICT_STYLES = {"causal": "green", "weak": "yellow", "not causal": "dim", "opposite sign": "red"}
+LONGEST_LABEL = 60
+
+
+def topic_table(rows: pd.DataFrame, topic: str, study: Study, labels: Mapping[str, str]) -> Table:
+    """The attribution of each feature with its interval or, where it was validated, its exact effect and verdict."""
+    settings = study.record["settings"]
+    n_lists = study.metric_by_item(topic)["list_id"].nunique()
+    checked = {_key(row): row for row in study.validation(topic).to_dict("records")}
+    caption = "effect: estimated change of the metric when the feature is set to its base value, mean over lists"
+    if checked:
+        caption += "; exact: the same, measured [95 % interval over lists]; verdict: against matched controls"
+    table = Table(
+        title=f"{escape(topic)}: top features by estimated effect ({settings['method']}, base {settings['base']})",
+        caption=caption,
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("site/feature", no_wrap=True)
+    table.add_column("effect", justify="right")
+    table.add_column("exact [95 %]" if checked else "95 % interval", justify="right", no_wrap=True)
+    table.add_column("verdict" if checked else "lists")
+    table.add_column("label on Neuronpedia" if labels else "fires mostly at")
+    for row in rows.to_dict("records"):
+        known = checked.get(_key(row))
+        interval, last = f"{row['effect_low']:+.3f} to {row['effect_high']:+.3f}", f"{row['n_lists']}/{n_lists}"
+        if checked:
+            interval, last = ("", "not tested") if known is None else _measured(known)
+        address = feature_address(row["kind"], row["layer"], row["feature"])
+        words = show_token(labels.get(address, ""), LONGEST_LABEL)
+        if not labels:
+            words = f"{row['top_role']} {show_token(row['top_token'])}"
+        table.add_row(address, f"{row['effect_mean']:+.3f}", escape(interval), last, escape(words))
+    return table
+
+
+def _key(row: Mapping[Hashable, Any]) -> tuple[Any, ...]:
+    return row["layer"], row["kind"], row["feature"]
+
+
+def _measured(row: Mapping[Hashable, Any]) -> tuple[str, str]:
+    """A tested feature's exact effect with its interval, and its verdict."""
+    effect = f"{row['exact_mean']:+.2f} [{row['exact_low']:+.2f}, {row['exact_high']:+.2f}]"
+    return effect, f"[{VERDICT_STYLES[row['verdict']]}]{row['verdict']}[/]"
+
+
+def shared_table(features: pd.DataFrame, n_topics: int, top: int, labels: Mapping[str, str]) -> Table:
+    """Features ranked by how many topics have them among their own top features."""
+    best = features[features["rank"] <= top]
+    grouped = best.groupby(["kind", "layer", "feature"], as_index=False).agg(
+        topics=("topic", "nunique"),
+        mean=("effect_mean", "mean"),
+        low=("effect_mean", "min"),
+        high=("effect_mean", "max"),
+    )
+    grouped["size"] = grouped["mean"].abs()
+    grouped = grouped.sort_values(["topics", "size", "layer", "feature"], ascending=[False, False, True, True]).head(
+        top
+    )
+    table = Table(
+        title=f"features among the top {top} of most topics",
+        caption="effect: mean over the topics that have it, and its range over them",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("site/feature", no_wrap=True)
+    for name in ("topics", "effect", "range"):
+        table.add_column(name, justify="right")
+    if labels:
+        table.add_column("label on Neuronpedia")
+    for row in grouped.to_dict("records"):
+        address = feature_address(row["kind"], row["layer"], row["feature"])
+        table.add_row(
+            address,
+            f"{row['topics']}/{n_topics}",
+            f"{row['mean']:+.3f}",
+            f"{row['low']:+.3f} to {row['high']:+.3f}",
+            *([escape(show_token(labels.get(address, ""), LONGEST_LABEL))] if labels else []),
+        )
+    return table
+
+
+def generation_table(rows: pd.DataFrame) -> Table:
+    """What lists became under ablation: items, and what each condition adds to nothing, by topic and site."""
+    table = Table(
+        title="ablation while generating: items in a list",
+        caption="mean over lists; in brackets what is added to lists with nothing ablated, with its 95 % interval",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("topic, site")
+    conditions = list(dict.fromkeys(rows["condition"]))
+    for condition in conditions:
+        table.add_column(condition, justify="right")
+    items = rows[rows["measure"] == "items"]
+    for (topic, layer, kind), own in items.groupby(["topic", "layer", "kind"], sort=False):
+        cells = {}
+        for row in own.to_dict("records"):
+            added = f" ({row['added']:+.1f}: {row['added_low']:+.1f}, {row['added_high']:+.1f})"
+            cells[row["condition"]] = f"{row['mean']:.1f}" + ("" if row["condition"] == "nothing" else added)
+        name = f"{show_token(str(topic), 24)} {kind}.{layer}"
+        table.add_row(escape(name), *(cells.get(condition, "") for condition in conditions))
+    return table
+
+
+def check_table(site_effects: pd.DataFrame) -> Table:
+    """The estimates' sum against the exact effect of patching the whole site, by layer and kind."""
+    table = Table(
+        title="how far to trust the estimates, by site",
+        caption="sum of estimates (features + error term) / exact effect of patching the whole site; "
+        "in brackets the error term's part of the sum, then features per token (L0)",
+        title_justify="left",
+        caption_justify="left",
+    )
+    kinds = sorted(site_effects["kind"].unique())
+    table.add_column("layer", justify="right")
+    for kind in kinds:
+        table.add_column(kind, justify="right")
+    sums = site_effects.groupby(["layer", "kind"]).agg(
+        features=("features_effect", "sum"),
+        error=("error_effect", "sum"),
+        total=("total_effect", "sum"),
+        l0=("l0", "mean"),
+    )
+    for layer in sorted(site_effects["layer"].unique()):
+        cells = []
+        for kind in kinds:
+            if (layer, kind) not in sums.index:
+                cells.append("")
+                continue
+            row = sums.loc[(layer, kind)]
+            estimate = row["features"] + row["error"]
+            ratio = f"{estimate / row['total']:.2f}" if row["total"] else "-"
+            share = f"{row['error'] / estimate:+.2f}" if estimate else "-"
+            cells.append(f"{ratio} ({share}) {row['l0']:.0f}")
+        table.add_row(str(layer), *cells)
+    return table
+
+
+#: With more topics than this, only the shared features are printed.
+TOPICS_IN_FULL = 3
+
+
+class StageProgress:
+    """A progress bar for each stage of each topic, on standard error; called as ``OnProgress``."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+        )
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+
+    def __enter__(self) -> StageProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._tasks:
+            self._progress.stop()
+
+    def __call__(self, topic: str, stage: str, done: int, total: int) -> None:
+        key = (topic, stage)
+        if not self._tasks:
+            # Not before there is something to show: a refusal prints its one line only.
+            self._progress.start()
+        if key not in self._tasks:
+            self._tasks[key] = self._progress.add_task(f"{escape(topic)}: {stage}", total=total)
+        self._progress.update(self._tasks[key], completed=done, total=total)
+
+
+def print_study(study: Study, top: int, console: Console | None = None) -> None:
+    """Print the top features of each topic (of all topics, if many), the checks and the files."""
+    console = console or Console()
+    features = study.features()
+    labels = label_texts(read_links(study.folder).labels)
+    if len(study.topics) <= TOPICS_IN_FULL:
+        for topic in study.topics:
+            console.print(topic_table(features[features["topic"] == topic].head(top), topic, study, labels))
+    if len(study.topics) > 1:
+        console.print(shared_table(features, len(study.topics), top, labels))
+    console.print(check_table(study.site_effects()))
+    generation = study.generation()
+    if not generation.empty:
+        console.print(generation_table(generation))
+    for warning in study.warnings:
+        console.print(f"[yellow]note[/] {escape(warning)}")
+    console.print(f"tables   {escape(str(study.folder.root))}/*.parquet", highlight=False)
+    if study.figures:
+        console.print(f"figures  {escape(str(study.folder.figures))}/*.png (and .svg)", highlight=False)
+        for path in study.figures:
+            console.print(f"         {escape(path.name)}", highlight=False)

@@ -1,0 +1,217 @@
+"""One SAE on disk or on the hub, known from its configuration, its name or its folders alone; no weights are read.
+
+Formats: sae-lens' (cfg.json beside sae_weights.safetensors), Gemma Scope's (params.npz), Gemma Scope 2's
+(params.safetensors), Llama Scope's (hyperparams.json above checkpoints/final.safetensors).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from saeattr.errors import UserError
+from saeattr.model.hub import hub_file, is_cached
+from saeattr.saes.catalogue import Format, PublishedSae
+from saeattr.saes.tensors import read_shapes
+from saeattr.sites import Kind, Site, site_of_hook
+
+ARCHITECTURES = ("jumprelu", "standard")
+WEIGHT_FILES: dict[Format, str] = {
+    "sae_lens": "sae_weights.safetensors",
+    "gemma_scope": "params.npz",
+    "gemma_scope_2": "params.safetensors",
+    "llama_scope": "checkpoints/final.safetensors",
+}
+
+
+@dataclass(frozen=True)
+class SaeFile:
+    """Where an SAE lies and what it is.
+
+    Attributes:
+        folder: where it lies; for a published one, a relative path that is only a name.
+        has_threshold: whether the file holds JumpReLU thresholds.
+        threshold: one threshold for all features, where the configuration gives it.
+        scale: what x is multiplied with before the SAE was trained to read it; folded into the weights on loading.
+        subtract_b_dec, centre_input: as in ``SparseAutoencoder``.
+        published: the release it belongs to, where it was named by one.
+    """
+
+    site: Site
+    folder: Path
+    d_in: int
+    d_sae: int
+    format: Format = "sae_lens"
+    has_threshold: bool = True
+    threshold: float | None = None
+    scale: float = 1.0
+    subtract_b_dec: bool = False
+    centre_input: bool = False
+    published: PublishedSae | None = None
+
+    @property
+    def weights(self) -> Path:
+        """The file of weights; a published one is downloaded to the hub's cache when it is not there."""
+        if self.published is None:
+            return self.folder / WEIGHT_FILES[self.format]
+        return hub_file(self.published.repo, self._path)
+
+    @property
+    def download(self) -> int:
+        """Bytes still to be fetched from the hub, as float32; 0 where the file is here."""
+        if self.published is None or is_cached(self.published.repo, self._path):
+            return 0
+        return self.n_bytes
+
+    @property
+    def _path(self) -> str:
+        """In the repository of a published SAE."""
+        return f"{self.published.path if self.published else ''}/{WEIGHT_FILES[self.format]}"
+
+    @property
+    def name(self) -> str:
+        return self.folder.name if self.published is None else f"{self.published.release}/{self.published.sae_id}"
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The tensors that the file must hold."""
+        shapes = {"W_enc": (self.d_in, self.d_sae), "b_enc": (self.d_sae,)}
+        shapes |= {"W_dec": (self.d_sae, self.d_in), "b_dec": (self.d_in,)}
+        if self.has_threshold:
+            shapes["threshold"] = (self.d_sae,)
+        return shapes
+
+    @property
+    def n_bytes(self) -> int:
+        """In memory, as float32."""
+        return float32_bytes(self.d_in, self.d_sae)
+
+
+def float32_bytes(d_in: int, d_sae: int) -> int:
+    """Of an SAE in memory: encoder, decoder, thresholds and biases."""
+    return 4 * (2 * d_in * d_sae + 2 * d_sae + d_in)
+
+
+def published_file(sae: PublishedSae, widths: Mapping[Kind, int]) -> SaeFile | None:
+    """A published SAE; the small configuration file is fetched where the name does not tell its size.
+
+    ``widths`` are the model's, for each kind of site. None where an SAE's size is unknown.
+
+    Raises:
+        UserError: its configuration cannot be had, or is of an SAE that cannot be used here.
+    """
+    folder = Path(sae.release) / sae.sae_id
+    if sae.format == "sae_lens":
+        config = _read_json(hub_file(sae.repo, f"{sae.path}/cfg.json"))
+        return _of_config({**config, **sae.overrides}, sae.site, folder, sae)
+    if sae.format == "llama_scope":
+        return _of_llama_scope(_read_json(hub_file(sae.repo, f"{sae.path}/hyperparams.json")), folder, sae)
+    if sae.d_sae is None:
+        return None
+    return SaeFile(sae.site, folder, widths[sae.site.kind], sae.d_sae, sae.format, published=sae)
+
+
+def npz_file(path: Path) -> SaeFile:
+    """Gemma Scope's files say where they belong by their folders: ...-res/layer_20/width_16k/average_l0_71.
+
+    Raises:
+        UserError: the folders do not say it.
+    """
+    layer = re.search(r"layer_(\d+)", str(path.parent))
+    kinds: dict[str, Kind] = {"res": "resid_post", "att": "attn_z", "mlp": "mlp_out"}
+    part = re.findall(r"(?:^|[-_/])(res|att|mlp)(?=[-_/]|$)", str(path.parent))
+    if layer is None or not part:
+        raise UserError(
+            f"{path} does not say its site: keep Gemma Scope's folders, "
+            "for example gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71/params.npz"
+        )
+    shape = read_shapes(path).get("W_enc", (0, 0))
+    return SaeFile(Site(kinds[part[-1]], int(layer[1])), path.parent, shape[0], shape[1], "gemma_scope")
+
+
+def config_file(path: Path) -> SaeFile:
+    """A folder in sae-lens' format, from its cfg.json.
+
+    Raises:
+        UserError: it cannot be read, or is of an SAE that cannot be used here.
+    """
+    config = _read_json(path)
+    named = {**config, **(config.get("metadata") or {})}
+    hook = str(named.get("hook_name") or named.get("hook_point") or "")
+    site = site_of_hook(hook)
+    if site is None:
+        raise UserError(
+            f"{path} is for the hook {hook!r}: only resid_post (or the next layer's resid_pre), attn_z and mlp_out "
+            "hooks are sites here"
+        )
+    return _of_config(config, site, path.parent, None)
+
+
+def _of_config(config: dict[str, Any], site: Site, folder: Path, published: PublishedSae | None) -> SaeFile:
+    """From sae-lens' configuration, of version 6 or older."""
+    metadata = config.get("metadata") or {}
+    try:
+        d_in, d_sae = int(config["d_in"]), int(config["d_sae"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{folder} has no d_in and d_sae in its cfg.json: {error!r}") from error
+    # Before version 6 b_dec was subtracted unless the configuration said otherwise, and a top-k SAE called standard.
+    old = "metadata" not in config
+    kind = config.get("activation_fn") or config.get("activation_fn_str") or "relu"
+    architecture = config.get("architecture", "standard" if old else None)
+    if architecture not in ARCHITECTURES or kind != "relu":
+        raise UserError(
+            f"the SAE {folder} has the architecture {architecture!r} ({kind}): {' and '.join(ARCHITECTURES)} "
+            "are supported"
+        )
+    normalised = config.get("normalize_activations")
+    if normalised not in ("none", None, False):
+        raise UserError(
+            f"the SAE {folder} normalises its input ({normalised}): fold the scale into the weights first "
+            "(sae-lens: fold_activation_norm_scaling_factor), or use another SAE"
+        )
+    booted = metadata.get("model_from_pretrained_kwargs") or config.get("model_from_pretrained_kwargs") or {}
+    return SaeFile(
+        site,
+        folder,
+        d_in,
+        d_sae,
+        has_threshold=architecture == "jumprelu",
+        subtract_b_dec=bool(config.get("apply_b_dec_to_input", old)),
+        centre_input=bool(booted.get("center_writing_weights", False)),
+        published=published,
+    )
+
+
+def _of_llama_scope(config: dict[str, Any], folder: Path, sae: PublishedSae) -> SaeFile:
+    """Llama Scope (arXiv 2410.20526): trained on x scaled to a norm of sqrt(d_in); folded as sae-lens folds it."""
+    try:
+        d_in, d_sae = int(config["d_model"]), int(config["d_sae"])
+        scale = d_in**0.5 / float(config["dataset_average_activation_norm"]["in"])
+        threshold = float(config["jump_relu_threshold"]) * scale
+    except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
+        raise UserError(f"{folder} has no Llama Scope configuration: {error!r}") from error
+    return SaeFile(
+        sae.site,
+        folder,
+        d_in,
+        d_sae,
+        "llama_scope",
+        has_threshold=False,
+        threshold=threshold,
+        scale=sae.scale or scale,
+        published=sae,
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not the configuration of an SAE: {str(error).splitlines()[0]}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not the configuration of an SAE: it is no JSON object")
+    return config

@@ -1,0 +1,109 @@
+"""Logit lens: the metric read from the residual stream as the layers build it up (nostalgebraist 2020).
+
+At the metric's positions the residual stream goes straight through the final norm and the metric's unembedding rows,
+soft-cap applied. What a layer adds to (clean - corrupted) is its gain, and it splits into what its attention and what
+its MLP add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saeattr.behaviours.pair import Pair, pad_pairs
+from saeattr.model.capture import final_hidden
+from saeattr.model.loading import LanguageModel
+from saeattr.runs.metric import Decision, Metric, Reads, per_prompt, plan_reads
+from saeattr.sites import Site
+
+LENS_COLUMNS = ["topic", "list_id", "layer", "kind", "clean", "corrupted", "gain"]
+
+
+@torch.no_grad()
+def logit_lens(
+    lm: LanguageModel, pairs: Sequence[Pair], metric: Metric, decision: Decision = "last", batch_size: int = 16
+) -> pd.DataFrame:
+    """The lens after every layer, list by list; one forward of the clean prompts and one of the corrupted.
+
+    Only the residual stream at the metric's positions is kept, and only the logits that the metric needs are made.
+
+    Returns:
+        topic, list_id, layer, kind, clean, corrupted, gain. clean and corrupted are the metric as read after the
+        kind's write into the residual stream: ``attn_z`` after the layer's attention, ``mlp_out`` and ``resid_post``
+        after its MLP. gain is what that write adds to (clean - corrupted); ``resid_post`` has the whole layer's.
+    """
+    tables = []
+    for start in range(0, len(pairs), batch_size):
+        chunk = list(pairs[start : start + batch_size])
+        padded = pad_pairs(chunk, lm.pad_id, lm.device)
+        reads = plan_reads(metric, chunk, decision)
+        clean = _read_layers(lm, metric, reads, padded.clean, padded.mask)
+        corrupted = _read_layers(lm, metric, reads, padded.corrupted, padded.mask)
+        tables.append(_lens_rows(chunk, clean, corrupted))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _read_layers(
+    lm: LanguageModel, metric: Metric, reads: Reads, tokens: Tensor, mask: Tensor
+) -> Float[Tensor, "layers two batch"]:
+    """The metric after each layer's attention and after its MLP."""
+    row, position = reads.row.to(lm.device), reads.position.to(lm.device)
+    kept: dict[Site, Tensor] = {}
+
+    def keeper(site: Site) -> Callable[[Tensor, Any], None]:
+        def keep(x: Tensor, hook: Any) -> None:
+            kept[site] = x[row, position]
+
+        return keep
+
+    sites = [Site(kind, layer) for layer in range(lm.n_layers) for kind in ("mlp_out", "resid_post")]
+    hooks = [(site.hook_name, keeper(site)) for site in sites]
+    with lm.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
+        final_hidden(lm, tokens, mask)
+
+    def read(stream: Float[Tensor, "reads d_model"]) -> Float[Tensor, " batch"]:
+        hidden = lm.bridge.ln_final(stream[None])[0]
+        return per_prompt(reads, metric.values(lm, hidden, reads.next_ids))
+
+    out = []
+    for layer in range(lm.n_layers):
+        after = kept[Site("resid_post", layer)]
+        # mlp_out is what enters the stream, so without it the stream is as attention left it.
+        out.append(torch.stack([read(after - kept[Site("mlp_out", layer)]), read(after)]))
+    return torch.stack(out)
+
+
+def _lens_rows(pairs: list[Pair], clean: Tensor, corrupted: Tensor) -> pd.DataFrame:
+    """``LENS_COLUMNS`` from the metric after attention and MLP, [layers, 2, batch] for each run."""
+    difference = (clean - corrupted).cpu().double().numpy()
+    # Before the first layer both runs hold the same token's embedding at the metric's positions.
+    before = np.concatenate([np.zeros_like(difference[:1, 1]), difference[:-1, 1]])
+    gains = {
+        "attn_z": difference[:, 0] - before,
+        "mlp_out": difference[:, 1] - difference[:, 0],
+        "resid_post": difference[:, 1] - before,
+    }
+    tables = []
+    for at, pair in enumerate(pairs):
+        for kind, gain in gains.items():
+            place = 0 if kind == "attn_z" else 1
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "topic": pair.topic,
+                        "list_id": pair.list_id,
+                        "layer": np.arange(len(gain), dtype=np.int16),
+                        "kind": kind,
+                        "clean": clean[:, place, at].cpu().double().numpy(),
+                        "corrupted": corrupted[:, place, at].cpu().double().numpy(),
+                        "gain": gain[:, at],
+                    }
+                )
+            )
+    return pd.concat(tables, ignore_index=True)[LENS_COLUMNS]

@@ -1,0 +1,1 @@
+"""The study folder and its stages, each stored before the next begins."""

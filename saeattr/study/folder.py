@@ -1,0 +1,117 @@
+"""The study folder: tables and records written whole or not at all, topic by topic, so that work can resume."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from saeattr.errors import UserError
+from saeattr.files import disk_errors, write_text
+
+FORMAT = 1
+
+#: Parts of study.yaml that may differ when a study goes on: topics are added, libraries are updated.
+NOT_COMPARED = ("topics", "versions")
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """A study on disk.
+
+    ``topics/SLUG/TABLE.parquet`` holds what attributing one topic gave, ``validation/SLUG/TABLE.parquet`` what
+    validating it gave, ``generation/SLUG/TABLE.parquet`` what its lists became under ablation; ``TABLE.parquet`` joins
+    the topics. ``lists/SLUG.parquet`` holds the sampled lists; the folder ``lists`` opens as a Hugging Face dataset.
+    """
+
+    root: Path
+
+    @property
+    def record_path(self) -> Path:
+        return self.root / "study.yaml"
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "figures"
+
+    def lists_path(self, slug: str) -> Path:
+        return self.root / "lists" / f"{slug}.parquet"
+
+    def topic_folder(self, slug: str) -> Path:
+        return self.root / "topics" / slug
+
+    def validation_folder(self, slug: str) -> Path:
+        return self.root / "validation" / slug
+
+    def generation_folder(self, slug: str) -> Path:
+        return self.root / "generation" / slug
+
+    def table_path(self, table: str) -> Path:
+        return self.root / f"{table}.parquet"
+
+
+def open_study(root: Path, record: Mapping[str, Any]) -> StudyFolder:
+    """Make the folder, or open it if it holds a study with the same ``record`` (settings and fingerprints).
+
+    Raises:
+        UserError: the folder cannot be written, is not a study, or holds a study that differs (and where).
+    """
+    study = StudyFolder(root)
+    if study.record_path.exists():
+        differences = list(_differences(read_record(study), record))
+        if differences:
+            raise UserError(
+                f"{root} holds a study with other settings ({'; '.join(differences)}): "
+                "give the same settings, or another folder with --out"
+            )
+        return study
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise UserError(f"{root} exists and is not a study folder: give another folder with --out")
+    with disk_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+    write_record(study, record)
+    return study
+
+
+def read_record(study: StudyFolder) -> dict[str, Any]:
+    """study.yaml.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        record = yaml.safe_load(study.record_path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{study.root} is not a study folder: it has no study.yaml") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{study.record_path} cannot be read: {str(error).splitlines()[0]}") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise UserError(f"{study.record_path} is not the record of a study that this version can read")
+    return record
+
+
+def write_record(study: StudyFolder, record: Mapping[str, Any]) -> None:
+    write_text(study.record_path, yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True))
+
+
+def remove_leftovers(study: StudyFolder) -> None:
+    """Delete what an interrupted run left under temporary names."""
+    for leftover in study.root.glob("*/.unfinished-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in study.root.rglob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
+    """Where two records differ, as ``settings.lists is 10 there and 5 here``."""
+    if isinstance(old, dict) and isinstance(new, Mapping):
+        for key in [*old, *(key for key in new if key not in old)]:
+            if not where and key in NOT_COMPARED:
+                continue
+            yield from _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
+    elif old != new:
+        yield f"{where} is {old!r} there and {new!r} here"

@@ -1,0 +1,143 @@
+"""Feature sets from study folders, and from CSV, JSON or Parquet files made elsewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from saeattr.attribution.rows import FEATURE_COLUMNS
+from saeattr.errors import UserError
+from saeattr.features.recurrence import OVERLAP_COLUMNS, overlap_table
+from saeattr.files import read_table, write_table
+from saeattr.sites import KINDS
+from saeattr.study.folder import StudyFolder, read_record
+
+NEEDED = ("layer", "kind", "feature", "topic")
+#: ``effect`` is another name for effect_mean; ``model`` says which model the features are of.
+OPTIONAL = ("effect", "model")
+READERS = {".csv": pd.read_csv, ".json": pd.read_json, ".parquet": pd.read_parquet}
+
+
+def read_feature_sets(sources: Sequence[str | Path]) -> pd.DataFrame:
+    """The features of several study folders or files in one table.
+
+    A file has the columns layer, kind, feature and topic, perhaps effect and model, or those of features.parquet. A
+    topic that several sources have is marked with its source: ``cities (run-a)``.
+
+    Raises:
+        UserError: a source cannot be read, has an unknown or missing column, an impossible value or no row, or is of
+            another model or other SAEs than the first.
+    """
+    if not sources:
+        raise UserError("overlap needs features: give one study folder or more, or CSV, JSON or Parquet files")
+    tables = []
+    known: dict[str, tuple[object, Path]] = {}
+    for path in map(Path, sources):
+        table, identity = _read_study(path) if path.is_dir() else _read_file(path)
+        for what, value in identity.items():
+            first, where = known.setdefault(what, (value, path))
+            if first != value:
+                raise UserError(
+                    f"{where} and {path} are of different models or SAEs ({what}: {first} and {value}): "
+                    "features can be compared within one model and its SAEs only"
+                )
+        tables.append(table)
+    counts = Counter(topic for table in tables for topic in table["topic"].unique())
+    for path, table in zip(map(Path, sources), tables, strict=True):
+        mark = {topic: f"{topic} ({path.stem})" for topic in table["topic"].unique() if counts[topic] > 1}
+        table["topic"] = table["topic"].replace(mark)
+    return pd.concat(tables, ignore_index=True)
+
+
+def check_features(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The table with columns of the right types and ``effect`` named effect_mean.
+
+    Raises:
+        UserError: a column is unknown or missing, a value impossible, or there is no row.
+    """
+    allowed = [*NEEDED, *OPTIONAL, *(column for column in FEATURE_COLUMNS if column not in NEEDED)]
+    unknown = [str(column) for column in table.columns if column not in allowed]
+    if unknown:
+        raise UserError(f"{name} has the unknown column {unknown[0]!r}: the columns are {', '.join(allowed)}")
+    missing = [column for column in NEEDED if column not in table.columns]
+    if missing:
+        raise UserError(f"{name} has no column {', '.join(missing)}: it needs {', '.join(NEEDED)}")
+    if table.empty:
+        raise UserError(f"{name} holds no feature: run saeattr attribute with more topics or lists first")
+    if "effect" in table and "effect_mean" not in table:
+        table = table.rename(columns={"effect": "effect_mean"})
+    table = table.copy()
+    for column in ("layer", "feature"):
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        bad = table[column][numbers.isna() | (numbers < 0) | (numbers % 1 != 0)]
+        if len(bad):
+            raise UserError(f"{name} has the {column} {str(bad.iloc[0])!r}: write whole numbers from 0")
+        table[column] = numbers.astype("int64")
+    wrong = table["kind"][~table["kind"].isin(KINDS)]
+    if len(wrong):
+        raise UserError(f"{name} has the kind {wrong.iloc[0]!r}: the kinds are {', '.join(KINDS)}")
+    if table["topic"].isna().any():
+        raise UserError(f"{name} has a row without a topic: name one in each row")
+    if "effect_mean" in table:
+        numbers = pd.to_numeric(table["effect_mean"], errors="coerce")
+        if (numbers.isna() & table["effect_mean"].notna()).any():
+            raise UserError(f"{name} has an effect that is not a number: leave it blank where it is not known")
+        table["effect_mean"] = numbers
+    table["topic"] = table["topic"].astype(str)
+    return table.drop(columns="effect", errors="ignore")
+
+
+def _read_study(folder: Path) -> tuple[pd.DataFrame, dict[str, object]]:
+    study = StudyFolder(folder)
+    record = read_record(study)
+    identity = {"model": record["model"]["name"], "weights": record["model"]["sha256"][:12]}
+    identity |= {f"SAE of {site}": digest[:12] for site, digest in record["saes"].items()}
+    return check_features(read_table(study.table_path("features")), str(folder)), identity
+
+
+def _read_file(path: Path) -> tuple[pd.DataFrame, dict[str, object]]:
+    if path.suffix.lower() not in READERS:
+        raise UserError(f"{path} is neither a study folder nor a table: give a folder, or a .csv, .json or .parquet")
+    try:
+        table = READERS[path.suffix.lower()](path)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {path}: give a study folder, or a .csv, .json or .parquet file") from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} cannot be read as {path.suffix[1:]}: {reason}") from error
+    table = check_features(table, str(path))
+    models = list(map(str, table["model"].dropna().unique())) if "model" in table else []
+    if len(models) > 1:
+        raise UserError(
+            f"{path} has features of {len(models)} models ({', '.join(models[:3])}): "
+            "features can be compared within one model only"
+        )
+    return table.drop(columns="model", errors="ignore"), {"model": models[0]} if models else {}
+
+
+_DEPTH = "saeattr.overlap_depth"
+
+
+def study_overlap(study: StudyFolder, depth: int = 30) -> pd.DataFrame:
+    """The overlap table of a study, stored as overlap.parquet; empty (and not stored) with fewer than two topics.
+
+    Raises:
+        UserError: the study has no features, or overlap.parquet cannot be written.
+    """
+    path = study.table_path("overlap")
+    features = study.table_path("features")
+    if path.exists() and path.stat().st_mtime >= features.stat().st_mtime:
+        known = (pq.read_schema(path).metadata or {}).get(_DEPTH.encode())
+        if known == str(depth).encode():
+            return read_table(path)
+    table = read_table(features)
+    if table["topic"].nunique() < 2:
+        return pd.DataFrame(columns=OVERLAP_COLUMNS)
+    overlap = overlap_table(table, depth)
+    write_table(path, overlap, {_DEPTH: str(depth)})
+    return overlap

@@ -1,0 +1,1 @@
+"""Exact effects against controls, verdicts, and many features patched together."""

@@ -1,0 +1,113 @@
+"""Exact effects of the tested features of one site and of their controls, list by list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saeattr.attribution.group import AttributionPlan
+from saeattr.model.loading import LanguageModel
+from saeattr.runs.base import SiteMeans
+from saeattr.runs.batch import BatchRuns
+from saeattr.runs.effects import entry_effects, feature_effects
+from saeattr.saes.sae import SparseAutoencoder
+from saeattr.validation.controls import SiteProfile, match_controls
+
+#: Patch a feature at all its positions, or in each list only at the one where its attribution is largest.
+Positions = Literal["all", "single"]
+POSITIONS: tuple[Positions, ...] = get_args(Positions)
+
+#: By (feature, list_id): where a feature's attribution is largest in a list.
+Strongest = Mapping[tuple[int, str], int]
+
+
+@dataclass(frozen=True)
+class SiteTest:
+    """Measures features of one site; one that is a control of several is measured once.
+
+    Attributes:
+        tested: never chosen as controls.
+        copies: edited copies in one forward.
+        strongest: patch only there; None patches all positions.
+        effects: what is known by now, by feature: one effect for each list.
+    """
+
+    lm: LanguageModel
+    sae: SparseAutoencoder
+    batches: Sequence[BatchRuns]
+    plan: AttributionPlan
+    means: SiteMeans | None
+    profile: SiteProfile
+    tested: tuple[int, ...]
+    n_controls: int
+    copies: int
+    strongest: Strongest | None
+    effects: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def measure(self, feature: int) -> pd.DataFrame:
+        """The part (``validation_table.EFFECT_COLUMNS``) of one tested feature."""
+        patched = [feature, *map(int, match_controls(self.profile, feature, self.tested, self.n_controls))]
+        missing = [one for one in patched if one not in self.effects]
+        found = torch.cat([self._effects(batch, missing) for batch in self.batches], dim=1).cpu().double().numpy()
+        self.effects.update(zip(missing, found, strict=True))
+        pairs = [pair for batch in self.batches for pair in batch.pairs]
+        return pd.DataFrame(
+            {
+                "topic": pairs[0].topic,
+                "layer": np.int16(self.sae.site.layer),
+                "kind": self.sae.site.kind,
+                "feature": np.int32(feature),
+                "patched": np.repeat(np.array(patched, dtype=np.int32), len(pairs)),
+                "list_id": [pair.list_id for pair in pairs] * len(patched),
+                "exact": np.concatenate([self.effects[one] for one in patched]),
+            }
+        )
+
+    def remember(self, part: pd.DataFrame) -> None:
+        """Take over what an earlier run measured."""
+        for patched, own in part.groupby("patched"):
+            self.effects[int(patched)] = own["exact"].to_numpy()  # pyright: ignore[reportArgumentType]
+
+    def _effects(self, batch: BatchRuns, features: list[int]) -> Float[Tensor, "features batch"]:
+        plan, device = self.plan, self.sae.W_dec.device
+        if self.strongest is None:
+            ids = torch.tensor(features, dtype=torch.long, device=device)
+            return feature_effects(self.lm, batch, self.sae, ids, plan.metric, plan.base, self.copies, self.means)
+        entries = [
+            (nth, row, self.strongest[feature, pair.list_id], feature)
+            for nth, feature in enumerate(features)
+            for row, pair in enumerate(batch.pairs)
+            if (feature, pair.list_id) in self.strongest
+        ]
+        nth, row, position, feature = torch.tensor(entries, dtype=torch.long, device=device).view(-1, 4).T
+        effects = torch.zeros(len(features), len(batch.pairs), device=device)
+        effects[nth, row] = entry_effects(
+            self.lm, batch, self.sae, row, position, feature, plan.metric, plan.base, self.copies, self.means
+        )
+        return effects
+
+
+def strongest_entries(attributions: pd.DataFrame) -> pd.DataFrame:
+    """For every feature and list, the row of attributions.parquet with the largest |effect| (the first such position).
+
+    Args:
+        attributions: layer, kind, feature, list_id, position, effect.
+    """
+    keys = ["layer", "kind", "feature", "list_id"]
+    size = attributions["effect"].abs()
+    largest = size.groupby([attributions[key] for key in keys], sort=True).idxmax()
+    return attributions.loc[largest.to_numpy(), [*keys, "position", "effect"]].reset_index(drop=True)
+
+
+def strongest_at(entries: pd.DataFrame, sae: SparseAutoencoder) -> Strongest:
+    """Those of one site, from ``strongest_entries``."""
+    own = entries[(entries["layer"] == sae.site.layer) & (entries["kind"] == sae.site.kind)]
+    keys = zip(own["feature"].astype(int), own["list_id"], strict=True)
+    return dict(zip(keys, own["position"].astype(int), strict=True))

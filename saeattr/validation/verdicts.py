@@ -1,0 +1,232 @@
+"""From the exact effects of tested features and their controls, list by list, to one row a feature with a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from saeattr.stats import bootstrap_interval
+
+#: One row for each patched feature and list; ``patched`` is the tested feature itself or one of its controls.
+EFFECT_COLUMNS = ["topic", "layer", "kind", "feature", "patched", "list_id", "exact"]
+VALIDATION_COLUMNS = ["topic", "layer", "kind", "feature", "effect_mean", "exact_mean", "exact_low", "exact_high"]
+VALIDATION_COLUMNS += ["control_mean", "control_low", "control_high", "n_controls", "p_value", "q_value", "verdict"]
+AGREEMENT_COLUMNS = ["topic", "layer", "kind", "n_features", "pearson", "spearman", "same_sign", "poor"]
+
+#: A site whose attributions correlate less than this with the exact effects is warned of.
+POOR_CORRELATION = 0.8
+#: No correlation is stated for fewer features.
+FEWEST_FEATURES = 3
+
+_SITE = ["topic", "layer", "kind"]
+
+
+def validation_table(exact: pd.DataFrame, features: pd.DataFrame, list_ids: Sequence[str], seed: int) -> pd.DataFrame:
+    """One row for each tested feature of one topic, in the order of the attribution's ranks.
+
+    Args:
+        exact: ``EFFECT_COLUMNS``.
+        features: the topic's features.parquet, or ``mean_estimates``.
+        seed: of bootstrap and sign flips.
+
+    Returns:
+        ``VALIDATION_COLUMNS``. exact_*: mean over lists with a 95 % bootstrap interval; control_*: the same of the mean
+        over the controls (NaN without any). p_value: sign flips of the differences between the two; q_value over all
+        rows. See ``verdicts`` for the verdict.
+    """
+    keys = ["layer", "kind", "feature"]
+    estimates = features.set_index(keys)["effect_mean"]
+    rows, mine, control = [], [], []
+    for (layer, kind, feature), own in exact.groupby(keys, sort=False):
+        effects = own.pivot(index="patched", columns="list_id", values="exact").reindex(columns=list(list_ids))
+        others = effects.drop(index=feature).to_numpy(dtype=float)
+        mine.append(effects.loc[feature].to_numpy(dtype=float))
+        control.append(others.mean(axis=0) if len(others) else np.full(len(list_ids), np.nan))
+        rows.append((layer, kind, feature, float(estimates.loc[(layer, kind, feature)]), len(others)))
+    table = pd.DataFrame(rows, columns=[*keys, "effect_mean", "n_controls"])
+    table.insert(0, "topic", exact["topic"].iloc[0])
+    for name, values in (("exact", np.stack(mine)), ("control", np.stack(control))):
+        low, high = bootstrap_interval(values, seed)
+        table = table.assign(**{f"{name}_mean": values.mean(axis=1), f"{name}_low": low, f"{name}_high": high})
+    table["p_value"] = sign_flip_p(np.stack(mine) - np.nan_to_num(np.stack(control)), seed)
+    table = judge(table.astype({"layer": np.int16, "feature": np.int32, "n_controls": np.int32}))
+    order = np.argsort(-table["effect_mean"].abs().to_numpy(), kind="stable")
+    return table.iloc[order][VALIDATION_COLUMNS].reset_index(drop=True)
+
+
+def mean_estimates(entries: pd.DataFrame, features: pd.DataFrame, n_lists: int) -> pd.DataFrame:
+    """Estimates for the single position of each list: mean effect over lists, 0 where a feature has no entry.
+
+    Args:
+        entries: layer, kind, feature, list_id, effect: one row a feature and list.
+        features: the topic's features.parquet.
+
+    Returns:
+        ``features`` with that mean as effect_mean.
+    """
+    keys = ["layer", "kind", "feature"]
+    sums = entries.groupby(keys, as_index=False).agg(total=("effect", "sum"))
+    found = features.drop(columns="effect_mean").merge(sums, on=keys)
+    return found.assign(effect_mean=found["total"].astype(float) / n_lists).drop(columns="total")
+
+
+def compared_effects(exact: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
+    """Attribution beside exact effect, both as means over lists, for every feature that was patched.
+
+    Controls count too: with the tested features alone the comparison would see the largest attributions only. A
+    control that features.parquet has no row for (it keeps the largest) is left out.
+
+    Returns:
+        topic, layer, kind, feature, effect_mean, exact_mean, tested.
+    """
+    keys = [*_SITE, "feature"]
+    patched = exact.assign(tested=exact["patched"] == exact["feature"], feature=exact["patched"])
+    # A control of several features has the same effects each time.
+    patched = patched.groupby([*keys, "list_id"], sort=True, as_index=False).agg(
+        exact=("exact", "first"), tested=("tested", "any")
+    )
+    means = patched.groupby(keys, as_index=False).agg(exact_mean=("exact", "mean"), tested=("tested", "any"))
+    return means.merge(features[[*keys, "effect_mean"]], on=keys)
+
+
+def site_agreement(compared: pd.DataFrame) -> pd.DataFrame:
+    """How well attribution predicted the exact effects, site by site.
+
+    Args:
+        compared: as ``compared_effects`` returns it.
+
+    Returns:
+        ``AGREEMENT_COLUMNS``; correlations are NaN for fewer than three features or without any spread. same_sign is
+        the share of features whose two effects have the same sign; poor: pearson is below ``POOR_CORRELATION``.
+    """
+    rows = []
+    for (topic, layer, kind), own in compared.groupby(_SITE):
+        estimate, exact = own["effect_mean"], own["exact_mean"]
+        enough = len(own) >= FEWEST_FEATURES and np.ptp(estimate) > 0 and np.ptp(exact) > 0
+        pearson = estimate.corr(exact) if enough else np.nan
+        rows.append(
+            {
+                "topic": topic,
+                "layer": layer,
+                "kind": kind,
+                "n_features": len(own),
+                "pearson": pearson,
+                "spearman": estimate.rank().corr(exact.rank()) if enough else np.nan,
+                "same_sign": float((np.sign(estimate) == np.sign(exact)).mean()),
+                "poor": bool(pearson < POOR_CORRELATION),
+            }
+        )
+    return pd.DataFrame(rows, columns=AGREEMENT_COLUMNS)
+
+
+def agreement_warnings(agreement: pd.DataFrame) -> list[str]:
+    """The sites whose attributions are poor, one line each, of all topics together."""
+    n_topics = agreement["topic"].nunique()
+    warnings = []
+    for (layer, kind), own in agreement[agreement["poor"].astype(bool)].groupby(["layer", "kind"]):
+        low, high = own["pearson"].min(), own["pearson"].max()
+        where = own["topic"].iloc[0] if len(own) == 1 else f"{len(own)} of {n_topics} topics"
+        correlation = f"{low:.2f}" if len(own) == 1 else f"{low:.2f} to {high:.2f}"
+        warnings.append(
+            f"{where}: at {kind}.{layer} attribution predicts exact effects poorly (correlation over features "
+            f"{correlation}): trust the exact effects there; another --method may do better"
+        )
+    return warnings
+
+
+def few_lists_warnings(n_lists: int) -> list[str]:
+    """A line if no verdict can be reached with so few lists."""
+    if n_lists >= FEWEST_LISTS:
+        return []
+    return [
+        f"{n_lists} lists are too few for a verdict (no p-value can reach 0.05): use --lists {FEWEST_LISTS} or more"
+    ]
+
+
+Verdict = Literal["causal", "weak", "not causal", "opposite sign"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+#: A feature with q above this is not causal.
+LEVEL = 0.05
+#: Up to so many lists every combination of signs is looked at; above, this many are drawn.
+ALL_SIGNS_LISTS = 14
+DRAWS = 10_000
+#: With fewer lists no p-value can reach ``LEVEL``: the smallest is 2 / 2^lists.
+FEWEST_LISTS = 6
+
+
+def sign_flip_p(differences: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
+    """Two-sided p-values that the mean over lists is this far from 0, if each list's sign were a coin's.
+
+    Args:
+        differences: [rows, lists].
+        seed: of the drawn signs, above ``ALL_SIGNS_LISTS`` lists.
+
+    Returns:
+        [rows]: the share of sign combinations whose |mean| is at least the observed one. Exact up to
+        ``ALL_SIGNS_LISTS`` lists (the smallest possible is 2 / 2^lists); else (1 + hits) / (1 + ``DRAWS``). A row
+        of zeros has 1.
+    """
+    n_lists = differences.shape[1]
+    exact = n_lists <= ALL_SIGNS_LISTS
+    if exact:
+        # Turning every sign changes no |mean|: one sign may stay as it is.
+        bits = np.arange(2 ** (n_lists - 1))[:, None] >> np.arange(n_lists)[None]
+        signs = 1.0 - 2.0 * (bits & 1)
+    else:
+        signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(DRAWS, n_lists))
+    observed = np.abs(differences.sum(axis=1))
+    # Equal sums added in another order differ in the last bits.
+    slack = 1e-10 * np.abs(differences).sum(axis=1)
+    hits = np.array(
+        [(np.abs(signs @ row) >= seen).sum() for row, seen in zip(differences, observed - slack, strict=True)]
+    )
+    return hits / len(signs) if exact else (1 + hits) / (1 + len(signs))
+
+
+def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """q-values: the false discovery rate at which each test is just rejected (Benjamini and Hochberg 1995)."""
+    n = len(p)
+    order = np.argsort(p, kind="stable")
+    scaled = p[order] * n / np.arange(1, n + 1)
+    q = np.empty(n)
+    q[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1.0)
+    return q
+
+
+def judge(table: pd.DataFrame) -> pd.DataFrame:
+    """``table`` with q_value (over all its rows) and verdict; see ``verdict`` for what the verdicts mean.
+
+    It may hold one topic or several: q-values answer for what is tested together.
+
+    Args:
+        table: p_value, effect_mean (attribution), exact_mean, exact_low, exact_high, control_low, control_high.
+    """
+    judged = table.assign(q_value=benjamini_hochberg(table["p_value"].to_numpy(dtype=float)))
+    return judged.assign(verdict=[verdict(row) for row in judged.to_dict("records")])
+
+
+def verdict(row: dict[str, float]) -> Verdict:
+    """The verdict on one feature.
+
+    A feature is significant if q <= 0.05 and the 95 % interval of its exact effect excludes 0. Then it is
+
+    - ``opposite sign`` if its exact effect has another sign than its attribution;
+    - ``causal`` if moreover the end of its interval that is nearer to 0 is farther from 0 than either end of the
+      interval of its controls' mean effect: it does more than matched features do, in whichever direction;
+    - ``weak`` if it does not clear its controls in this way, or has none.
+
+    All others are ``not causal``.
+    """
+    excludes_zero = row["exact_low"] > 0 or row["exact_high"] < 0
+    if not (row["q_value"] <= LEVEL and excludes_zero):
+        return "not causal"
+    if np.sign(row["exact_mean"]) != np.sign(row["effect_mean"]):
+        return "opposite sign"
+    nearer = min(abs(row["exact_low"]), abs(row["exact_high"]))
+    # A comparison with NaN (no controls) is false.
+    return "causal" if nearer > max(abs(row["control_low"]), abs(row["control_high"])) else "weak"

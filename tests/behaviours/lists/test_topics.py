@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saeattr.behaviours.lists.topics import TOPICS, near_miss, resolve_topics, topic_slug
+from saeattr.errors import UserError
+
+
+def test_all_stands_for_the_bundled_topics_in_their_order() -> None:
+    assert resolve_topics(["all"]) == TOPICS
+    assert resolve_topics([" ALL "]) == TOPICS
+    assert len(set(TOPICS)) == len(TOPICS) == 26
+
+
+def test_all_beside_other_topics_names_each_once() -> None:
+    assert resolve_topics(["rivers", "cheeses", "all"]) == (
+        "rivers",
+        "cheeses",
+        *(topic for topic in TOPICS if topic != "rivers"),
+    )
+
+
+def test_a_bundled_topic_gets_its_own_spelling() -> None:
+    assert resolve_topics(["  tv   SHOWS ", "Cities"]) == ("TV shows", "cities")
+
+
+def test_any_other_topic_is_used_as_it_is() -> None:
+    assert resolve_topics(["French Cheeses", "C++ libraries", "日本の川"]) == (
+        "French Cheeses",
+        "C++ libraries",
+        "日本の川",
+    )
+
+
+def test_duplicates_are_removed_and_order_kept() -> None:
+    assert resolve_topics(["rivers", "cities", "Rivers ", "Cheeses", "cheeses"]) == ("rivers", "cities", "Cheeses")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([], "no topic"),
+        ([""], "blank"),
+        (["cities", " \t "], "blank"),
+        (["cities\nrivers"], "line break"),
+        (["cities\u2028rivers"], "line break"),
+        (["cit\x00ies"], "control character"),
+        (["cities<end_of_turn>"], "<end_of_turn>"),
+        (["<|im_start|>"], "marker"),
+        (["x" * 81], "81 characters"),
+    ],
+)
+def test_what_is_no_topic_is_refused_in_one_line(names: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said.replace("|", r"\|")) as raised:
+        resolve_topics(names)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_the_longest_topic_is_allowed() -> None:
+    assert resolve_topics(["x" * 80]) == ("x" * 80,)
+
+
+@pytest.mark.parametrize(
+    ("topic", "slug"), [("cities", "cities"), ("TV shows", "tv-shows"), ("oceans and seas", "oceans-and-seas")]
+)
+def test_bundled_topics_have_plain_slugs(topic: str, slug: str) -> None:
+    assert topic_slug(topic) == slug
+
+
+def test_topics_that_look_alike_have_different_slugs() -> None:
+    alike = ["TV shows", "tv shows", "tv-shows", "c", "C", "C++", "C#", "con", "", "日本", "中国", "x" * 61, "x" * 62]
+    # A topic made to look like another one's slug with its hash.
+    alike.append(topic_slug("C++").replace("_", " "))
+    assert len({topic_slug(topic) for topic in alike}) == len(alike)
+
+
+SIMILAR = st.text(alphabet="aAbB -_+é" + string.digits[:2], max_size=12)
+
+
+@given(st.lists(st.one_of(SIMILAR, st.text(max_size=90), st.sampled_from(TOPICS)), unique=True, max_size=20))
+def test_slugs_are_file_names_and_tell_topics_apart(topics: list[str]) -> None:
+    slugs = [topic_slug(topic) for topic in topics]
+    assert len(set(slugs)) == len(slugs)
+    allowed = set(string.ascii_lowercase + string.digits + "-_")
+    assert all(0 < len(slug) <= 80 and set(slug) <= allowed for slug in slugs)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("citties", "cities"),
+        ("frutis", "fruits"),
+        ("Colours", "colors"),
+        ("tv show", "TV shows"),
+        ("cities", None),
+        ("tv shows", None),
+        ("cheeses", None),
+        ("", None),
+    ],
+)
+def test_a_near_miss_is_a_misspelled_bundled_topic(written: str, meant: str | None) -> None:
+    assert near_miss(written) == meant

@@ -1,0 +1,89 @@
+"""Upstream effects against finite differences through hooks on the plain Hugging Face model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+from saeattr import UserError
+from saeattr.features.detail import feature_details
+from saeattr.features.upstream import Target, upstream_features
+from saeattr.saes.loading import load_sae
+from saeattr.sites import Site, parse_site
+from tests.plain import edited, read
+
+
+def strongest(plain_model, sae, site: Site, ids: tuple[int, ...]) -> tuple[int, int]:
+    """The feature and position of the largest activation behind BOS."""
+    f = sae.encode(read(plain_model, site, ids)[1:])
+    position, feature = divmod(int(f.argmax()), sae.d_sae)
+    return feature, position + 1
+
+
+@pytest.mark.parametrize(("here", "there"), [("resid_post.3", "mlp_out.1"), ("attn_z.4", "resid_post.2")])
+def test_an_upstream_effect_is_the_slope_of_the_activation(lm, saes, pairs, plain_model, here: str, there: str) -> None:
+    site, earlier = parse_site(here), parse_site(there)
+    sae, up = load_sae(saes[site]), load_sae(saes[earlier])
+    feature, position = strongest(plain_model, sae, site, pairs[1].clean_ids)
+    target = Target(site, feature, sae.W_enc[:, feature], 1, position)
+    (found,) = upstream_features(lm, pairs, [target], [saes[earlier], saes[site]], batch_size=2, count=3)
+    assert {one.site for one in found.features} == {earlier}
+    for one in found.features:
+        amount = up.encode(read(plain_model, earlier, pairs[1].clean_ids))[:, one.feature]
+        amount[0] = 0  # BOS
+
+        def activation(step: float, one=one, amount=amount) -> float:
+            def edit(x):
+                return x + step * amount[:, None] * up.W_dec[one.feature]
+
+            with edited(plain_model, earlier, edit):
+                x = read(plain_model, site, pairs[1].clean_ids)
+            return float(x[position] @ sae.W_enc[:, feature])
+
+        slope = (activation(0.01) - activation(-0.01)) / 0.02
+        assert one.effect == pytest.approx(slope, rel=0.03, abs=0.01)
+
+
+def test_features_and_error_term_add_up_and_no_batch_matters(lm, saes, pairs, plain_model) -> None:
+    site = Site("resid_post", 2)
+    sae = load_sae(saes[site])
+    targets = []
+    for number in (0, 2, 3):
+        feature, position = strongest(plain_model, sae, site, pairs[number].clean_ids)
+        targets.append(Target(site, feature, sae.W_enc[:, feature], number, position))
+    files = [saes[Site("resid_post", 1)], saes[Site("attn_z", 2)], saes[Site("resid_post", 5)]]
+    together = upstream_features(lm, pairs, targets, files, batch_size=8)
+    alone = upstream_features(lm, pairs, targets, files, batch_size=1)
+    for one, other in zip(together, alone, strict=True):
+        assert [site for site, _, _ in one.sites] == [Site("resid_post", 1), Site("attn_z", 2)]
+        for (_, features, error), (_, again, error_again) in zip(one.sites, other.sites, strict=True):
+            assert features == pytest.approx(again, abs=1e-3)
+            assert error == pytest.approx(error_again, abs=1e-3)
+        assert [f.feature for f in one.features[:3]] == [f.feature for f in other.features[:3]]
+
+
+def test_the_first_site_has_nothing_upstream(lm, saes, pairs) -> None:
+    chosen = pd.DataFrame({"layer": [0, 1], "kind": ["attn_z", "resid_post"], "feature": [1, 2]})
+    files = {site: saes[site] for site in (Site("attn_z", 0), Site("resid_post", 1))}
+    contexts, details = feature_details(lm, pairs, files, chosen)
+    _, alone = feature_details(lm, pairs, files, chosen, with_upstream=False)
+    assert alone == [replace(detail, target=None, upstream=None) for detail in details]
+    assert [str(detail.site) for detail in details] == ["attn_z.0", "resid_post.1"]
+    assert len(contexts) == len(pairs)
+    first = details[0]
+    assert first.upstream is None or first.upstream.features == ()
+    assert len(first.top_logits) == len(first.bottom_logits) == 10
+    values = [value for _, value in first.top_logits]
+    assert values == sorted(values, reverse=True)
+    assert torch.tensor([cosine for _, cosine in first.neighbours]).abs().max() <= 1 + 1e-5
+
+
+def test_a_feature_without_an_sae_is_refused(lm, saes, pairs) -> None:
+    chosen = pd.DataFrame({"layer": [1], "kind": ["mlp_out"], "feature": [10**6]})
+    with pytest.raises(UserError, match="so none is numbered"):
+        feature_details(lm, pairs, saes, chosen)
+    with pytest.raises(UserError, match="there is no SAE for mlp_out.1"):
+        feature_details(lm, pairs, {}, chosen)

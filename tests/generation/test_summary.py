@@ -1,0 +1,42 @@
+"""The numbers of generated lists, and what the summary makes of them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saeattr.generation.summary import MEASURES, shannon_index, summarise
+
+
+@given(st.lists(st.sampled_from("abcde"), max_size=12))
+def test_the_shannon_index_is_the_entropy_of_the_shares(names: list[str]) -> None:
+    found = shannon_index(names)
+    shares = [names.count(name) / len(names) for name in dict.fromkeys(names)]
+    assert found == pytest.approx(math.fsum(share * math.log(1 / share) for share in shares), abs=1e-12)
+    assert 0 <= found <= math.log(max(1, len(set(names)))) + 1e-12
+
+
+def rows(condition: str, items: list[int], control_set: int = -1) -> pd.DataFrame:
+    fixed = {"topic": "cities", "layer": 0, "kind": "resid_post", "base": "zero", "condition": condition}
+    lists = [f"{number:03d}" for number in range(len(items))]
+    measures = {"items": items, "tokens": 3, "repeated": 0, "shannon": 1.0, "ended": True}
+    return pd.DataFrame({**fixed, "control_set": control_set, "list_id": lists, **measures})
+
+
+def test_a_summary_averages_measures_only_and_pairs_lists() -> None:
+    """Control sets are averaged within a list; what is added is the mean of the lists' own differences."""
+    table = pd.concat([rows("nothing", [4, 6]), rows("features", [14, 12]), rows("controls", [5, 6], 0)])
+    table = pd.concat([table, rows("controls", [5, 10], 1)], ignore_index=True)
+    found = summarise(table).set_index(["condition", "measure"])
+    assert set(found.index.get_level_values("measure")) == set(MEASURES)
+    assert found.loc[("features", "items"), ["mean", "added", "n_lists"]].tolist() == [13, 8, 2]
+    assert found.loc[("controls", "items"), ["mean", "added", "n_lists"]].tolist() == [6.5, 1.5, 2]
+    assert found.loc[("features", "items"), ["added_low", "added_high"]].tolist() == [6, 10]
+    assert found.loc[("nothing", "ended"), "mean"] == 1
+    assert found.loc[("nothing", "items"), ["added", "added_low", "added_high"]].tolist() == [0, 0, 0]
+    assert np.isfinite(found[["mean", "low", "high"]].to_numpy(dtype=float)).all()

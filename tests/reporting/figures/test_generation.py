@@ -1,0 +1,45 @@
+"""The figure of ablation while generating shows what the summary says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from saeattr.generation.summary import summarise
+from saeattr.reporting.figures.generation import LABELS, generation_figure
+from saeattr.reporting.figures.style import save_figure
+
+
+@pytest.fixture
+def summary() -> pd.DataFrame:
+    """Two topics with three lists in each condition."""
+    parts = []
+    for condition, items in (("nothing", [4, 6, 5]), ("features", [14, 12, 16]), ("controls", [5, 6, 5])):
+        rows = pd.DataFrame({"list_id": ["000", "001", "002"], "items": items}).assign(condition=condition)
+        parts += [rows.assign(topic=topic) for topic in ("cities", "$rivers$")]
+    table = pd.concat(parts, ignore_index=True)
+    where = {"layer": 0, "kind": "resid_post", "base": "zero", "control_set": -1}
+    return summarise(table.assign(**where, tokens=3, repeated=0, shannon=1.0, ended=True))
+
+
+def test_each_measure_has_a_panel_with_the_means_of_every_condition(summary: pd.DataFrame) -> None:
+    figure = generation_figure(summary)
+    panels = [axes for axes in figure.axes if axes.get_xlabel()]
+    assert [axes.get_xlabel() for axes in panels] == list(LABELS.values())
+    drawn = [np.asarray(line.get_xdata()) for line in panels[0].lines if line.get_linestyle() == "None"]
+    means = summary[summary["measure"] == "items"]
+    for values, condition in zip(drawn, ("nothing", "features", "controls"), strict=False):
+        np.testing.assert_allclose(values, means.loc[means["condition"] == condition, "mean"])
+
+
+def test_the_title_states_what_features_and_controls_add(summary: pd.DataFrame, tmp_path: Path) -> None:
+    figure = generation_figure(summary)
+    assert figure._suptitle is not None  # pyright: ignore[reportAttributeAccessIssue]
+    title = figure._suptitle.get_text()  # pyright: ignore[reportAttributeAccessIssue]
+    assert "adds +9.0 [+6.0, +11.0] items" in title
+    assert "controls +0.3" in title
+    save_figure(figure, tmp_path, "generation")
+    assert (tmp_path / "generation.svg").stat().st_size > 1000

@@ -1,0 +1,184 @@
+"""The report of a real study: with the model, from its tables alone, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+import saeattr
+from saeattr import UserError
+from saeattr.features.recurrence import largest_features
+from saeattr.neuronpedia.links import FeatureLink, write_links
+from saeattr.neuronpedia.source import Source
+from saeattr.reporting.figures import study as figures
+from saeattr.reporting.page import make, make_report
+from saeattr.sites import Site
+from saeattr.study.results import Study, load_study
+
+SITES = ["mlp_out.1", "resid_post.3"]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    folder = tmp_path_factory.mktemp("s") / "study"
+    return saeattr.attribute(["cities", "animals"], out=folder, lists=3, sites=SITES, figures=False, device="cpu")
+
+
+def data(path: Path) -> dict:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', path.read_text("utf-8"), re.S)
+    assert found
+    return json.loads(found[1])
+
+
+def test_a_report_with_the_model_has_everything(study: Study, lm, saes) -> None:
+    path = make_report(study, lm, saes, top=8, seconds=12.0, layer_choice="they separate early")
+    assert path == study.folder.root / "report.html"
+    found = data(path)
+    assert len(found["features"]) == 8
+    facts = dict(found["facts"])
+    assert facts["why these layers"] == "they separate early"
+    assert facts["sites"] == "mlp_out 1; resid_post 3"
+    assert "measured" in facts["memory"]
+    assert (study.folder.root / "overlap.parquet").exists()
+    sections = [figure["section"] for figure in found["figures"]]
+    assert sections.count("behaviour") == 1
+    assert sections.count("overlap") >= 7
+    for row in found["features"]:
+        detail = row["detail"]
+        assert len(detail["top_logits"]) == 10
+        assert len(detail["neighbours"]) == 8
+        assert all(firing["corrupted"] for firing in detail["firings"])
+        sites = {address.split("/")[0] for address, _, _ in detail.get("upstream", [])}
+        assert sites == ({"mlp_out.1"} if row["kind"] == "resid_post" else set())
+
+
+def test_the_tables_and_the_model_agree(study: Study, lm, saes, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(make, "report_figures", lambda *_: [])
+    compared = 0
+    with_model = data(make_report(study, lm, saes, top=8, path=tmp_path / "a.html"))
+    from_tables = data(make_report(study, top=8, path=tmp_path / "b.html"))
+    for one, other in zip(with_model["features"], from_tables["features"], strict=True):
+        assert one["address"] == other["address"]
+        assert "top_logits" not in other["detail"]
+        # The tables hold the positions from the swapped word to the last decision, the model's page all of them.
+        known = activations(with_model, one)
+        for place, (clean, corrupted) in activations(from_tables, other).items():
+            if place in known:
+                compared += 1
+                assert known[place] == pytest.approx((clean, corrupted), rel=1e-2, abs=1e-3)
+
+    assert compared > 50
+
+
+def activations(page: dict, row: dict) -> dict[tuple, tuple[float, float]]:
+    found = {}
+    for firing in row["detail"]["firings"]:
+        context = page["contexts"][firing["context"]]
+        for at, clean, corrupted in zip(firing["position"], firing["clean"], firing["corrupted"], strict=True):
+            found[context["topic"], context["list_id"], context["start"] + at] = (clean, corrupted)
+    return found
+
+
+def test_labels_come_from_the_study_folder(study: Study, tmp_path: Path, monkeypatch) -> None:
+    copy = tmp_path / "study"
+    shutil.copytree(study.folder.root, copy)
+    own = load_study(copy)
+    best = largest_features(own.features(), 1).iloc[0]
+    source = Source("gemma-2-2b", "20-gemmascope-res-16k", "repo", "path", "ran on another")
+    site = Site(best["kind"], int(best["layer"]))
+    link = FeatureLink(site, int(best["feature"]), source, "ends of <lists>", doubtful=True)
+    write_links(own.folder, {site: source}, [link])
+    drawn: dict = {}
+    monkeypatch.setattr(make, "report_figures", lambda study, depth, labels: drawn.update(labels) or [])
+    found = data(make_report(own, top=4))
+    first, *rest = found["features"]
+    assert (first["label"], first["doubtful"], first["note"]) == ("ends of <lists>", True, "ran on another")
+    assert (first["url"], first["embed_url"]) == (link.url, link.embed_url)
+    assert all(row["label"] is None and row["url"] is None for row in rest)
+    assert drawn[link.address]["label"] == "ends of <lists>"
+    assert ["Neuronpedia", "ran on another"] in found["facts"]
+    assert "https://www.neuronpedia.org" in re.findall(r"frame-src ([^;]*);", (copy / "report.html").read_text())[0]
+    # The heatmaps name it as well.
+    figure = figures.feature_by_list(own, "cities", site.kind)
+    assert figure is not None
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert [name for name in names if name.startswith(f"{best['feature']} ") and "(doubtful) ends of <lists>" in name]
+
+
+def test_figures_are_drawn_again_when_labels_are_new(study: Study, tmp_path: Path, monkeypatch) -> None:
+    copy = tmp_path / "study"
+    shutil.copytree(study.folder.root, copy)
+    own = load_study(copy)
+    names: list[str] = []
+
+    def save(figure: object, folder: Path, name: str) -> None:
+        names.append(name)
+        folder.mkdir(exist_ok=True)
+        for suffix in ("png", "svg"):
+            (folder / f"{name}.{suffix}").touch()
+            os.utime(folder / f"{name}.{suffix}", (2_000_000_000, 2_000_000_000))
+
+    monkeypatch.setattr(figures, "save_figure", save)
+    for name in ("metric_by_item", "feature_by_list", "feature_by_topic", "feature_presence", "jaccard_by_layer"):
+        monkeypatch.setattr(figures, name, lambda *_: "drawn")
+    for name in ("activation_clusters", "overlap_by_layer"):
+        monkeypatch.setattr(figures, name, lambda *_: "drawn")
+
+    def drawn() -> set[str]:
+        names.clear()
+        figures.draw_study(own, lambda *_: None)
+        return set(names)
+
+    assert len(drawn()) > 4
+    assert drawn() == set()
+    source = Source("gemma-2-2b", "20-gemmascope-res-16k", "repo", "path")
+    site = Site("resid_post", 3)
+    path, _ = write_links(own.folder, {site: source}, [FeatureLink(site, 1, source)])
+    os.utime(path, (2_000_000_001, 2_000_000_001))
+    # Without a label there is nothing new to draw.
+    assert drawn() == set()
+    path, _ = write_links(own.folder, {site: source}, [FeatureLink(site, 1, source, "ends")])
+    os.utime(path, (2_000_000_001, 2_000_000_001))
+    assert {name.split("-")[0] for name in drawn()} == {"features", "topics"}
+
+
+def test_one_topic_gets_its_own_figures(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    one = saeattr.attribute("cities", out=folder, lists=2, sites=SITES, figures=False, device="cpu")
+    found = data(make_report(one, top=4, validation=one.validation()))
+    assert [figure["section"] for figure in found["figures"]] == ["behaviour", *["topic"] * 5]
+    assert sum("tested by exact ablation" in text for text in found["findings"]) == 1
+    assert all(row["family"] == "" for row in found["features"])
+
+
+def test_another_model_or_sae_is_refused(study: Study, lm, saes, tmp_path: Path) -> None:
+    copy = tmp_path / "study"
+    shutil.copytree(study.folder.root, copy)
+    record = copy / "study.yaml"
+    written = record.read_text()
+    record.write_text(re.sub(r"(resid_post\.3: )\w+", r"\1abc", written))
+    with pytest.raises(UserError, match=r"the SAE for resid_post\.3 has changed"):
+        make_report(load_study(copy), lm, saes, top=4)
+    record.write_text(re.sub(r"(model:\n +name: \w+\n +sha256: )\w+", r"\1abc", written))
+    with pytest.raises(UserError, match="the model bundled has changed"):
+        make_report(load_study(copy), lm, saes, top=4)
+
+
+def test_missing_saes_and_missing_features_are_refused(study: Study, lm, saes, tmp_path: Path) -> None:
+    only = {Site("mlp_out", 1): saes[Site("mlp_out", 1)]}
+    with pytest.raises(UserError, match=r"there is no SAE for resid_post\.3"):
+        make_report(study, lm, only, top=8, path=tmp_path / "r.html")
+    empty = tmp_path / "study"
+    shutil.copytree(study.folder.root, empty)
+    (empty / "features.parquet").unlink()
+    with pytest.raises(UserError, match="run saeattr attribute"):
+        make_report(load_study(empty), path=tmp_path / "r.html")
+    study.features().head(0).to_parquet(empty / "features.parquet")
+    with pytest.raises(UserError, match="holds no feature"):
+        make_report(load_study(empty), path=tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()

@@ -1,0 +1,150 @@
+"""The report page as a file: everything escaped, nothing fetched, small; and its rows equal the study's tables."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saeattr.features.recurrence import overlap_table
+from saeattr.reporting.figures.clustermap import activation_clusters
+from saeattr.reporting.figures.heatmaps import feature_by_topic
+from saeattr.reporting.figures.recurrence import feature_presence, jaccard_by_layer, overlap_by_layer
+from saeattr.reporting.page.figures import inline_figure
+from saeattr.reporting.page.rows import check_rows, feature_rows, topic_rows
+from saeattr.reporting.page.write import Report, embed_json, render
+from tests.reporting.pages import BAD, random_features, small_report
+
+
+def embedded(page: str) -> dict:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+def test_bad_names_stay_text() -> None:
+    page = render(small_report(BAD))
+    assert BAD not in page
+    # Two scripts, the data and the page's own; the title is escaped.
+    assert page.count("<script") == 2
+    assert page.count("</script") == 2
+    data = embedded(page)
+    assert data["topics"][0]["name"] == BAD
+    assert data["features"][0]["token"] == BAD
+    assert data["contexts"][0]["tokens"][0] == BAD
+
+
+@given(st.text())
+def test_any_text_survives_and_cannot_end_its_element(text: str) -> None:
+    written = embed_json({"text": text})
+    assert not set(written) & set("<>&\u2028\u2029")
+    assert json.loads(written)["text"] == text
+
+
+def test_numbers_that_json_has_not_become_null() -> None:
+    values = {"a": float("nan"), "b": np.float32(0.5), "c": [np.int64(3), float("inf")], "d": 1.23456789}
+    assert json.loads(embed_json(values)) == {"a": None, "b": 0.5, "c": [3, None], "d": 1.2346}
+
+
+def test_the_policy_forbids_the_network() -> None:
+    page = render(small_report())
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy
+    assert "default-src &#39;none&#39;" in policy[1]
+    assert "frame-src &#39;none&#39;" in policy[1]
+    assert "http" not in policy[1]
+    assert "unsafe" not in policy[1]
+    # No address of any kind is loaded by the markup.
+    assert not re.search(r'(src|href)="(?!#|data:)', page)
+
+
+def test_only_the_hosts_of_dashboards_may_be_framed() -> None:
+    report = small_report()
+    bad = ["https://a.org; script-src *", "http://b.org/x", "javascript:alert(1)", "https://u:p@c.org/"]
+    rows = [{**report.features[0], "embed_url": url} for url in ["https://www.neuronpedia.org/m/s/1?embed=true", *bad]]
+    policy = re.search(r'content="(default-src[^"]*)"', render(replace(report, features=rows)))
+    assert policy
+    assert "frame-src https://www.neuronpedia.org;" in policy[1]
+    assert ".org; script" not in policy[1]
+
+
+def test_rows_equal_the_tables() -> None:
+    table = random_features(3, 40, 1)
+    chosen = table[["layer", "kind", "feature"]].drop_duplicates().head(5)
+    topics = tuple(table["topic"].unique())
+    address = f"resid_post.{chosen['layer'].iloc[0]}/{chosen['feature'].iloc[0]}"
+    validation = table.head(1)[["topic", "layer", "kind", "feature"]]
+    validation = validation.assign(exact_low=-2.0, exact_high=-1.0, verdict="confirmed")
+    labels = {address: {"label": "ends lists", "url": "https://x.org", "doubtful": True}}
+    rows = feature_rows(table, chosen, topics, 10, labels, validation)
+    for row, key in zip(rows, chosen.itertuples(index=False), strict=True):
+        own = table[(table["layer"] == key.layer) & (table["feature"] == key.feature)]
+        assert row["effect"] == pytest.approx(own["effect_mean"].mean())
+        assert (row["low"], row["high"]) == (own["effect_mean"].min(), own["effect_mean"].max())
+        assert len(row["by_topic"]) == len(own)
+    assert (rows[0]["label"], rows[0]["doubtful"], rows[0]["verdict"]) == ("ends lists", True, "confirmed")
+    assert rows[0]["by_topic"][0]["exact"] == [-2.0, -1.0]
+    assert rows[1]["verdict"] == ""
+
+
+def test_one_topic_has_no_family_and_its_own_interval() -> None:
+    table = random_features(1, 20, 1)
+    row = feature_rows(table, table.head(1), ("t0",), 10)[0]
+    assert (row["family"], row["low"], row["high"]) == ("", *table.loc[0, ["effect_low", "effect_high"]])
+
+
+def test_topics_and_checks_equal_the_tables() -> None:
+    metric = pd.DataFrame(
+        [("a", "0", 1, 2, -5.0), ("a", "0", 2, 2, 1.0), ("a", "1", 1, 1, 3.0)],
+        columns=["topic", "list_id", "item", "n_items", "metric"],
+    )
+    both = pd.concat([metric.assign(run="clean"), metric.assign(run="corrupted", metric=-9.0)])
+    assert topic_rows(both, ("a",)) == [{"name": "a", "n_lists": 2, "items": 1.5, "clean": 2.0, "corrupted": -9.0}]
+    effects = pd.DataFrame(
+        {"layer": 3, "kind": "mlp_out", "features_effect": [1.0, 2.0], "error_effect": [0.5, 0.5]}
+    ).assign(total_effect=[4.0, 4.0], l0=[10.0, 20.0], unexplained=[0.1, 0.3])
+    (check,) = check_rows(effects)
+    assert check == {"site": "mlp_out.3", "ratio": 0.5, "error_share": 0.25, "l0": 15.0, "unexplained": 0.2}
+
+
+def test_the_page_of_26_topics_and_100_features_is_under_five_megabytes() -> None:
+    table = random_features(26, 200, 6)
+    overlap = overlap_table(table, 30, permutations=20)
+    topics = tuple(table["topic"].unique())
+    lists = pd.MultiIndex.from_tuples([(topic, f"{at:03}") for topic in topics for at in range(10)])
+    keys = table[["layer", "kind", "feature"]].drop_duplicates().head(60)
+    noise = np.random.default_rng(0).random((60, len(lists)))
+    activations = pd.DataFrame(noise, pd.MultiIndex.from_frame(keys), lists.set_names(["topic", "list_id"]))
+    drawn = [
+        feature_presence(table, "resid_post"),
+        feature_by_topic(table, "resid_post"),
+        jaccard_by_layer(overlap, "resid_post"),
+        activation_clusters(activations, "resid_post"),
+        overlap_by_layer(overlap),
+    ]
+    figures = [inline_figure(figure, "overlap") for figure in drawn if figure is not None]
+    assert len(figures) == 5
+    chosen = table[["layer", "kind", "feature"]].drop_duplicates().head(100)
+    rows = feature_rows(table, chosen, topics, 30)
+    one = small_report()
+    # As much as a real page holds: six lists of 60 tokens a feature, no two features sharing one.
+    context = {**one.contexts[0], "tokens": [" token"] * 60, "roles": ["newline"] * 60}
+    firing = {"position": list(range(30)), "clean": [1.2345] * 30, "corrupted": [1.2345] * 30}
+    for number, row in enumerate(rows):
+        firings = [{**firing, "context": 6 * number + at} for at in range(6)]
+        words = [(f" token{at}", -0.12345) for at in range(10)]
+        row["detail"] = {**one.features[0]["detail"], "firings": firings, "top_logits": words, "bottom_logits": words}
+    # Three kinds of site.
+    page = render(replace(one, features=rows, contexts=[context] * 600, figures=figures * 3))
+    assert len(page.encode()) < 5_000_000
+
+
+def test_the_report_is_the_same_bytes_each_time() -> None:
+    assert render(small_report()) == render(small_report())
+    assert isinstance(small_report(), Report)

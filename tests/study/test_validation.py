@@ -1,0 +1,83 @@
+"""An interrupted validation goes on at the next feature, and gives what an uninterrupted one gives."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from saeattr.errors import UserError
+from saeattr.study.validation import discard_partial, validate_topic
+from saeattr.validation.group import ValidationTables
+from saeattr.validation.site import SiteTest
+from tests.validation.validated import SMALL, attributed
+
+WANTED = dataclasses.replace(SMALL, longest_curve=0)
+
+
+def run(partial: Path | None, **changes: object) -> ValidationTables:
+    found = attributed()
+    arguments = {"plan": found.plan, "wanted": WANTED, **changes}
+    return validate_topic(
+        found.lm, found.pairs, found.saes, found.features, found.tables.attributions, partial=partial, **arguments
+    )  # pyright: ignore[reportArgumentType]
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The features that are measured, in order."""
+    seen: list[int] = []
+    measure = SiteTest.measure
+
+    def counted(self: SiteTest, feature: int) -> pd.DataFrame:
+        seen.append(feature)
+        return measure(self, feature)
+
+    monkeypatch.setattr(SiteTest, "measure", counted)
+    return seen
+
+
+def interrupt_after(count: int):
+    def on_progress(stage: str, done: int, total: int) -> None:
+        if stage == "exact effects" and done == count:
+            raise KeyboardInterrupt
+
+    return on_progress
+
+
+def test_it_goes_on_at_the_next_feature(tmp_path: Path, measured: list[int]) -> None:
+    whole = run(None)
+    order = measured.copy()
+    measured.clear()
+    for count in (2, 4):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "partial", on_progress=interrupt_after(count))
+    assert measured == order[:4]
+    resumed = run(tmp_path / "partial")
+    assert measured == order
+    for name in ("validation", "compared", "agreement", "exact"):
+        pd.testing.assert_frame_equal(getattr(resumed, name), getattr(whole, name), check_exact=True)
+    discard_partial(tmp_path / "partial")
+    assert not (tmp_path / "partial").exists()
+    discard_partial(tmp_path / "partial")
+
+
+def test_other_plans_and_lists_do_not_take_it_up(tmp_path: Path, measured: list[int]) -> None:
+    run(tmp_path)
+    found = attributed()
+    measured.clear()
+    run(tmp_path, wanted=dataclasses.replace(WANTED, copies=3))
+    assert measured == []
+    run(tmp_path, plan=dataclasses.replace(found.plan, base="zero"))
+    assert len(measured) == WANTED.top
+    assert len(list(tmp_path.glob("exact-*.parquet"))) == 2
+
+
+def test_a_damaged_part_is_named(tmp_path: Path) -> None:
+    run(tmp_path)
+    (path,) = tmp_path.glob("exact-*.parquet")
+    path.write_bytes(b"no table")
+    with pytest.raises(UserError, match="is not a readable Parquet file"):
+        run(tmp_path)

@@ -1,0 +1,108 @@
+"""Cumulative curves against their definitions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from saeattr.runs.batch import run_batch
+from saeattr.sites import Site
+from saeattr.validation.curves import (
+    ALL,
+    ALL_AND_ERROR,
+    CURVE_COLUMNS,
+    cumulative_curves,
+    feature_keys,
+    features_for_half,
+)
+from saeattr.validation.joint import FeatureSet, joint_effects
+from tests.validation.validated import SMALL, attributed, validated
+
+
+def test_four_orders_at_powers_of_two_and_their_ends() -> None:
+    curves = validated().curves
+    assert curves.columns.tolist() == CURVE_COLUMNS
+    orders = curves[~curves["order"].isin([ALL, ALL_AND_ERROR])]
+    assert orders["order"].unique().tolist() == ["attribution", "exact", "activation", "random"]
+    for _, own in orders.groupby("order"):
+        assert own["n_features"].tolist() == [1, 2, 4, SMALL.longest_curve]
+
+
+def test_the_first_of_the_exact_order_removes_its_own_exact_effect() -> None:
+    table, curves = validated().validation, validated().curves
+    first = curves[(curves["order"] == "exact") & (curves["n_features"] == 1)].iloc[0]
+    largest = table.iloc[int(table["exact_mean"].abs().to_numpy().argmax())]
+    assert first["effect_mean"] == pytest.approx(largest["exact_mean"], abs=1e-5)
+    assert first["effect_low"] == pytest.approx(largest["exact_low"], abs=1e-5)
+
+
+def test_faithfulness_and_completeness_are_as_defined() -> None:
+    """From the metrics m(C), m(M \\ C), m(M) and m(0) themselves."""
+    found = attributed()
+    files = [file for file in found.saes if file.site in (Site("resid_post", 2), Site("resid_post", 5))]
+    sites = [file.site for file in files]
+    batch = run_batch(found.lm, found.pairs, sites, found.plan.metric, "last")
+    assert batch.clean.metric is not None
+    assert batch.corrupted.metric is not None
+    order = [key for key in feature_keys(found.features) if key[0] in sites][:2]
+    named = {site: [feature for own, feature in order if own == site] for site in sites}
+    sets = [FeatureSet(named, keep=True), FeatureSet(named), FeatureSet(), FeatureSet(keep=True)]
+    changes = joint_effects(found.lm, [batch], files, sets, found.plan.metric, "corrupted", 16)
+    m_c, m_without, m_all, m_none = (batch.clean.metric + changes).double().mean(1).tolist()
+    curves = cumulative_curves(found.lm, [batch], files, {"own": [order]}, found.plan.metric, "corrupted", 16)
+    row = curves[curves["n_features"] == 2].iloc[0]
+    assert row["faithfulness"] == pytest.approx((m_c - m_none) / (m_all - m_none), abs=1e-4)
+    assert row["completeness"] == pytest.approx((m_without - m_none) / (m_all - m_none), abs=1e-4)
+    gap = float((batch.corrupted.metric - batch.clean.metric).mean())
+    assert row["removed"] == pytest.approx((m_without - m_all) / gap, abs=1e-4)
+    everything = curves[curves["order"] == ALL].iloc[0]
+    assert everything["faithfulness"] == pytest.approx(1)
+    assert everything["completeness"] == pytest.approx(0)
+
+
+def test_several_random_orders_are_averaged_list_by_list() -> None:
+    found = attributed()
+    files = [file for file in found.saes if file.site == Site("mlp_out", 4)]
+    site = files[0].site
+    batch = run_batch(found.lm, found.pairs, [site], found.plan.metric, "last")
+    draws = [[(site, 3)], [(site, 88)], [(site, 40)]]
+    curves = cumulative_curves(found.lm, [batch], files, {"random": draws}, found.plan.metric, "zero", 16)
+    sets = [FeatureSet({site: [feature]}) for ((_, feature),) in draws]
+    alone = joint_effects(found.lm, [batch], files, sets, found.plan.metric, "zero", 16)
+    assert float(curves[curves["order"] == "random"]["effect_mean"].iloc[0]) == pytest.approx(
+        float(alone.mean()), abs=1e-6
+    )
+
+
+def test_how_many_features_remove_half() -> None:
+    rows = [("a", 1, 0.2), ("a", 2, 0.6), ("a", 4, 0.9), ("b", 1, 0.1), ("b", 2, 0.3), (ALL, 9, 1.0)]
+    curves = pd.DataFrame(rows, columns=["order", "n_features", "removed"]).assign(topic="cities")
+    half = features_for_half(curves).set_index("order")["n_features"]
+    assert half["a"] == 2
+    assert np.isnan(half["b"])
+    assert ALL not in half
+
+
+def test_attribution_order_removes_more_than_random_order() -> None:
+    curves = validated().curves
+    longest = curves[curves["n_features"] == SMALL.longest_curve].set_index("order")["removed"]
+    assert longest["attribution"] > longest["random"] + 0.1
+
+
+def test_the_seed_draws_the_random_orders() -> None:
+    found = attributed()
+    other = found.validate(
+        dataclasses.replace(SMALL, longest_curve=2), plan=dataclasses.replace(found.plan, seed=5)
+    ).curves
+    torch.testing.assert_close(
+        torch.tensor(other[other["order"] == "attribution"]["effect_mean"].to_numpy()),
+        torch.tensor(validated().curves.query("order == 'attribution' and n_features <= 2")["effect_mean"].to_numpy()),
+        rtol=0,
+        atol=1e-5,
+    )
+    same = validated().curves.query("order == 'random' and n_features <= 2")["effect_mean"].to_numpy()
+    assert not np.array_equal(other[other["order"] == "random"]["effect_mean"].to_numpy(), same)
