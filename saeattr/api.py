@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from saeattr.behaviours.lists.pairs import make_pairs
-from saeattr.behaviours.lists.topics import topic_slug
+from saeattr.behaviours.lists.topics import group_slug
 from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
 from saeattr.features.recurrence import feature_families, overlap_table
@@ -25,13 +25,13 @@ from saeattr.reporting.page.make import make_report
 from saeattr.runs.memory import MemoryPlan
 from saeattr.selection.measure import Selection
 from saeattr.settings import make_settings, recorded_settings
-from saeattr.study.attribution import OnProgress, memory_plan, topic_lists
+from saeattr.study.attribution import OnProgress, memory_plan, group_lists
 from saeattr.study.folder import StudyFolder, open_study, read_record, remove_leftovers, write_record
 from saeattr.study.generation import GENERATION_TABLES, GenerationPlan
 from saeattr.study.prepare import Prepared, default_folder, prepare
 from saeattr.study.reopen import open_study_model
 from saeattr.study.results import Study, load_study
-from saeattr.study.run import TABLES, open_model, run_topics
+from saeattr.study.run import TABLES, open_model, run_groups
 from saeattr.study.selection import choose_layers_of, store_choice, stored_choice
 from saeattr.study.sets import read_feature_sets
 from saeattr.study.validation import VALIDATION_TABLES
@@ -50,18 +50,18 @@ SIGN_CONVENTION = (
 
 
 def attribute(
-    topics: str | Sequence[str] | None = None,
+    groups: str | Sequence[str] | None = None,
     *,
     out: str | Path | None = None,
     config: str | Path | None = None,
     figures: bool = True,
-    on_progress: OnProgress = lambda topic, stage, done, total: None,
+    on_progress: OnProgress = lambda group, stage, done, total: None,
     **settings: Any,
 ) -> Study:
     """Which SAE features make the model end its list: sample, pair, attribute, draw.
 
     Args:
-        topics: one or more topics, or ``all``.
+        groups: one or more groups, or ``all``.
         out: the study folder; a folder that holds part of the same study is completed.
         config: a YAML file with settings.
         figures: draw them.
@@ -74,8 +74,8 @@ def attribute(
     Raises:
         UserError: the input cannot be used; nothing is written then.
     """
-    names = None if topics is None else ((topics,) if isinstance(topics, str) else tuple(topics))
-    chosen = make_settings({**settings, "topics": names}, None if config is None else Path(config))
+    names = None if groups is None else ((groups,) if isinstance(groups, str) else tuple(groups))
+    chosen = make_settings({**settings, "groups": names}, None if config is None else Path(config))
     prepared = prepare(chosen)
     chosen = prepared.settings
     if chosen.vram is not None:
@@ -96,14 +96,14 @@ def validate(
     generate: bool = False,
     generate_features: int = TOP_FEATURES,
     figures: bool = True,
-    on_progress: OnProgress = lambda topic, stage, done, total: None,
+    on_progress: OnProgress = lambda group, stage, done, total: None,
     **run_settings: Any,
 ) -> Study:
     """Measure the exact effects of a study's top features against controls, and of many together.
 
     Args:
         study: its folder, or what ``attribute`` returned; its model and SAEs must be where they were.
-        top: features tested in each topic, those of the highest ranks.
+        top: features tested in each group, those of the highest ranks.
         positions: patch a feature at all its positions, or in each list only where its attribution is largest.
         curves: draw cumulative curves too.
         generate: also sample lists while a site's first ``generate_features`` features are ablated together, with
@@ -126,11 +126,11 @@ def validate(
 
 
 def select(
-    topics: str | Sequence[str] | None = None,
+    groups: str | Sequence[str] | None = None,
     *,
     out: str | Path | None = None,
     config: str | Path | None = None,
-    on_progress: OnProgress = lambda topic, stage, done, total: None,
+    on_progress: OnProgress = lambda group, stage, done, total: None,
     **settings: Any,
 ) -> Selection:
     """Which layers are worth an SAE: score every site on a few lists and choose within ``vram`` or ``max_sites``.
@@ -139,13 +139,13 @@ def select(
     that choice.
 
     Args:
-        topics, out, config, on_progress, settings: as for ``attribute``; every topic counts the same.
+        groups, out, config, on_progress, settings: as for ``attribute``; every group counts the same.
 
     Raises:
         UserError: the input cannot be used, layers or sites are named already, or no SAE fits.
     """
-    names = None if topics is None else ((topics,) if isinstance(topics, str) else tuple(topics))
-    chosen = make_settings({**settings, "topics": names}, None if config is None else Path(config))
+    names = None if groups is None else ((groups,) if isinstance(groups, str) else tuple(groups))
+    chosen = make_settings({**settings, "groups": names}, None if config is None else Path(config))
     if chosen.names_sites:
         raise UserError("select chooses among all layers: leave out --layers and --sites")
     prepared = prepare(chosen)
@@ -153,15 +153,15 @@ def select(
     remove_leftovers(folder)
     lm = open_model(prepared)
     pairs: list[Pair] = []
-    for topic in prepared.topics:
-        pairs += make_pairs(lm.tokenizer, topic_lists(lm, topic, prepared.settings, folder, on_progress))[0]
+    for group in prepared.groups:
+        pairs += make_pairs(lm.tokenizer, group_lists(lm, group, prepared.settings, folder, on_progress))[0]
     found = choose_layers_of(lm, pairs, prepared, on_progress)
     store_choice(folder, found, prepared.metric.label)
     return found
 
 
 def plan(
-    topics: str | Sequence[str] | None = None,
+    groups: str | Sequence[str] | None = None,
     *,
     config: str | Path | None = None,
     length: int = USUAL_LENGTH,
@@ -175,8 +175,8 @@ def plan(
     Raises:
         UserError: the input cannot be used, or the budget (``vram``) is too small.
     """
-    names = None if topics is None else ((topics,) if isinstance(topics, str) else tuple(topics))
-    chosen = make_settings({**settings, "topics": names}, None if config is None else Path(config))
+    names = None if groups is None else ((groups,) if isinstance(groups, str) else tuple(groups))
+    chosen = make_settings({**settings, "groups": names}, None if config is None else Path(config))
     return memory_plan(prepare(chosen, weights=False), chosen.lists, length, resolve_device(chosen.device))
 
 
@@ -188,8 +188,8 @@ def _run(
     figures: bool,
     on_progress: OnProgress,
 ) -> Study:
-    """Run what is missing of every topic, join the tables, draw the figures."""
-    warnings = run_topics(prepared, folder, wanted, generation, on_progress)
+    """Run what is missing of every group, join the tables, draw the figures."""
+    warnings = run_groups(prepared, folder, wanted, generation, on_progress)
     done = _join(folder, prepared)
     study = Study(folder, done)
     study = dataclasses.replace(study, warnings=(*warnings, *agreement_warnings(study.agreement())))
@@ -202,36 +202,36 @@ def _run(
 
 
 def _join(folder: StudyFolder, prepared: Prepared) -> tuple[str, ...]:
-    """Join the tables of all topics done so far; what is joined already stays as it is.
+    """Join the tables of all groups done so far; what is joined already stays as it is.
 
     Raises:
-        UserError: no topic gave anything.
+        UserError: no group gave anything.
     """
     record = read_record(folder)
-    order = list(dict.fromkeys([*record["topics"], *prepared.topics]))
-    done = [topic for topic in order if folder.topic_folder(topic_slug(topic)).is_dir()]
+    order = list(dict.fromkeys([*record["groups"], *prepared.groups]))
+    done = [group for group in order if folder.group_folder(group_slug(group)).is_dir()]
     if not done:
         raise UserError(
-            f"no list about {', '.join(prepared.topics)} can be used (they are in {folder.root / 'lists'}): "
-            "try another topic, or a lower --temperature"
+            f"no list about {', '.join(prepared.groups)} can be used (they are in {folder.root / 'lists'}): "
+            "try another group, or a lower --temperature"
         )
-    _join_tables(folder, TABLES, {topic: folder.topic_folder(topic_slug(topic)) for topic in done})
+    _join_tables(folder, TABLES, {group: folder.group_folder(group_slug(group)) for group in done})
     for tables, part in (
         (VALIDATION_TABLES, folder.validation_folder),
         (GENERATION_TABLES, folder.generation_folder),
     ):
-        parts = {topic: part(topic_slug(topic)) for topic in done}
-        _join_tables(folder, tables, {topic: path for topic, path in parts.items() if path.is_dir()})
-    if record["topics"] != done:
-        write_record(folder, {**record, "topics": done})
+        parts = {group: part(group_slug(group)) for group in done}
+        _join_tables(folder, tables, {group: path for group, path in parts.items() if path.is_dir()})
+    if record["groups"] != done:
+        write_record(folder, {**record, "groups": done})
     return tuple(done)
 
 
 def _join_tables(folder: StudyFolder, tables: Sequence[str], parts: Mapping[str, Path]) -> None:
-    """Join the topics' parts of some tables; what is joined already, and newer than its parts, stays as it is."""
+    """Join the groups' parts of some tables; what is joined already, and newer than its parts, stays as it is."""
     if not parts:
         return
-    metadata = {"saeattr.topics": json.dumps(list(parts)), "saeattr.sign_convention": SIGN_CONVENTION}
+    metadata = {"saeattr.groups": json.dumps(list(parts)), "saeattr.sign_convention": SIGN_CONVENTION}
     for table in tables:
         path = folder.table_path(table)
         newest = max((part / path.name).stat().st_mtime for part in parts.values())
@@ -242,11 +242,11 @@ def _join_tables(folder: StudyFolder, tables: Sequence[str], parts: Mapping[str,
 
 @dataclass(frozen=True)
 class Overlap:
-    """How far topics share features.
+    """How far groups share features.
 
     Attributes:
-        pairs: one row for each site and two topics, with what chance would give.
-        families: one row for each feature: shared by most topics, of one topic, or between.
+        pairs: one row for each site and two groups, with what chance would give.
+        families: one row for each feature: shared by most groups, of one group, or between.
     """
 
     pairs: pd.DataFrame
@@ -259,7 +259,7 @@ def report(
     top: int = 100,
     model: bool = True,
     open_page: bool = False,
-    on_progress: Callable[[str, str, int, int], None] = lambda topic, stage, done, total: None,
+    on_progress: Callable[[str, str, int, int], None] = lambda group, stage, done, total: None,
 ) -> Path:
     """Write report.html of a study: one file that needs no server and no network.
 
@@ -295,14 +295,14 @@ def report(
 
 
 def overlap(sources: Sequence[str | Path], *, depth: int | None = 30) -> Overlap:
-    """Which features recur across the topics of one or more studies, or of files made elsewhere.
+    """Which features recur across the groups of one or more studies, or of files made elsewhere.
 
     Args:
-        sources: study folders, or CSV, JSON or Parquet files with the columns layer, kind, feature and topic.
-        depth: features in a topic's set at a site, by |effect|; None for all.
+        sources: study folders, or CSV, JSON or Parquet files with the columns layer, kind, feature and group.
+        depth: features in a group's set at a site, by |effect|; None for all.
 
     Raises:
-        UserError: a source cannot be used, or they are of different models, or of fewer than two topics.
+        UserError: a source cannot be used, or they are of different models, or of fewer than two groups.
     """
     features = read_feature_sets(sources)
     return Overlap(overlap_table(features, depth), feature_families(features, depth))

@@ -19,54 +19,54 @@ from saeattr.reporting.figures import recurrence as _overlap
 from saeattr.reporting.figures import validation as _validation
 
 
-def metric_by_item(table: pd.DataFrame, metric_label: str = "metric") -> Axes:
-    """The metric after each item, clean against corrupted; of metric_by_item.parquet."""
-    topics = list(dict.fromkeys(table["topic"]))
-    name = topics[0] if len(topics) == 1 else f"{len(topics)} topics"
-    return _axes(_metric_curve.metric_by_item(table, name, metric_label))
+def metric_by_point(table: pd.DataFrame, metric_label: str = "metric") -> Axes:
+    """The metric after each item, clean against corrupted; of metric_by_point.parquet."""
+    groups = list(dict.fromkeys(table["group"]))
+    name = groups[0] if len(groups) == 1 else f"{len(groups)} groups"
+    return _axes(_metric_curve.metric_by_point(table, name, metric_label))
 
 
-def feature_by_list(attributions: pd.DataFrame, features: pd.DataFrame, kind: str, top: int = 30) -> Axes:
-    """Effect of one topic's top features of a kind, list by list; of attributions.parquet and features.parquet."""
-    topics = features["topic"].unique()
-    if len(topics) != 1:
-        raise UserError(f"feature_by_list draws one topic, not {len(topics)}: filter the tables by topic first")
-    return _axes(_heatmaps.feature_by_list(attributions, features, str(topics[0]), kind, top))
+def feature_by_pair(attributions: pd.DataFrame, features: pd.DataFrame, kind: str, top: int = 30) -> Axes:
+    """Effect of one group's top features of a kind, pair by pair; of attributions.parquet and features.parquet."""
+    groups = features["group"].unique()
+    if len(groups) != 1:
+        raise UserError(f"feature_by_pair draws one group, not {len(groups)}: filter the tables by group first")
+    return _axes(_heatmaps.feature_by_pair(attributions, features, str(groups[0]), kind, top))
 
 
-def feature_by_topic(features: pd.DataFrame, kind: str, depth: int = 30, top: int = 40) -> Axes:
-    """Mean effect by topic of the features that several topics share; of features.parquet."""
-    return _axes(_heatmaps.feature_by_topic(features, kind, depth, top))
+def feature_by_group(features: pd.DataFrame, kind: str, depth: int = 30, top: int = 40) -> Axes:
+    """Mean effect by group of the features that several groups share; of features.parquet."""
+    return _axes(_heatmaps.feature_by_group(features, kind, depth, top))
 
 
 def feature_presence(features: pd.DataFrame, kind: str, depth: int = 30) -> Axes:
-    """In which topics' top sets each feature is; of features.parquet."""
+    """In which groups' top sets each feature is; of features.parquet."""
     return _axes(_overlap.feature_presence(features, kind, depth))
 
 
 def jaccard_by_layer(overlap: pd.DataFrame, kind: str) -> Axes:
-    """Topic by topic overlap in each layer; of overlap.parquet, or ``saeattr.overlap(...).pairs``."""
+    """Group by group overlap in each layer; of overlap.parquet, or ``saeattr.overlap(...).pairs``."""
     return _axes(_jaccard.jaccard_by_layer(overlap, kind))
 
 
 def overlap_by_layer(overlap: pd.DataFrame) -> Axes:
-    """Overlap of topics as a function of layer, by kind; of overlap.parquet, or ``saeattr.overlap(...).pairs``."""
+    """Overlap of groups as a function of layer, by kind; of overlap.parquet, or ``saeattr.overlap(...).pairs``."""
     return _axes(_overlap.overlap_by_layer(overlap))
 
 
 def effect_scatter(compared: pd.DataFrame, agreement: pd.DataFrame) -> Axes:
-    """Attribution against exact effect, one panel a site; of one topic's compared and agreement tables."""
-    return _axes(_validation.effect_scatter(compared, agreement, _topic(compared)))
+    """Attribution against exact effect, one panel a site; of one group's compared and agreement tables."""
+    return _axes(_validation.effect_scatter(compared, agreement, _group(compared)))
 
 
 def forest(validation: pd.DataFrame, metric_label: str = "metric") -> Axes:
-    """Exact effects of one topic's tested features, with intervals and their controls' band; of validation.parquet."""
-    return _axes(_validation.forest(validation, _topic(validation), metric_label))
+    """Exact effects of one group's tested features, with intervals and their controls' band; of validation.parquet."""
+    return _axes(_validation.forest(validation, _group(validation), metric_label))
 
 
 def cumulative(curves: pd.DataFrame) -> Axes:
-    """What patching, and keeping, the first features of each order does together; of one topic in curves.parquet."""
-    return _axes(_validation.cumulative(curves, _topic(curves)))
+    """What patching, and keeping, the first features of each order does together; of one group in curves.parquet."""
+    return _axes(_validation.cumulative(curves, _group(curves)))
 
 
 def generation(table: pd.DataFrame) -> Axes:
@@ -74,11 +74,11 @@ def generation(table: pd.DataFrame) -> Axes:
     return _axes(_generation.generation_figure(table) if len(table) else None)
 
 
-def _topic(table: pd.DataFrame) -> str:
-    return str(table["topic"].iloc[0]) if len(table) else ""
+def _group(table: pd.DataFrame) -> str:
+    return str(table["group"].iloc[0]) if len(table) else ""
 
 
 def _axes(figure: Figure | None) -> Axes:
     if figure is None:
-        raise UserError("there is nothing to draw: the table has no rows for this figure, or too few topics")
+        raise UserError("there is nothing to draw: the table has no rows for this figure, or too few groups")
     return figure.axes[0]

@@ -23,9 +23,9 @@ def bootstrap_interval(
     Returns:
         low and high, each [rows]. With one list both equal its value: there is no spread to show.
     """
-    n_lists = values.shape[1]
-    draws = np.random.default_rng(seed).integers(0, n_lists, (RESAMPLES, n_lists))
-    weights = np.stack([np.bincount(draw, minlength=n_lists) for draw in draws], axis=1) / n_lists
+    n_pairs = values.shape[1]
+    draws = np.random.default_rng(seed).integers(0, n_pairs, (RESAMPLES, n_pairs))
+    weights = np.stack([np.bincount(draw, minlength=n_pairs) for draw in draws], axis=1) / n_pairs
     tails = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.empty(len(values)), np.empty(len(values))
     step = max(1, _CELLS // RESAMPLES)
@@ -46,8 +46,8 @@ def ratio_interval(
     Returns:
         the ratio, low and high; NaN where mean(below) is zero.
     """
-    n_lists = len(above)
-    draws = np.random.default_rng(seed).integers(0, n_lists, (RESAMPLES, n_lists))
+    n_pairs = len(above)
+    draws = np.random.default_rng(seed).integers(0, n_pairs, (RESAMPLES, n_pairs))
     if not below.mean():
         return float("nan"), float("nan"), float("nan")
     with np.errstate(divide="ignore", invalid="ignore"):

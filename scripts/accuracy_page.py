@@ -33,10 +33,10 @@ POOR = 0.5
 MEASURES = ["pearson", "spearman", "top 20", "sign"]
 
 
-def write_page(rows: pd.DataFrame, out: Path, topics: Sequence[str], deep_layers: int) -> None:
+def write_page(rows: pd.DataFrame, out: Path, groups: Sequence[str], deep_layers: int) -> None:
     layers = {"bundled": 6, "deep": deep_layers}
     sites = pd.DataFrame([one for key, own in rows.groupby(SITE, sort=False) for one in measure(key, own)])
-    replace_section(out / "accuracy.md", "methods", page(rows, sites, topics, layers))
+    replace_section(out / "accuracy.md", "methods", page(rows, sites, groups, layers))
     draw(sites, out, layers)
 
 
@@ -55,36 +55,36 @@ def measure(key: Any, rows: pd.DataFrame) -> list[dict[str, Any]]:
                 "method": method,
                 "pearson": np.corrcoef(found, exact)[0, 1],
                 "spearman": np.corrcoef(rankdata(found[large]), rankdata(exact[large]))[0, 1],
-                "top 20": np.mean([overlap(own, method) for _, own in rows.groupby("topic")]),
+                "top 20": np.mean([overlap(own, method) for _, own in rows.groupby("group")]),
                 "sign": np.mean(np.sign(found[large]) == np.sign(exact[large])),
-                "lists": rows.groupby("topic")["list_id"].nunique().sum(),
-                "features a list": len(rows) / rows.groupby("topic")["list_id"].nunique().sum(),
+                "lists": rows.groupby("group")["pair_id"].nunique().sum(),
+                "features a list": len(rows) / rows.groupby("group")["pair_id"].nunique().sum(),
             }
         )
     return lines
 
 
 def overlap(rows: pd.DataFrame, method: str) -> float:
-    """Share of a topic's 20 features with the largest |mean exact effect| that are among the method's own 20."""
+    """Share of a group's 20 features with the largest |mean exact effect| that are among the method's own 20."""
     sums = rows.groupby("feature")[["exact", method]].sum().abs()
     first = [set(sums[column].nlargest(TOP).index) for column in ("exact", method)]
     return len(first[0] & first[1]) / min(TOP, len(sums))
 
 
-def page(rows: pd.DataFrame, sites: pd.DataFrame, topics: Sequence[str], layers: dict[str, int]) -> list[str]:
+def page(rows: pd.DataFrame, sites: pd.DataFrame, groups: Sequence[str], layers: dict[str, int]) -> list[str]:
     lists = sites.groupby("model")["lists"].max().to_dict()
     lines = [
         "# How good are the estimates?",
         "",
         f"Made by `python scripts/benchmark_accuracy.py` on two models: the bundled one ({layers['bundled']} layers, "
         f"d_model 128) and a deep one ({layers['deep']} layers, d_model 64, made by `scripts/build_bundled.py --deep`, "
-        f"not shipped). {' and '.join(f'{n} pairs ({model})' for model, n in lists.items())} of {len(topics)} topics "
-        f"({', '.join(topics)}); metric end-vs-continue at the last newline; {len(rows)} effects.",
+        f"not shipped). {' and '.join(f'{n} pairs ({model})' for model, n in lists.items())} of {len(groups)} groups "
+        f"({', '.join(groups)}); metric end-vs-continue at the last newline; {len(rows)} effects.",
         "",
         "For every active feature of every list: the estimated effect of setting it to its base value at all its "
         "positions, against the exact effect (the layers above run again with that one change). pearson: over all "
         "(list, feature). spearman and sign (share of equal signs): over the largest exact effects that together make "
-        "up 99 % of the total. top 20: of a topic's 20 features with the largest |mean exact effect|, the share that "
+        "up 99 % of the total. top 20: of a group's 20 features with the largest |mean exact effect|, the share that "
         "is in the method's own 20. Every line is a mean over the sites of that kind that were measured "
         f"({measured(sites)}).",
         "",

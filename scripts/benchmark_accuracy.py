@@ -46,7 +46,7 @@ COPIES = 64
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--lists", type=int, default=10, help="lists for each of five topics")
+    parser.add_argument("--lists", type=int, default=10, help="lists for each of five groups")
     parser.add_argument("--deep", type=Path, default=Path("runs/deep"), help="made by build_bundled.py --deep")
     parser.add_argument("--rows", type=Path, default=Path("runs/accuracy"), help="where measured sites are kept")
     parser.add_argument("--out", type=Path, default=Path("docs"))
@@ -63,15 +63,15 @@ def main() -> None:
         write_page(rows, options.out, TOPICS, load_model(f"{options.deep}/model", device="cpu").n_layers)
 
 
-def measure_model(name: str, model: str, saes: str, n_lists: int, folder: Path) -> None:
+def measure_model(name: str, model: str, saes: str, n_pairs: int, folder: Path) -> None:
     """One table for each site and base, in the order of ``wanted``."""
     lm = load_model(model, device="cpu")
     files = find_saes(saes)
     metric = make_metric("end-vs-continue", lm.tokenizer)
     plain: list[BatchRuns] = []
     relevance: list[BatchRuns] = []
-    for topic in TOPICS:
-        pairs, _ = make_pairs(lm.tokenizer, sample_lists(lm, topic, n_lists))
+    for group in TOPICS:
+        pairs, _ = make_pairs(lm.tokenizer, sample_lists(lm, group, n_pairs))
         plain.append(run_batch(lm, pairs, list(files), metric, "last"))
         relevance.append(run_batch(lm, pairs, list(files), metric, "last", relevance=True))
     for base, site in wanted(list(files)):
@@ -106,7 +106,7 @@ def measure_site(
     plain: Sequence[BatchRuns],
     relevance: Sequence[BatchRuns],
 ) -> pd.DataFrame:
-    """One row for each list and active feature: topic, list_id, feature, exact, and a column for each method."""
+    """One row for each list and active feature: group, pair_id, feature, exact, and a column for each method."""
     sae = load_sae(file)
     tables = []
     for batch, with_rules in zip(plain, relevance, strict=True):
@@ -124,8 +124,8 @@ def measure_site(
         table = pd.DataFrame({name: values[row, feature].numpy() for name, values in columns.items()})
         table.insert(0, "exact", exact[nth, row].numpy())
         table.insert(0, "feature", feature.numpy())
-        table.insert(0, "list_id", [batch.pairs[at].list_id for at in row.tolist()])
-        table.insert(0, "topic", batch.pairs[0].topic)
+        table.insert(0, "pair_id", [batch.pairs[at].pair_id for at in row.tolist()])
+        table.insert(0, "group", batch.pairs[0].group)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 

@@ -47,13 +47,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("cache", type=Path, help="where the random checkpoint is written (3 GB)")
     parser.add_argument("--layers", type=int, default=3, help="of the random model")
-    parser.add_argument("--lists", type=int, default=10, help="lists for each of two topics")
+    parser.add_argument("--lists", type=int, default=10, help="lists for each of two groups")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     small = load_model("bundled", device="cpu")
     pairs, _ = make_pairs(
-        small.tokenizer, [one for topic in TOPICS for one in sample_lists(small, topic, options.lists)]
+        small.tokenizer, [one for group in TOPICS for one in sample_lists(small, group, options.lists)]
     )
     folder = write_checkpoint(options.cache, options.layers)
     models = {"bundled": ("bundled", "bundled"), "random 2B": (str(folder), str(options.cache))}

@@ -73,7 +73,7 @@ class Setting:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--lists", type=int, default=10, help="lists for each of four topics and each condition")
+    parser.add_argument("--lists", type=int, default=10, help="lists for each of four groups and each condition")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument(
         "--rows", type=Path, default=Path("runs/generation.parquet"), help="lists are kept here; what is not is sampled"
@@ -86,8 +86,8 @@ def main() -> None:
     write_page(pd.read_parquet(options.rows), options.out, TOPICS)
 
 
-def measure(n_lists: int, path: Path) -> None:
-    """Add to the rows of ``path``, setting by setting, each with all topics: what was ablated is in their columns."""
+def measure(n_pairs: int, path: Path) -> None:
+    """Add to the rows of ``path``, setting by setting, each with all groups: what was ablated is in their columns."""
     rows = pd.read_parquet(path) if path.exists() else pd.DataFrame()
     done = {tuple(row) for row in rows[COLUMNS].drop_duplicates().to_numpy()} if len(rows) else set()
     wanted = settings(list(find_saes("bundled")))
@@ -95,9 +95,9 @@ def measure(n_lists: int, path: Path) -> None:
     if not missing:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    bench = read_bench(n_lists)
+    bench = read_bench(n_pairs)
     for setting in missing:
-        rows = pd.concat([rows, *(sample_setting(bench, setting, topic) for topic in TOPICS)], ignore_index=True)
+        rows = pd.concat([rows, *(sample_setting(bench, setting, group) for group in TOPICS)], ignore_index=True)
         write_table(path, rows)
         print(setting, flush=True)
 
@@ -116,29 +116,29 @@ def settings(sites: Sequence[Site]) -> list[Setting]:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """The model, its SAEs and every topic's runs, read once for all settings."""
+    """The model, its SAEs and every group's runs, read once for all settings."""
 
     lm: LanguageModel
     files: dict[Site, SaeFile]
     batches: dict[str, BatchRuns]
-    n_lists: int
+    n_pairs: int
 
 
-def read_bench(n_lists: int) -> Bench:
+def read_bench(n_pairs: int) -> Bench:
     lm, files = load_model("bundled", device="cpu"), find_saes("bundled")
     batches = {}
-    for topic in TOPICS:
-        pairs, _ = make_pairs(lm.tokenizer, sample_lists(lm, topic, n_lists))
-        batches[topic] = run_batch(lm, pairs, list(files), make_metric("end-vs-continue", lm.tokenizer), "last")
-    return Bench(lm, files, batches, n_lists)
+    for group in TOPICS:
+        pairs, _ = make_pairs(lm.tokenizer, sample_lists(lm, group, n_pairs))
+        batches[group] = run_batch(lm, pairs, list(files), make_metric("end-vs-continue", lm.tokenizer), "last")
+    return Bench(lm, files, batches, n_pairs)
 
 
-def sample_setting(bench: Bench, setting: Setting, topic: str) -> pd.DataFrame:
-    """Rows of lists of one setting and topic."""
-    lm, batch = bench.lm, bench.batches[topic]
+def sample_setting(bench: Bench, setting: Setting, group: str) -> pd.DataFrame:
+    """Rows of lists of one setting and group."""
+    lm, batch = bench.lm, bench.batches[group]
     if setting.n_features < 0:
-        return whole_site(lm, setting.site, batch, setting.ranking, bench.n_lists).assign(**setting.columns)
-    order, joint = order_features(bench, setting.site, setting.ranking, topic)
+        return whole_site(lm, setting.site, batch, setting.ranking, bench.n_pairs).assign(**setting.columns)
+    order, joint = order_features(bench, setting.site, setting.ranking, group)
     found = compare_site(
         lm,
         [batch],
@@ -146,7 +146,7 @@ def sample_setting(bench: Bench, setting: Setting, topic: str) -> pd.DataFrame:
         order[: setting.n_features],
         setting.base,
         Sampling(),
-        n_lists=bench.n_lists,
+        n_pairs=bench.n_pairs,
         n_sets=0 if setting.ranking == "search" else CONTROL_SETS[setting.n_features],
         steer=setting == Setting(setting.site, METHODS[0], SIZES[0]),
     )
@@ -154,9 +154,9 @@ def sample_setting(bench: Bench, setting: Setting, topic: str) -> pd.DataFrame:
 
 
 @functools.cache
-def order_features(bench: Bench, site: Site, ranking: str, topic: str) -> tuple[list[int], float]:
+def order_features(bench: Bench, site: Site, ranking: str, group: str) -> tuple[list[int], float]:
     """Features in the order of a ranking, corrupted base; and for a search their joint effect, else NaN."""
-    lm, file, batch = bench.lm, bench.files[site], bench.batches[topic]
+    lm, file, batch = bench.lm, bench.files[site], bench.batches[group]
     plan = AttributionPlan(make_metric("end-vs-continue", lm.tokenizer))
     rankings = {
         method: rank(lm, load_sae(file), batch, dataclasses.replace(plan, method=method))
@@ -205,7 +205,7 @@ def best_together(
     return chosen, effect / float((batch.corrupted.metric - batch.clean.metric).mean())
 
 
-def whole_site(lm: LanguageModel, site: Site, batch: BatchRuns, where: str, n_lists: int) -> pd.DataFrame:
+def whole_site(lm: LanguageModel, site: Site, batch: BatchRuns, where: str, n_pairs: int) -> pd.DataFrame:
     """x of the corrupted run in place of the whole activation, at one of ``PLACES`` only."""
     # The edit does not see BOS.
     swap = slice(batch.pairs[0].swap_positions[0] - 1, batch.pairs[0].swap_positions[-1])
@@ -225,9 +225,9 @@ def whole_site(lm: LanguageModel, site: Site, batch: BatchRuns, where: str, n_li
         return torch.cat([x[:, : swap.start], corrupted[:, swap], x[:, swap.stop :]], dim=1)
 
     edits: dict[str, Edit] = dict(zip(PLACES, (at_length_word, in_prompt, in_answer), strict=True))
-    topic = batch.pairs[0].topic
-    lists = sample_edited(lm, topic, n_lists, site, edits[where], 0, Sampling(), corrupted_run=True)
-    return pd.DataFrame([measure_list(one) for one in lists]).assign(topic=topic, condition="features")
+    group = batch.pairs[0].group
+    lists = sample_edited(lm, group, n_pairs, site, edits[where], 0, Sampling(), corrupted_run=True)
+    return pd.DataFrame([measure_list(one) for one in lists]).assign(group=group, condition="features")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Is it one lucky SAE? Lists written without five features of other SAEs of the site where answers read the length.
 
 SAEs of attn_z.1 are trained as it was and as all others are, with several seeds, and go through what
-scripts/benchmark_generation.py does, on the same topics. Writes its own section of docs/generation.md.
+scripts/benchmark_generation.py does, on the same groups. Writes its own section of docs/generation.md.
 
     python scripts/benchmark_generation_saes.py [--lists 10] [--out docs] [--rows ROWS.parquet] [--page-only]
 """
@@ -18,7 +18,7 @@ import torch
 from benchmark_generation import CONTROL_SETS, METHODS, SIZES, Bench, rank, read_bench
 from build_bundled import CHATS_TO_TEST, CHATS_TO_TRAIN
 from bundled.activations import collect, draw_batches
-from bundled.corpus import load_facts, load_topics
+from bundled.corpus import load_facts, load_groups
 from bundled.train_saes import OWN_RECIPES, SaeRecipe, check, save_sae, train_checked
 from generation_claims import RANKINGS, judge
 from generation_page import growth, interval
@@ -42,7 +42,7 @@ SEEDS = (0, 1, 2)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--lists", type=int, default=10, help="lists for each of four topics and each condition")
+    parser.add_argument("--lists", type=int, default=10, help="lists for each of four groups and each condition")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--rows", type=Path, default=Path("runs/generation-saes.parquet"), help="lists are kept here")
     parser.add_argument("--page-only", action="store_true", help="train and sample nothing")
@@ -54,15 +54,15 @@ def main() -> None:
     replace_section(options.out / "generation.md", "saes", section(pd.read_parquet(options.rows)))
 
 
-def measure(n_lists: int) -> pd.DataFrame:
+def measure(n_pairs: int) -> pd.DataFrame:
     """Rows of lists of every SAE, with its recipe, its seed and how well it rebuilds other chats."""
     model = Gemma2ForCausalLM.from_pretrained(bundle.MODEL_FOLDER, attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(bundle.MODEL_FOLDER)
-    topics = load_topics()
-    x = collect(model, draw_batches(tokenizer, topics, load_facts(), CHATS_TO_TRAIN, 1), [SITE])[SITE]
-    checks = collect(model, draw_batches(tokenizer, topics, [], CHATS_TO_TEST, 3), [SITE])[SITE]
-    tested = collect(model, draw_batches(tokenizer, topics, [], CHATS_TO_TEST, 2), [SITE])[SITE]
-    bench = read_bench(n_lists)
+    groups = load_groups()
+    x = collect(model, draw_batches(tokenizer, groups, load_facts(), CHATS_TO_TRAIN, 1), [SITE])[SITE]
+    checks = collect(model, draw_batches(tokenizer, groups, [], CHATS_TO_TEST, 3), [SITE])[SITE]
+    tested = collect(model, draw_batches(tokenizer, groups, [], CHATS_TO_TEST, 2), [SITE])[SITE]
+    bench = read_bench(n_pairs)
     found = []
     for recipe in RECIPES:
         for seed in SEEDS:
@@ -77,7 +77,7 @@ def measure(n_lists: int) -> pd.DataFrame:
 
 
 def sample(bench: Bench, sae: SparseAutoencoder) -> pd.DataFrame:
-    """Five features by attribution patching and by integrated gradients, every topic."""
+    """Five features by attribution patching and by integrated gradients, every group."""
     plan = AttributionPlan(make_metric("end-vs-continue", bench.lm.tokenizer))
     rows = []
     for batch in bench.batches.values():
@@ -90,7 +90,7 @@ def sample(bench: Bench, sae: SparseAutoencoder) -> pd.DataFrame:
                 features,
                 plan.base,
                 Sampling(),
-                n_lists=bench.n_lists,
+                n_pairs=bench.n_pairs,
                 n_sets=CONTROL_SETS[SIZES[0]],
                 steer=False,
             )
@@ -114,9 +114,9 @@ def section(rows: pd.DataFrame) -> list[str]:
         "",
         f"Made by `python scripts/benchmark_generation_saes.py`. SAEs of {SITE} trained by its own recipe (wider, "
         "sparser, nested) and by that of all other sites, with three seeds each; times as long with five features at "
-        "their corrupted value, as above, same topics. Bold: at least double, controls less than a fifth of it, both "
+        "their corrupted value, as above, same groups. Bold: at least double, controls less than a fifth of it, both "
         "with whole intervals. The recipe was chosen among fifteen (width, active features, nesting, steps), most of "
-        "them with seed 0 only, by the lists of mountains, colors, countries and fruits; none of these topics is in "
+        "them with seed 0 only, by the lists of mountains, colors, countries and fruits; none of these groups is in "
         "the table. The bundled SAE is another training again: seed 0 with two threads, where these had one.",
         "",
         markdown(pd.DataFrame(lines)),

@@ -1,9 +1,9 @@
 """Is the layer selection any good? The share of the best possible choice of sites that each rule keeps.
 
-A site's value: the sum of |exact effect| (mean over a topic's lists) of its 20 features with the largest |mean
+A site's value: the sum of |exact effect| (mean over a group's lists) of its 20 features with the largest |mean
 attribution|; corrupted base, end-vs-continue at the last newline. The oracle is the set of k sites with the largest
 summed value; a rule's share is the value of the k sites it chooses, as a part of the oracle's. All bundled SAEs cost
-the same. Each topic is stored when it is done, so an interrupted run goes on. Writes docs/selection.md and its figure.
+the same. Each group is stored when it is done, so an interrupted run goes on. Writes docs/selection.md and its figure.
 
     python scripts/benchmark_selection.py [--lists 4] [--rows runs/selection.parquet] [--out docs] [--page-only]
 """
@@ -39,34 +39,34 @@ COPIES = 64
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--lists", type=int, default=4, help="lists for each topic not yet measured")
+    parser.add_argument("--lists", type=int, default=4, help="lists for each group not yet measured")
     parser.add_argument("--rows", type=Path, default=Path("runs/selection.parquet"), help="where measurements are kept")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--page-only", action="store_true", help="measure nothing more")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = read_table(options.rows) if options.rows.exists() else pd.DataFrame({"topic": []})
-    missing = [] if options.page_only else [topic for topic in TOPICS if topic not in set(rows["topic"])]
+    rows = read_table(options.rows) if options.rows.exists() else pd.DataFrame({"group": []})
+    missing = [] if options.page_only else [group for group in TOPICS if group not in set(rows["group"])]
     if missing:
         lm = load_model("bundled", device="cpu")
         options.rows.parent.mkdir(parents=True, exist_ok=True)
-    for topic in missing:
+    for group in missing:
         start = time.perf_counter()
-        own = measure_topic(lm, make_metric("end-vs-continue", lm.tokenizer), topic, options.lists)
+        own = measure_group(lm, make_metric("end-vs-continue", lm.tokenizer), group, options.lists)
         rows = own if rows.empty else pd.concat([rows, own], ignore_index=True)
         write_table(options.rows, rows)
-        print(f"{topic}: {time.perf_counter() - start:.1f} s", flush=True)
+        print(f"{group}: {time.perf_counter() - start:.1f} s", flush=True)
     write_page(rows, options.out, TOP)
 
 
-def measure_topic(lm: LanguageModel, metric: Metric, topic: str, lists: int) -> pd.DataFrame:
+def measure_group(lm: LanguageModel, metric: Metric, group: str, lists: int) -> pd.DataFrame:
     """What the scores are made of and the exact effects, one below the other.
 
     Returns:
         table (lens, ablation, first_order: what ``score_sites`` takes; exact: one row for each site and feature),
-        topic, layer, kind, and that table's own columns.
+        group, layer, kind, and that table's own columns.
     """
-    pairs, _ = make_pairs(lm.tokenizer, sample_lists(lm, topic, lists))
+    pairs, _ = make_pairs(lm.tokenizer, sample_lists(lm, group, lists))
     files = find_saes("bundled")
     found = measure_sites(lm, pairs, list(files), metric, "last", lists, COPIES)
     batch = run_batch(lm, pairs, list(files), metric, "last")
@@ -75,7 +75,7 @@ def measure_topic(lm: LanguageModel, metric: Metric, topic: str, lists: int) -> 
         "lens": found.lens,
         "ablation": found.ablation,
         "first_order": found.first_order,
-        "exact": pd.concat(exact).assign(topic=topic),
+        "exact": pd.concat(exact).assign(group=group),
     }
     return pd.concat([table.assign(table=name) for name, table in tables.items()], ignore_index=True)
 

@@ -27,7 +27,7 @@ from saeattr.model.loading import load_model, load_tokenizer
 from saeattr.runs.memory import megabytes
 from saeattr.saes.catalogue import pick_saes
 from saeattr.settings import make_settings
-from saeattr.study.attribution import idle_bytes, topic_tables
+from saeattr.study.attribution import idle_bytes, group_tables
 from saeattr.study.prepare import prepare
 
 
@@ -68,7 +68,7 @@ def main() -> None:
     stages: dict[str, float] = {}
     last = ["", time.monotonic()]
 
-    def on_progress(topic: str, stage: str, done: int, total: int) -> None:
+    def on_progress(group: str, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
         if last[0]:
             stages[last[0]] = stages.get(last[0], 0.0) + now - last[1]  # pyright: ignore[reportOperatorIssue]
@@ -76,7 +76,7 @@ def main() -> None:
         print(f"{stage} {done}/{total}", flush=True)
 
     started = time.monotonic()
-    tables, memory = topic_tables(lm, "cities", pairs, prepared, idle, on_progress)
+    tables, memory = group_tables(lm, "cities", pairs, prepared, idle, on_progress)
     took["attribution, all of it"] = time.monotonic() - started
     write_page(options, took, stages, memory, len(tables.attributions), max(len(pair.clean_ids) for pair in pairs))
 

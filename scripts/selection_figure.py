@@ -24,7 +24,7 @@ COLOURS = {
 
 
 def draw(kept: pd.DataFrame, out: Path) -> None:
-    """Share by budget, one line a rule, one panel an offer; bars from the 10th to the 90th percentile over topics."""
+    """Share by budget, one line a rule, one panel an offer; bars from the 10th to the 90th percentile over groups."""
     half = interval(kept, ALL, OURS, HALF[ALL])[0]
     means = mean_shares(kept, ALL)
     best = best_simple(means)
@@ -40,7 +40,7 @@ def draw(kept: pd.DataFrame, out: Path) -> None:
         figure.suptitle(
             f"With 9 of 18 sites our score keeps {half:.0%} of the oracle's value; over all budgets {means[OURS]:.1%}, "
             f"the best simple rule ({best}) {means[best]:.1%}\n"
-            f"Means and 10th to 90th percentile over {kept['topic'].nunique()} topics that chose no weight",
+            f"Means and 10th to 90th percentile over {kept['group'].nunique()} groups that chose no weight",
             x=0.01,
             ha="left",
             fontsize=10,
@@ -52,7 +52,7 @@ def draw(kept: pd.DataFrame, out: Path) -> None:
 def panel(axes: Axes, kept: pd.DataFrame, budgets: tuple[int, ...]) -> None:
     width = 0.011 * (budgets[-1] - budgets[0])
     for at, (rule, colour) in reversed(list(enumerate(COLOURS.items()))):
-        table = kept[kept["rule"] == rule].pivot(index="topic", columns="n_sites", values="share").to_numpy()
+        table = kept[kept["rule"] == rule].pivot(index="group", columns="n_sites", values="share").to_numpy()
         low, high = np.quantile(table, [0.1, 0.9], axis=0)
         # Side by side, so that no bar hides another.
         x = np.array(budgets) + width * (at - (len(COLOURS) - 1) / 2)

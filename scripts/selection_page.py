@@ -38,8 +38,8 @@ DISCOUNTS = {
 
 
 def write_page(rows: pd.DataFrame, out: Path, top: int) -> None:
-    have = set(rows["topic"])
-    fit, held_out = [[topic for topic in half if topic in have] for half in (FIT, HELD_OUT)]
+    have = set(rows["group"])
+    fit, held_out = [[group for group in half if group in have] for half in (FIT, HELD_OUT)]
     kept = rule_shares(rows, held_out)
     sections = [
         definition(rows, fit, held_out, top),
@@ -56,23 +56,23 @@ def write_page(rows: pd.DataFrame, out: Path, top: int) -> None:
 
 def definition(rows: pd.DataFrame, fit: list[str], held_out: list[str], top: int) -> str:
     metric_drop = rows[(rows["table"] == "lens") & (rows["kind"] == "resid_post")]
-    drop = metric_drop.groupby(["topic", "list_id"])["gain"].sum().mean()
-    lists = metric_drop.groupby("topic")["list_id"].nunique()
+    drop = metric_drop.groupby(["group", "pair_id"])["gain"].sum().mean()
+    lists = metric_drop.groupby("group")["pair_id"].nunique()
     wanted = f"{lists.max()} lists" if lists.min() == lists.max() else f"{lists.min()} to {lists.max()} lists"
     return f"""# Does layer selection choose the right layers?
 
 Made by `python scripts/benchmark_selection.py` on the bundled model (6 layers, 18 sites with an SAE, counted
-alike though one SAE is half again as wide), {len(fit) + len(held_out)} topics, {wanted} for each; metric
+alike though one SAE is half again as wide), {len(fit) + len(held_out)} groups, {wanted} for each; metric
 end-vs-continue at the last newline.
 The lists differ from their corrupted versions by {drop:.1f} in the metric on average.
 
-**Value of a site**: take its {top} features with the largest |mean attribution| over the topic's lists (corrupted
+**Value of a site**: take its {top} features with the largest |mean attribution| over the group's lists (corrupted
 base). Measure the exact effect of each: the feature alone is set to its corrupted value at all its positions, and the
 layers above run again. Average over lists. The value is the sum of the absolute means. **Oracle** at a budget of k
 sites: the k sites of the largest values. **Share** of a rule: the value of the k sites it chooses, divided by the
 oracle's. 1 is the best that is possible.
 
-The weights were chosen on {len(fit)} topics (every second one of the list). Every number below, unless said otherwise,
+The weights were chosen on {len(fit)} groups (every second one of the list). Every number below, unless said otherwise,
 is from the other {len(held_out)} (held out): {", ".join(held_out)}."""
 
 
@@ -125,7 +125,7 @@ def conclusion(kept: pd.DataFrame) -> str:
 def results(kept: pd.DataFrame) -> str:
     parts = ["## Share of the oracle by rule and budget", "", "![share of the oracle by budget](selection.png)", ""]
     parts += [
-        "Mean over topics, with the 95 % bootstrap interval of that mean (topics drawn with replacement). "
+        "Mean over groups, with the 95 % bootstrap interval of that mean (groups drawn with replacement). "
         f"random: mean of {RANDOM_DRAWS} draws. evenly spaced: from the first site to the last in the model's order; "
         "one alone is the middle one. last layers: the last sites in the model's order (attention, MLP, residual "
         'stream of each layer). The two rules with "residual first" take every residual site before any other.'
@@ -147,7 +147,7 @@ def formula() -> str:
     return f"""## How the score is made
 
 Three measurements for each site, from one forward and backward and some patching; no SAE is opened. Lists are averaged
-with their signs within a topic, sizes are then averaged over topics.
+with their signs within a group, sizes are then averaged over groups.
 
 - L (`lens_gain`): |mean of what the site's write adds to the logit lens' (clean - corrupted)|.
 - A (`ablation_effect`): the corrupted x is put into the clean run at all positions of one role; |mean exact effect|,
@@ -181,8 +181,8 @@ def choice(grid: pd.DataFrame) -> str:
     table = pd.concat([grid.head(6), own, singles]).drop_duplicates().sort_values("mean", ascending=False)
     return f"""## How the weights were chosen
 
-All {len(grid)} ways to split the score into eighths were tried on the {len(FIT)} topics that the tables above leave
-out. mean: over the three offers, each the mean over its budgets and topics. The default is number {place} of
+All {len(grid)} ways to split the score into eighths were tried on the {len(FIT)} groups that the tables above leave
+out. mean: over the three offers, each the mean over its budgets and groups. The default is number {place} of
 {len(grid)}. The first six, and each measurement alone:
 
 {markdown(table)}
@@ -190,15 +190,15 @@ out. mean: over the three offers, each the mean over its budgets and topics. The
 The weights were fitted twice. With an SAE at attn_z.1 like all others the gradient was worth most, and they were 0,
 0.25 and 0.75. Then that SAE was replaced by one that has the length asked for in few features. What each of those does
 is large and first order hardly sees it, so the site's value grew and the gradient's order got worse. The default is the
-best on average over both sets of SAEs, on the same topics.
+best on average over both sets of SAEs, on the same groups.
 
 G was changed once, with the first set. It was the sum of the absolute coordinate effects. Eleven other forms were
-compared once, by hand, on the same {len(FIT)} topics, and the Euclidean norm replaced it: it ranks sites better
+compared once, by hand, on the same {len(FIT)} groups, and the Euclidean norm replaced it: it ranks sites better
 (gradient alone, mean over offers and budgets: 0.971 against 0.952) and does not depend on the choice of axes. The
 principal directions
 of x_corrupted - x_clean as axes did slightly better still (0.977), but they need an SVD for each site, and rounding
 moves directions of nearly equal size; they were left out. One first look at the old score's shares took in five of the
-held-out topics; no weight and no form was chosen by it."""
+held-out groups; no weight and no form was chosen by it."""
 
 
 def discounts(kept: pd.DataFrame) -> str:
@@ -216,7 +216,7 @@ full, so this table can only say what a discount costs by this measure, not whet
 
 def limits(rows: pd.DataFrame, kept: pd.DataFrame) -> str:
     exact = rows[rows["table"] == "exact"]
-    values = exact["exact"].abs().groupby([exact["kind"], exact["layer"], exact["topic"]]).sum()
+    values = exact["exact"].abs().groupby([exact["kind"], exact["layer"], exact["group"]]).sum()
     stream = values.groupby(["kind", "layer"]).mean()["resid_post"]
     share = stream.sum() / values.groupby(["kind", "layer"]).mean().sum()
     blind, ours = mean_shares(kept, STREAM)["last layers"], mean_shares(kept, STREAM)[OURS]
@@ -225,12 +225,12 @@ def limits(rows: pd.DataFrame, kept: pd.DataFrame) -> str:
 - **Double counting.** A residual site carries what earlier sites wrote. So the values of residual sites overlap, and
   the value of a set is not what its features do together. Residual sites hold {share:.0%} of the value of all sites
   here, and their mean value goes from {stream.iloc[0]:.1f} at layer 0 to {stream.iloc[-1]:.1f} at layer
-  {stream.index[-1]} (all topics). The oracle therefore takes residual sites first, and the last ones above all, where
+  {stream.index[-1]} (all groups). The oracle therefore takes residual sites first, and the last ones above all, where
   the answer stands ready. Among residual sites alone the rule "last layers" keeps {blind:.1%} and ours {ours:.1%}: by
   this value nothing beats taking the last ones. Attention and MLP sites alone overlap less (their writes differ, though
   later ones still depend on earlier ones), and they are the harder test.
-- **One tiny model, one behaviour.** 6 layers, a behaviour that was trained in, SAEs of nearly one width. The topics
-  share one model, so the intervals over topics say nothing about other models. Whether the weights fit a model of 26
+- **One tiny model, one behaviour.** 6 layers, a behaviour that was trained in, SAEs of nearly one width. The groups
+  share one model, so the intervals over groups say nothing about other models. Whether the weights fit a model of 26
   layers is not known.
 - **Single features.** The value adds up exact effects of features patched one at a time. Features that matter only
   together are missed.

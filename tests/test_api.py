@@ -14,7 +14,7 @@ from saeattr import UserError
 from saeattr.study.results import Study, load_study
 
 SMALL = {"lists": 3, "sites": ["resid_post.1", "mlp_out.3"], "figures": False, "device": "cpu"}
-TABLES = ("attributions", "features", "site_effects", "metric_by_item")
+TABLES = ("attributions", "features", "site_effects", "metric_by_point")
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +28,11 @@ def tables(folder: Path) -> dict[str, bytes]:
 
 def test_the_tables_have_the_documented_columns(study: Study) -> None:
     assert list(study.attributions().columns) == [
-        *["topic", "list_id", "layer", "kind", "feature", "position", "token", "role"],
+        *["group", "pair_id", "layer", "kind", "feature", "position", "token", "role"],
         *["act_clean", "act_base", "grad", "effect"],
     ]
     assert list(study.features().columns) == [
-        *["topic", "layer", "kind", "feature", "effect_mean", "effect_low", "effect_high", "n_lists"],
+        *["group", "layer", "kind", "feature", "effect_mean", "effect_low", "effect_high", "n_pairs"],
         *["rank", "top_role", "top_token"],
     ]
 
@@ -46,7 +46,7 @@ def test_every_effect_is_the_change_of_activation_times_the_gradient(study: Stud
 
 def test_feature_means_are_the_means_of_the_lists_sums(study: Study) -> None:
     rows, features = study.attributions(), study.features()
-    sums = rows.groupby(["layer", "kind", "feature"])["effect"].sum() / rows["list_id"].nunique()
+    sums = rows.groupby(["layer", "kind", "feature"])["effect"].sum() / rows["pair_id"].nunique()
     for row in features.head(20).to_dict("records"):
         assert row["effect_mean"] == pytest.approx(sums[row["layer"], row["kind"], row["feature"]], rel=1e-4)
         assert row["effect_low"] <= row["effect_mean"] + 1e-9
@@ -65,8 +65,8 @@ def test_no_row_is_at_bos_or_where_nothing_can_reach_the_metric(study: Study) ->
 def test_the_lists_open_as_a_dataset(study: Study) -> None:
     lists = study.lists()
     assert len(lists) == 3
-    assert {"topic", "request", "text", "token_ids", "items", "temperature", "seed"} <= set(lists.column_names)
-    assert lists[0]["topic"] == "cities"
+    assert {"group", "request", "text", "token_ids", "items", "temperature", "seed"} <= set(lists.column_names)
+    assert lists[0]["group"] == "cities"
     assert lists[0]["text"].startswith("- ")
 
 
@@ -78,7 +78,7 @@ def test_the_same_command_gives_the_same_bytes(study: Study, tmp_path: Path) -> 
 def test_batches_change_no_number_beyond_rounding(study: Study, tmp_path: Path) -> None:
     other = saeattr.attribute("cities", out=tmp_path / "one", batch_size=1, **SMALL)
     ours, theirs = study.attributions(), other.attributions()
-    keys = ["list_id", "layer", "kind", "feature", "position"]
+    keys = ["pair_id", "layer", "kind", "feature", "position"]
     both = ours.merge(theirs, on=keys, suffixes=("", "_one"))
     assert len(both) >= 0.999 * max(len(ours), len(theirs))
     assert (both["effect"] - both["effect_one"]).abs().max() < 1e-3 * ours["effect"].abs().max()
@@ -91,30 +91,30 @@ def test_a_finished_study_loads_no_model(study: Study, monkeypatch: pytest.Monke
     monkeypatch.setattr("saeattr.study.run.load_model", refuse)
     before = tables(study.folder.root)
     again = saeattr.attribute("cities", out=study.folder.root, **SMALL)
-    assert again.topics == ("cities",)
+    assert again.groups == ("cities",)
     assert tables(study.folder.root) == before
 
 
-def test_a_new_topic_is_added_and_the_old_one_is_not_computed_again(tmp_path: Path) -> None:
+def test_a_new_group_is_added_and_the_old_one_is_not_computed_again(tmp_path: Path) -> None:
     saeattr.attribute("cities", out=tmp_path / "s", **SMALL)
-    old = {path: path.stat().st_mtime_ns for path in (tmp_path / "s" / "topics" / "cities").iterdir()}
+    old = {path: path.stat().st_mtime_ns for path in (tmp_path / "s" / "groups" / "cities").iterdir()}
     worked: set[str] = set()
     both = saeattr.attribute(
         "rivers",
         out=tmp_path / "s",
-        on_progress=lambda topic, stage, done, total: worked.add(topic),
+        on_progress=lambda group, stage, done, total: worked.add(group),
         **SMALL,
     )
-    assert both.topics == ("cities", "rivers")
+    assert both.groups == ("cities", "rivers")
     assert worked == {"rivers"}
     assert {path: path.stat().st_mtime_ns for path in old} == old
-    assert set(both.features()["topic"]) == {"cities", "rivers"}
-    assert load_study(tmp_path / "s").topics == ("cities", "rivers")
+    assert set(both.features()["group"]) == {"cities", "rivers"}
+    assert load_study(tmp_path / "s").groups == ("cities", "rivers")
 
 
 @pytest.mark.parametrize("stage", ["sampling lists", "forward and backward", "attribution"])
 def test_interrupted_anywhere_the_next_run_ends_with_the_same_tables(study: Study, tmp_path: Path, stage: str) -> None:
-    def interrupt(topic: str, at: str, done: int, total: int) -> None:
+    def interrupt(group: str, at: str, done: int, total: int) -> None:
         if at == stage:
             raise KeyboardInterrupt
 
@@ -135,10 +135,10 @@ def test_other_settings_are_refused_and_named(study: Study) -> None:
 
 
 def test_a_budget_makes_batches_smaller_and_changes_no_number_beyond_rounding(study: Study, tmp_path: Path) -> None:
-    free = json.loads((study.folder.root / "plan.json").read_text(encoding="utf-8"))["topics"]["cities"]
+    free = json.loads((study.folder.root / "plan.json").read_text(encoding="utf-8"))["groups"]["cities"]
     limit = f"{free['peak'] - 1}"
     tight = saeattr.attribute("cities", out=tmp_path / "s", vram=limit, **SMALL)
-    plan = json.loads((tmp_path / "s" / "plan.json").read_text(encoding="utf-8"))["topics"]["cities"]
+    plan = json.loads((tmp_path / "s" / "plan.json").read_text(encoding="utf-8"))["groups"]["cities"]
     assert plan["batch_size"] < free["batch_size"]
     assert plan["peak"] <= plan["budget"] == int(limit)
     assert plan["measured_peak"] > 0
@@ -149,15 +149,15 @@ def test_a_budget_makes_batches_smaller_and_changes_no_number_beyond_rounding(st
     assert (both["effect_mean"] - both["effect_mean_tight"]).abs().max() < 1e-4
 
 
-def test_a_topic_nobody_trained_on_is_answered_or_explained(tmp_path: Path) -> None:
+def test_a_group_nobody_trained_on_is_answered_or_explained(tmp_path: Path) -> None:
     study = saeattr.attribute("cheeses", out=tmp_path / "s", **{**SMALL, "lists": 8})
-    used = study.attributions()["list_id"].nunique()
+    used = study.attributions()["pair_id"].nunique()
     assert used >= 1
     assert any("cheeses" in warning for warning in study.warnings) or used == 8
 
 
 def test_lists_that_do_not_parse_end_the_study_with_a_reason(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no list about cities can be used.*another topic"):
+    with pytest.raises(UserError, match="no list about cities can be used.*another group"):
         saeattr.attribute("cities", out=tmp_path / "s", max_new_tokens=1, **SMALL)
     assert (tmp_path / "s" / "lists" / "cities.parquet").is_file()
 
@@ -177,12 +177,12 @@ def test_other_bases_say_so_in_the_record(tmp_path: Path, base: str) -> None:
 def test_reading_the_metric_at_every_newline_uses_them_all(tmp_path: Path) -> None:
     study = saeattr.attribute("cities", out=tmp_path / "s", decision="all", base="zero", **SMALL)
     newlines = study.attributions().query("role == 'newline' and layer == 3")
-    items = study.metric_by_item().query("run == 'clean'").groupby("list_id")["item"].max()
-    found = newlines.groupby("list_id")["position"].nunique()
+    items = study.metric_by_point().query("run == 'clean'").groupby("pair_id")["item"].max()
+    found = newlines.groupby("pair_id")["position"].nunique()
     assert found.to_dict() == items.to_dict()
 
 
-def test_a_topic_that_is_nearly_a_known_one_is_pointed_out(tmp_path: Path) -> None:
+def test_a_group_that_is_nearly_a_known_one_is_pointed_out(tmp_path: Path) -> None:
     small = {**SMALL, "sites": ["resid_post.1"], "validate_top": 0}
     study = saeattr.attribute("citties", out=tmp_path / "s", **small)
-    assert any("did you mean the topic 'cities'" in warning for warning in study.warnings)
+    assert any("did you mean the group 'cities'" in warning for warning in study.warnings)

@@ -36,14 +36,14 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], out: Path)
     return error
 
 
-def test_help_and_topics_import_nothing_heavy() -> None:
+def test_help_and_groups_import_nothing_heavy() -> None:
     code = (
         "import sys\nfrom saeattr.cli import main\n"
         "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'transformers', 'sae_lens', 'transformer_lens', 'pandas', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    for arguments in (["--help"], ["attribute", "--help"], ["topics"], ["--version"]):
+    for arguments in (["--help"], ["attribute", "--help"], ["groups"], ["--version"]):
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()
@@ -71,8 +71,8 @@ def test_the_command_prints_the_top_features_and_where_everything_is(
 
 
 def test_overlap_compares_studies_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = ["layer,kind,feature,topic"]
-    rows += [f"3,resid_post,{feature},{topic}" for topic in ("cheeses", "wines") for feature in (1, 2, 3)]
+    rows = ["layer,kind,feature,group"]
+    rows += [f"3,resid_post,{feature},{group}" for group in ("cheeses", "wines") for feature in (1, 2, 3)]
     (tmp_path / "made-elsewhere.csv").write_text("\n".join([*rows, "3,resid_post,9,wines"]), encoding="utf-8")
     code, out, _ = run(["overlap", str(tmp_path / "made-elsewhere.csv")], capsys)
     assert code == 0
@@ -119,7 +119,7 @@ def test_the_plan_is_printed_without_a_model_being_loaded(
         (["--layers", "one"], "--layers cannot be 'one'"),
         (["--kinds", "resid_pre"], "resid_pre"),
         (["--sites", "resid_post.3,mlp.1"], "'mlp.1' is not a site"),
-        (["--topic", " "], "topic is blank"),
+        (["--topic", " "], "group is blank"),
         (["--lists", "0"], "--lists cannot be 0"),
         (["--base", "median"], "--base cannot be 'median'"),
         (["--model", "no/such/folder", "--saes", "bundled"], "there is no model"),

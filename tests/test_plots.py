@@ -27,9 +27,9 @@ def test_each_takes_a_table_and_returns_axes(study: Study, tmp_path: Path) -> No
     plots = saeattr.plots
     pairs = saeattr.overlap([study.folder.root]).pairs
     drawn = {
-        "metric": plots.metric_by_item(study.metric_by_item(), study.metric_label),
-        "lists": plots.feature_by_list(study.attributions("cities"), study.features("cities"), "resid_post"),
-        "topics": plots.feature_by_topic(study.features(), "resid_post"),
+        "metric": plots.metric_by_point(study.metric_by_point(), study.metric_label),
+        "lists": plots.feature_by_pair(study.attributions("cities"), study.features("cities"), "resid_post"),
+        "groups": plots.feature_by_group(study.features(), "resid_post"),
         "presence": plots.feature_presence(study.features(), "resid_post"),
         "jaccard": plots.jaccard_by_layer(pairs, "resid_post"),
         "layers": plots.overlap_by_layer(pairs),
@@ -48,8 +48,8 @@ def test_each_takes_a_table_and_returns_axes(study: Study, tmp_path: Path) -> No
 def test_nothing_to_draw_is_said(study: Study) -> None:
     with pytest.raises(UserError, match="nothing to draw"):
         saeattr.plots.feature_presence(study.features("cities"), "resid_post")
-    with pytest.raises(UserError, match="one topic, not 2"):
-        saeattr.plots.feature_by_list(study.attributions(), study.features(), "resid_post")
+    with pytest.raises(UserError, match="one group, not 2"):
+        saeattr.plots.feature_by_pair(study.attributions(), study.features(), "resid_post")
     with pytest.raises(UserError, match="nothing to draw"):
         saeattr.plots.generation(study.generation())
 

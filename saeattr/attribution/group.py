@@ -1,4 +1,4 @@
-"""One topic from pairs to tables: runs, then one SAE at a time past the cached activations and gradients."""
+"""One group from pairs to tables: runs, then one SAE at a time past the cached activations and gradients."""
 
 from __future__ import annotations
 
@@ -55,23 +55,23 @@ class AttributionPlan:
 
 
 @dataclass(frozen=True)
-class TopicTables:
-    """The tables of one topic, columns as in docs/study-folder.md."""
+class GroupTables:
+    """The tables of one group, columns as in docs/study-folder.md."""
 
     attributions: pd.DataFrame
     features: pd.DataFrame
     site_effects: pd.DataFrame
-    metric_by_item: pd.DataFrame
+    metric_by_point: pd.DataFrame
 
 
-def attribute_topic(
+def attribute_group(
     lm: LanguageModel,
     pairs: Sequence[Pair],
     saes: Sequence[SaeFile],
     plan: AttributionPlan,
     on_progress: OnProgress = lambda stage, done, total: None,
-) -> TopicTables:
-    """Attribute the metric to every active feature of every SAE, for the pairs of one topic.
+) -> GroupTables:
+    """Attribute the metric to every active feature of every SAE, for the pairs of one group.
 
     Memory holds the captured runs and one SAE: it does not grow with the number of SAEs.
     """
@@ -88,10 +88,10 @@ def attribute_topic(
         on_progress("attribution", done, len(saes))
         per_site.append(_attribute_sae(lm, sae, batches, plan))
     on_progress("attribution", len(saes), len(saes))
-    list_ids = [pair.list_id for pair in pairs]
-    return TopicTables(
+    pair_ids = [pair.pair_id for pair in pairs]
+    return GroupTables(
         pd.concat([rows for rows, _ in per_site], ignore_index=True),
-        rank_features([feature_means(rows, list_ids, plan.seed) for rows, _ in per_site]),
+        rank_features([feature_means(rows, pair_ids, plan.seed) for rows, _ in per_site]),
         pd.concat([effects for _, effects in per_site], ignore_index=True),
         pd.concat([metric_rows(batch) for batch in batches], ignore_index=True),
     )
@@ -100,7 +100,7 @@ def attribute_topic(
 def _attribute_sae(
     lm: LanguageModel, sae: SparseAutoencoder, batches: list[BatchRuns], plan: AttributionPlan
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Attribution rows and site effects of one SAE over all batches of a topic."""
+    """Attribution rows and site effects of one SAE over all batches of a group."""
     x = torch.cat([batch.clean.x[sae.site][batch.usable] for batch in batches])
     means = site_means(sae, x) if plan.base == "mean" else None
     centre = x.float().mean(0)

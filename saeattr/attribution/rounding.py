@@ -19,7 +19,7 @@ from saeattr.runs.metric import Decision, Metric, per_prompt, plan_reads, read_v
 from saeattr.saes.sae import SparseAutoencoder
 
 #: A warning is given for a larger relative difference of the attributions. A judgement; what was measured, and what
-#: five lists can miss, is in docs/accuracy.md.
+#: five pairs can miss, is in docs/accuracy.md.
 LARGE = 0.15
 
 
@@ -35,7 +35,7 @@ class Rounding:
 
     site: str
     dtype: str
-    list_id: str
+    pair_id: str
     metric: float
     metric_float32: float
     correlation: float
@@ -67,7 +67,7 @@ def measure_rounding(
     return Rounding(
         str(sae.site),
         str(lm.dtype).removeprefix("torch."),
-        pair.list_id,
+        pair.pair_id,
         float(run.metric[0]),
         float(exact.metric[0]),
         float(torch.corrcoef(pair_of)[0, 1]),
@@ -78,14 +78,14 @@ def measure_rounding(
 def dtype_warning(found: Sequence[Rounding]) -> str | None:
     """One line where the model's dtype changes attributions by more than ``LARGE``; None where it does not.
 
-    ``found``: a few lists at one site (five do). The median counts, because lists differ by a factor of ten.
+    ``found``: a few pairs at one site (five do). The median counts, because pairs differ by a factor of ten.
     """
     if not found or typical(found) <= LARGE:
         return None
     worst = max(found, key=lambda one: one.difference)
     return (
         f"{worst.dtype} changes attributions at {worst.site} by {100 * typical(found):.0f} % (median of {len(found)} "
-        f"lists against float32; list {worst.list_id}: correlation {worst.correlation:.3f}, metric {worst.metric:+.2f} "
+        f"lists against float32; list {worst.pair_id}: correlation {worst.correlation:.3f}, metric {worst.metric:+.2f} "
         f"against {worst.metric_float32:+.2f}): use --dtype float32 where memory allows"
     )
 

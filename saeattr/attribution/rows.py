@@ -16,10 +16,10 @@ from saeattr.runs.batch import BatchRuns, SiteTokens
 from saeattr.sites import Site
 from saeattr.stats import bootstrap_interval
 
-#: features.parquet keeps so many features of a topic, the largest by |mean effect|; attributions.parquet has all.
+#: features.parquet keeps so many features of a group, the largest by |mean effect|; attributions.parquet has all.
 MAX_FEATURES = 5000
 
-FEATURE_COLUMNS = ["topic", "layer", "kind", "feature", "effect_mean", "effect_low", "effect_high", "n_lists"]
+FEATURE_COLUMNS = ["group", "layer", "kind", "feature", "effect_mean", "effect_low", "effect_high", "n_pairs"]
 FEATURE_COLUMNS += ["rank", "top_role", "top_token"]
 
 
@@ -37,8 +37,8 @@ def attribution_rows(
     entry = found.token.cpu().numpy()
     return pd.DataFrame(
         {
-            "topic": pairs[0].topic,
-            "list_id": np.array([pair.list_id for pair in pairs], dtype=object)[row[entry]],
+            "group": pairs[0].group,
+            "pair_id": np.array([pair.pair_id for pair in pairs], dtype=object)[row[entry]],
             "layer": np.int16(site.layer),
             "kind": site.kind,
             "feature": found.feature.cpu().numpy().astype(np.int32),
@@ -53,21 +53,21 @@ def attribution_rows(
     )
 
 
-def list_effects(rows: pd.DataFrame, list_ids: list[str]) -> pd.DataFrame:
-    """Effect of each feature in each list: the sum over its positions, 0 where it is not active.
+def pair_effects(rows: pd.DataFrame, pair_ids: list[str]) -> pd.DataFrame:
+    """Effect of each feature in each pair: the sum over its positions, 0 where it is not active.
 
     Returns:
-        Index feature, one column a list.
+        Index feature, one column a pair.
     """
-    sums = rows.groupby(["feature", "list_id"], sort=True)["effect"].sum().unstack(fill_value=0)
-    return sums.reindex(columns=list_ids, fill_value=0.0)
+    sums = rows.groupby(["feature", "pair_id"], sort=True)["effect"].sum().unstack(fill_value=0)
+    return sums.reindex(columns=pair_ids, fill_value=0.0)
 
 
-def feature_means(rows: pd.DataFrame, list_ids: list[str], seed: int) -> pd.DataFrame:
-    """Mean effect over lists with a bootstrap interval for every feature of one site's rows (all lists of a topic)."""
+def feature_means(rows: pd.DataFrame, pair_ids: list[str], seed: int) -> pd.DataFrame:
+    """Mean effect over pairs with a bootstrap interval for every feature of one site's rows (all pairs of a group)."""
     if rows.empty:
         return pd.DataFrame(columns=[name for name in FEATURE_COLUMNS if name != "rank"])
-    effects = list_effects(rows, list_ids).astype(np.float64)
+    effects = pair_effects(rows, pair_ids).astype(np.float64)
     low, high = bootstrap_interval(effects.to_numpy(), seed)
     table = pd.DataFrame(
         {
@@ -75,18 +75,18 @@ def feature_means(rows: pd.DataFrame, list_ids: list[str], seed: int) -> pd.Data
             "effect_mean": effects.to_numpy().mean(axis=1),
             "effect_low": low,
             "effect_high": high,
-            "n_lists": rows.groupby("feature")["list_id"].nunique().to_numpy(),
+            "n_pairs": rows.groupby("feature")["pair_id"].nunique().to_numpy(),
             "top_role": _largest_share(rows, "role").to_numpy(),
             "top_token": _largest_share(rows, "token").to_numpy(),
         }
     )
-    for column in ("kind", "layer", "topic"):
+    for column in ("kind", "layer", "group"):
         table.insert(0, column, rows[column].iloc[0])
     return table
 
 
 def rank_features(sites: list[pd.DataFrame]) -> pd.DataFrame:
-    """All sites' features of a topic, the largest |mean effect| first (rank 1), cut at ``MAX_FEATURES``."""
+    """All sites' features of a group, the largest |mean effect| first (rank 1), cut at ``MAX_FEATURES``."""
     filled = [table for table in sites if not table.empty]
     if not filled:
         return pd.DataFrame(columns=FEATURE_COLUMNS)
@@ -106,7 +106,7 @@ def site_effect_rows(
     rebuilt: Float[Tensor, " batch"],
     centre: Float[Tensor, " d_in"],
 ) -> pd.DataFrame:
-    """Per list: the sum of feature effects, the error term's, the exact total effect, and reconstruction quality.
+    """Per pair: the sum of feature effects, the error term's, the exact total effect, and reconstruction quality.
 
     ``rebuilt`` is the metric's change with x_hat in place of x; ``unexplained`` is the fraction of variance about
     ``centre`` that the reconstruction misses.
@@ -120,8 +120,8 @@ def site_effect_rows(
     n_tokens = by_row(torch.ones_like(found.l0))
     return pd.DataFrame(
         {
-            "topic": batch.pairs[0].topic,
-            "list_id": [pair.list_id for pair in batch.pairs],
+            "group": batch.pairs[0].group,
+            "pair_id": [pair.pair_id for pair in batch.pairs],
             "layer": np.int16(site.layer),
             "kind": site.kind,
             "features_effect": by_row(found.features_effect),
@@ -143,8 +143,8 @@ def metric_rows(batch: BatchRuns) -> pd.DataFrame:
         both.append(
             pd.DataFrame(
                 {
-                    "topic": batch.pairs[0].topic,
-                    "list_id": np.array([pair.list_id for pair in batch.pairs], dtype=object)[rows],
+                    "group": batch.pairs[0].group,
+                    "pair_id": np.array([pair.pair_id for pair in batch.pairs], dtype=object)[rows],
                     "item": batch.reads.item.numpy().astype(np.int32),
                     "n_items": n_items.astype(np.int32),
                     "run": run,

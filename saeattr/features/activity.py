@@ -1,4 +1,4 @@
-"""Where features fire in a study's lists: tokens with activations, clean beside corrupted, and how often."""
+"""Where features fire in a study's pairs: tokens with activations, clean beside corrupted, and how often."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from saeattr.behaviours.lists.topics import LENGTH_WORDS
 from saeattr.features.recurrence import FEATURE
 
 BINS = 20
-#: A feature's page shows so many lists, at most one of each topic while there are topics left.
-SHOWN_LISTS = 6
+#: A feature's page shows so many pairs, at most one of each group while there are groups left.
+SHOWN_PAIRS = 6
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Context:
         swaps: the corrupted run's token where it differs, by index into ``tokens``.
     """
 
-    topic: str
-    list_id: str
+    group: str
+    pair_id: str
     start: int
     tokens: tuple[str, ...]
     roles: tuple[str, ...]
@@ -49,7 +49,7 @@ class Activity:
     """How one feature fires.
 
     Attributes:
-        firings: the lists with the largest activations, the largest first.
+        firings: the pairs with the largest activations, the largest first.
         n_tokens, active_clean, active_corrupted: tokens seen, and at how many the feature is active.
         edges, counts_clean, counts_corrupted: histogram of the activations above zero.
         roles: share of the clean run's summed activation by role, the largest first.
@@ -71,7 +71,7 @@ def table_activities(
     """Contexts and activities from attributions.parquet alone, so over the positions that can have an effect.
 
     Args:
-        attributions: one table or more, with whole lists each (such as one a topic, to hold little in memory).
+        attributions: one table or more, with whole pairs each (such as one a group, to hold little in memory).
         chosen: layer, kind, feature. base: the study's; only the corrupted base tells the corrupted activations.
 
     Returns:
@@ -82,10 +82,10 @@ def table_activities(
     for table in attributions:
         index = {}
         for context in _table_contexts(table):
-            index[context.topic, context.list_id] = len(contexts)
+            index[context.group, context.pair_id] = len(contexts)
             contexts.append(context)
         own = table.merge(chosen[FEATURE], on=FEATURE)
-        at = [index[key] for key in zip(own["topic"], own["list_id"], strict=True)]
+        at = [index[key] for key in zip(own["group"], own["pair_id"], strict=True)]
         parts.append(own[[*FEATURE, "position", "act_clean", "act_base"]].assign(context=at))
     own = pd.concat(parts, ignore_index=True)
     n_tokens = sum(len(context.tokens) for context in contexts)
@@ -153,29 +153,29 @@ def keep_used(
 
 
 def _table_contexts(attributions: pd.DataFrame) -> list[Context]:
-    """The tokens of each list, from the rows of whatever feature is active there."""
-    columns = ["topic", "list_id", "position", "token", "role"]
-    tokens = attributions[columns].drop_duplicates(["topic", "list_id", "position"]).sort_values(columns[:3])
+    """The tokens of each pair, from the rows of whatever feature is active there."""
+    columns = ["group", "pair_id", "position", "token", "role"]
+    tokens = attributions[columns].drop_duplicates(["group", "pair_id", "position"]).sort_values(columns[:3])
     contexts = []
-    for (topic, list_id), rows in tokens.groupby(["topic", "list_id"], sort=False):
+    for (group, pair_id), rows in tokens.groupby(["group", "pair_id"], sort=False):
         first, last = int(rows["position"].iloc[0]), int(rows["position"].iloc[-1])
         # A position where nothing at all is active has no row, so no known token.
         whole = rows.set_index("position").reindex(range(first, last + 1)).fillna({"token": "\u2026", "role": "other"})
         swapped = np.flatnonzero(whole["role"] == "length")
         # The tables hold the clean tokens; a length word of one token is swapped for the other word.
         swaps = {int(swapped[0]): LENGTH_WORDS["long"]} if len(swapped) == 1 else {}
-        contexts.append(Context(str(topic), str(list_id), first, tuple(whole["token"]), tuple(whole["role"]), swaps))
+        contexts.append(Context(str(group), str(pair_id), first, tuple(whole["token"]), tuple(whole["role"]), swaps))
     return contexts
 
 
 def _shown(context: NDArray[np.int64], both: NDArray[np.float64], contexts: Sequence[Context]) -> list[int]:
-    """The contexts to show: the best of each topic first, then the next best."""
+    """The contexts to show: the best of each group first, then the next best."""
     peaks = pd.Series(both).groupby(context).max()
     peaks = peaks[peaks > 0]
-    ranks = pd.DataFrame({"peak": peaks, "topic": [contexts[at].topic for at in peaks.index]})
+    ranks = pd.DataFrame({"peak": peaks, "group": [contexts[at].group for at in peaks.index]})
     ranks = ranks.sort_values("peak", ascending=False, kind="stable")
-    ranks["nth"] = ranks.groupby("topic").cumcount()
-    chosen = ranks.sort_values(["nth", "peak"], ascending=[True, False], kind="stable").head(SHOWN_LISTS)
+    ranks["nth"] = ranks.groupby("group").cumcount()
+    chosen = ranks.sort_values(["nth", "peak"], ascending=[True, False], kind="stable").head(SHOWN_PAIRS)
     return list(chosen.sort_values("peak", ascending=False, kind="stable").index)
 
 

@@ -1,4 +1,4 @@
-"""Chosen features in every list of a study: the model runs once clean and once corrupted, all positions are kept."""
+"""Chosen features in every pair of a study: the model runs once clean and once corrupted, all positions are kept."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def pair_contexts(lm: LanguageModel, pairs: Sequence[Pair]) -> list[Context]:
         start = 1 if pair.roles[0] == "bos" else 0
         swaps = {position - start: text(pair.corrupted_ids[position]) for position in pair.swap_positions}
         tokens = tuple(text(token) for token in pair.clean_ids[start:])
-        contexts.append(Context(pair.topic, pair.list_id, start, tokens, tuple(pair.roles[start:]), swaps))
+        contexts.append(Context(pair.group, pair.pair_id, start, tokens, tuple(pair.roles[start:]), swaps))
     return contexts
 
 

@@ -1,9 +1,9 @@
-"""How far the feature sets of topics overlap, and how far sets of that size and activity would by chance.
+"""How far the feature sets of groups overlap, and how far sets of that size and activity would by chance.
 
-A topic's set at a site is its ``depth`` features of largest |effect_mean|. Chance keeps the size of each set and how
-often its features are active: a topic's set is drawn anew among the features that are active in that topic, as many
-from each class of activity (the share of lists that a feature is active in, in tenths) as the real set holds. Pairs
-of topics are drawn independently. A permutation test with (1 + hits) / (1 + draws) as its p-value (Phipson and Smyth
+A group's set at a site is its ``depth`` features of largest |effect_mean|. Chance keeps the size of each set and how
+often its features are active: a group's set is drawn anew among the features that are active in that group, as many
+from each class of activity (the share of pairs that a feature is active in, in tenths) as the real set holds. Pairs
+of groups are drawn independently. A permutation test with (1 + hits) / (1 + draws) as its p-value (Phipson and Smyth
 2010).
 """
 
@@ -21,117 +21,117 @@ from saeattr.sites import KINDS
 
 PERMUTATIONS = 1000
 ACTIVITY_CLASSES = 10
-#: Cells [draws, topics, features] held at a time.
+#: Cells [draws, groups, features] held at a time.
 _CELLS = 8_000_000
 
 SITE = ["layer", "kind"]
 FEATURE = ["layer", "kind", "feature"]
-OVERLAP_COLUMNS = ["layer", "kind", "topic_a", "topic_b", "jaccard", "shared", "expected", "p_value"]
+OVERLAP_COLUMNS = ["layer", "kind", "group_a", "group_b", "jaccard", "shared", "expected", "p_value"]
 
 
 @dataclass(frozen=True)
 class SiteSets:
-    """The sets of all topics at one site over the features that any topic has there.
+    """The sets of all groups at one site over the features that any group has there.
 
     Attributes:
-        member: whether the feature is in the topic's set.
-        activity: class of activity among the features that the topic could have had; -1 where it could not.
+        member: whether the feature is in the group's set.
+        activity: class of activity among the features that the group could have had; -1 where it could not.
     """
 
-    member: NDArray[np.bool_]  # [topics, features]
-    activity: NDArray[np.int64]  # [topics, features]
+    member: NDArray[np.bool_]  # [groups, features]
+    activity: NDArray[np.int64]  # [groups, features]
 
 
 def top_sets(features: pd.DataFrame, depth: int | None = 30) -> pd.DataFrame:
-    """The rows in each topic's set: ``depth`` of each site by |effect_mean|, or all rows where no effect is known."""
+    """The rows in each group's set: ``depth`` of each site by |effect_mean|, or all rows where no effect is known."""
     if depth is not None and depth < 1:
-        raise UserError(f"--depth cannot be {depth}: name 1 feature a topic and site, or more")
-    rows = features.drop_duplicates([*FEATURE, "topic"]).reset_index(drop=True)
+        raise UserError(f"--depth cannot be {depth}: name 1 feature a group and site, or more")
+    rows = features.drop_duplicates([*FEATURE, "group"]).reset_index(drop=True)
     if depth is None or "effect_mean" not in rows:
         return rows
-    # A topic without any effect (a set made elsewhere) has nothing to rank by: all its rows are its set.
-    ranked = rows["effect_mean"].notna().groupby(rows["topic"]).transform("any")
+    # A group without any effect (a set made elsewhere) has nothing to rank by: all its rows are its set.
+    ranked = rows["effect_mean"].notna().groupby(rows["group"]).transform("any")
     ordered = rows[ranked].assign(size=rows["effect_mean"].abs())
     ordered = ordered.sort_values(["size", *FEATURE], ascending=[False, *[True] * 3])
-    best = ordered.groupby([*SITE, "topic"], sort=False).head(depth).index
+    best = ordered.groupby([*SITE, "group"], sort=False).head(depth).index
     return rows[~ranked | rows.index.isin(best)]
 
 
 def overlap_table(
     features: pd.DataFrame, depth: int | None = 30, *, permutations: int = PERMUTATIONS, seed: int = 0
 ) -> pd.DataFrame:
-    """Overlap of every pair of topics at every site.
+    """Overlap of every pair of groups at every site.
 
     Args:
-        features: layer, kind, feature, topic; with effect_mean the sets are the top ``depth``, with n_lists chance
-            knows activity. A topic that names nothing beyond its set (sets made elsewhere) draws by chance from the
-            features that any topic has at that site.
-        depth: features in a topic's set at a site; None for all.
+        features: layer, kind, feature, group; with effect_mean the sets are the top ``depth``, with n_pairs chance
+            knows activity. A group that names nothing beyond its set (sets made elsewhere) draws by chance from the
+            features that any group has at that site.
+        depth: features in a group's set at a site; None for all.
 
     Returns:
-        layer, kind, topic_a, topic_b, jaccard (|A and B| / |A or B|), shared (|A and B|), expected (mean jaccard by
-        chance), p_value (of so many shared or more by chance). A site where only one topic has features has no row.
+        layer, kind, group_a, group_b, jaccard (|A and B| / |A or B|), shared (|A and B|), expected (mean jaccard by
+        chance), p_value (of so many shared or more by chance). A site where only one group has features has no row.
 
     Raises:
-        UserError: there are fewer than two topics.
+        UserError: there are fewer than two groups.
     """
-    topics = list(dict.fromkeys(features["topic"]))
-    if len(topics) < 2:
-        raise UserError(f"overlap compares topics, and there is only {_named(topics)}: give two topics or more")
+    groups = list(dict.fromkeys(features["group"]))
+    if len(groups) < 2:
+        raise UserError(f"overlap compares groups, and there is only {_named(groups)}: give two groups or more")
     members = top_sets(features, depth)
     tables = []
     for (layer, kind), rows in sorted(members.groupby(SITE), key=_site_order):
         own = features[(features["layer"] == layer) & (features["kind"] == kind)]
-        present = [topic for topic in topics if (rows["topic"] == topic).any()]
+        present = [group for group in groups if (rows["group"] == group).any()]
         if len(present) > 1:
             # Each site has its own stream of draws, so a site's numbers do not depend on which others there are.
             pairs = _site_overlap(site_sets(rows, own, present), permutations, seed)
-            pairs = pairs.assign(topic_a=np.array(present, dtype=object)[pairs["a"]])
-            pairs = pairs.assign(topic_b=np.array(present, dtype=object)[pairs["b"]], layer=layer, kind=kind)
+            pairs = pairs.assign(group_a=np.array(present, dtype=object)[pairs["a"]])
+            pairs = pairs.assign(group_b=np.array(present, dtype=object)[pairs["b"]], layer=layer, kind=kind)
             tables.append(pairs)
     if not tables:
         return pd.DataFrame(columns=OVERLAP_COLUMNS)
     return pd.concat(tables, ignore_index=True)[OVERLAP_COLUMNS]
 
 
-def site_sets(members: pd.DataFrame, features: pd.DataFrame, topics: list[str]) -> SiteSets:
+def site_sets(members: pd.DataFrame, features: pd.DataFrame, groups: list[str]) -> SiteSets:
     """The sets of one site as matrices; ``features`` are all the rows of that site, ``members`` those in sets."""
     ids = np.sort(features["feature"].unique())
-    member = np.zeros((len(topics), len(ids)), dtype=bool)
+    member = np.zeros((len(groups), len(ids)), dtype=bool)
     activity = np.full(member.shape, -1)
-    for row, topic in enumerate(topics):
-        mine = features[features["topic"] == topic]
-        member[row, np.searchsorted(ids, members.loc[members["topic"] == topic, "feature"])] = True
+    for row, group in enumerate(groups):
+        mine = features[features["group"] == group]
+        member[row, np.searchsorted(ids, members.loc[members["group"] == group, "feature"])] = True
         if len(mine) == member[row].sum():
             activity[row] = 0
             continue
         classes = np.zeros(len(mine), dtype=int)
-        if "n_lists" in mine and mine["n_lists"].notna().all():
-            share = mine["n_lists"].to_numpy(dtype=float) / mine["n_lists"].max()
+        if "n_pairs" in mine and mine["n_pairs"].notna().all():
+            share = mine["n_pairs"].to_numpy(dtype=float) / mine["n_pairs"].max()
             classes = np.ceil(share * ACTIVITY_CLASSES).astype(int)
         activity[row, np.searchsorted(ids, mine["feature"])] = classes
     return SiteSets(member, activity)
 
 
 def draw_sets(sets: SiteSets, draws: int, generator: np.random.Generator) -> NDArray[np.float32]:
-    """Chance sets, [draws, topics, features], 1 where a feature was drawn."""
+    """Chance sets, [draws, groups, features], 1 where a feature was drawn."""
     drawn = np.zeros((draws, *sets.member.shape), dtype=np.float32)
-    for topic, (member, activity) in enumerate(zip(sets.member, sets.activity, strict=True)):
+    for group, (member, activity) in enumerate(zip(sets.member, sets.activity, strict=True)):
         for stratum in np.unique(activity[member]):
             pool = np.flatnonzero(activity == stratum)
             size = int(member[pool].sum())
             if size == len(pool):
-                drawn[:, topic, pool] = 1
+                drawn[:, group, pool] = 1
                 continue
             # The features of the smallest random keys are a draw without replacement.
             keys = generator.random((draws, len(pool)), dtype=np.float32)
             picked = pool[np.argpartition(keys, size - 1, axis=1)[:, :size]]
-            drawn[np.arange(draws)[:, None], topic, picked] = 1
+            drawn[np.arange(draws)[:, None], group, picked] = 1
     return drawn
 
 
 def _site_overlap(sets: SiteSets, permutations: int, seed: int) -> pd.DataFrame:
-    """One row a pair: a, b (topic numbers), jaccard, shared, expected, p_value."""
+    """One row a pair: a, b (group numbers), jaccard, shared, expected, p_value."""
     sizes = sets.member.sum(1)
     a, b = np.triu_indices(len(sizes), k=1)
     both = sizes[a] + sizes[b]
@@ -161,60 +161,60 @@ def _site_order(group: tuple) -> tuple[int, int, str]:
     return int(layer), KINDS.index(kind) if kind in KINDS else len(KINDS), str(kind)
 
 
-def _named(topics: list[str]) -> str:
-    return repr(topics[0]) if topics else "none"
+def _named(groups: list[str]) -> str:
+    return repr(groups[0]) if groups else "none"
 
 
-SHARED, TOPIC_SPECIFIC, BETWEEN = "shared", "topic-specific", "between"
-#: A shared feature is in the sets of at least this share of topics.
+SHARED, TOPIC_SPECIFIC, BETWEEN = "shared", "group-specific", "between"
+#: A shared feature is in the sets of at least this share of groups.
 SHARED_SHARE = 0.8
 
-FAMILY_COLUMNS = [*FEATURE, "n_topics", "share", "family", "topics", "effect_mean"]
+FAMILY_COLUMNS = [*FEATURE, "n_groups", "share", "family", "groups", "effect_mean"]
 
 
 def feature_families(
     features: pd.DataFrame, depth: int | None = 30, shared_share: float = SHARED_SHARE
 ) -> pd.DataFrame:
-    """Every feature of any topic's set, those of the most topics first.
+    """Every feature of any group's set, those of the most groups first.
 
     Args:
         features, depth: as in ``overlap_table``.
 
     Returns:
-        layer, kind, feature, n_topics, share (of all topics), family, topics (a list), effect_mean (over the topics
-        that have it; NaN where no effect is known). ``shared``: in at least ``shared_share`` of the topics.
-        ``topic-specific``: in one. ``between``: the rest. With one topic nothing is shared.
+        layer, kind, feature, n_groups, share (of all groups), family, groups (a pair), effect_mean (over the groups
+        that have it; NaN where no effect is known). ``shared``: in at least ``shared_share`` of the groups.
+        ``group-specific``: in one. ``between``: the rest. With one group nothing is shared.
     """
-    n_topics = features["topic"].nunique()
+    n_groups = features["group"].nunique()
     members = top_sets(features, depth)
     if "effect_mean" not in members:
         members = members.assign(effect_mean=float("nan"))
     table = members.groupby(FEATURE, as_index=False).agg(
-        n_topics=("topic", "nunique"), topics=("topic", list), effect_mean=("effect_mean", "mean")
+        n_groups=("group", "nunique"), groups=("group", list), effect_mean=("effect_mean", "mean")
     )
-    table["share"] = table["n_topics"] / max(1, n_topics)
-    table["family"] = [family(count, n_topics, shared_share) for count in table["n_topics"]]
+    table["share"] = table["n_groups"] / max(1, n_groups)
+    table["family"] = [family(count, n_groups, shared_share) for count in table["n_groups"]]
     order = table.assign(size=table["effect_mean"].abs()).sort_values(
-        ["n_topics", "size", *FEATURE], ascending=[False, False, True, True, True]
+        ["n_groups", "size", *FEATURE], ascending=[False, False, True, True, True]
     )
     return order[FAMILY_COLUMNS].reset_index(drop=True)
 
 
-def family(count: int, n_topics: int, shared_share: float = SHARED_SHARE) -> str:
-    """The family of a feature that is in the sets of ``count`` of ``n_topics`` topics."""
+def family(count: int, n_groups: int, shared_share: float = SHARED_SHARE) -> str:
+    """The family of a feature that is in the sets of ``count`` of ``n_groups`` groups."""
     # The small step down keeps 0.8 * 5 at 4 whatever floating point makes of it.
-    if count > 1 and count >= math.ceil(shared_share * n_topics - 1e-9):
+    if count > 1 and count >= math.ceil(shared_share * n_groups - 1e-9):
         return SHARED
     return TOPIC_SPECIFIC if count == 1 else BETWEEN
 
 
 def largest_features(features: pd.DataFrame, top: int) -> pd.DataFrame:
-    """The ``top`` features of largest |effect_mean| averaged over all topics (0 where a topic has none).
+    """The ``top`` features of largest |effect_mean| averaged over all groups (0 where a group has none).
 
     Returns:
         layer, kind, feature and size, the largest first.
     """
-    n_topics = features["topic"].nunique()
-    sizes = features["effect_mean"].abs().groupby([features[name] for name in FEATURE]).sum() / n_topics
+    n_groups = features["group"].nunique()
+    sizes = features["effect_mean"].abs().groupby([features[name] for name in FEATURE]).sum() / n_groups
     table = sizes.rename("size").reset_index()
     return table.sort_values(["size", *FEATURE], ascending=[False, True, True, True]).head(top).reset_index(drop=True)

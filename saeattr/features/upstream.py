@@ -26,7 +26,7 @@ from saeattr.saes.loading import SaeFile, stream_saes
 from saeattr.sites import Site
 
 UPSTREAM_NOTE = (
-    "At its most active position in the study's lists: what each feature of an earlier site adds to its activation, by "
+    "At its most active position in the study's pairs: what each feature of an earlier site adds to its activation, by "
     "one gradient (so what would go if that feature were zero), summed over positions. Sites overlap: what passes "
     "through several layers counts at each."
 )

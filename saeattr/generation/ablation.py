@@ -48,7 +48,7 @@ class Sampling:
 
 def generate_conditions(
     lm: LanguageModel,
-    topic: str,
+    group: str,
     sae: SparseAutoencoder,
     features: Sequence[int],
     controls: Sequence[Sequence[int]],
@@ -72,7 +72,7 @@ def generate_conditions(
         steering: subtracted at the site (``mean_difference``); None leaves the condition out.
 
     Returns:
-        one row for each list and condition: topic, layer, kind, base, condition, control_set (-1 but for controls),
+        one row for each list and condition: group, layer, kind, base, condition, control_set (-1 but for controls),
         list_id, seed, items, tokens (of the answer), repeated (items named before), shannon (index of the items, in
         nats), ended, text.
 
@@ -90,13 +90,13 @@ def generate_conditions(
     for done, (condition, control_set, edit) in enumerate(edits):
         on_progress(done, len(edits))
         corrupted_run = base == "corrupted" and condition in ("features", "controls")
-        lists = sample_edited(lm, topic, n_lists, sae.site, edit, seed, sampling, corrupted_run=corrupted_run)
+        lists = sample_edited(lm, group, n_lists, sae.site, edit, seed, sampling, corrupted_run=corrupted_run)
         rows = pd.DataFrame([measure_list(one) for one in lists])
         rows.insert(0, "control_set", control_set)
         for name, value in (("condition", condition), ("base", base), ("kind", sae.site.kind)):
             rows.insert(0, name, value)
         rows.insert(0, "layer", sae.site.layer)
-        rows.insert(0, "topic", topic)
+        rows.insert(0, "group", group)
         tables.append(rows)
     on_progress(len(edits), len(edits))
     return pd.concat(tables, ignore_index=True)
@@ -160,7 +160,7 @@ def mean_difference(batches: Sequence[BatchRuns], site: Site) -> Float[Tensor, "
 
 def sample_edited(
     lm: LanguageModel,
-    topic: str,
+    group: str,
     n_lists: int,
     site: Site,
     edit: Edit | None,
@@ -177,8 +177,8 @@ def sample_edited(
         UserError: a setting is out of range, or clean and corrupted request do not align.
     """
     if corrupted_run:
-        check_swap(lm.tokenizer, topic, sampling.length, sampling.corrupted)
-    first = 1 if prompt_ids(lm.tokenizer, topic, sampling.length)[0] == lm.tokenizer.bos_token_id else 0
+        check_swap(lm.tokenizer, group, sampling.length, sampling.corrupted)
+    first = 1 if prompt_ids(lm.tokenizer, group, sampling.length)[0] == lm.tokenizer.bos_token_id else 0
 
     def replace(x: Tensor, hook: Any) -> Tensor | None:
         # Only the prompt is read several tokens at a time, and only it begins with BOS.
@@ -195,7 +195,7 @@ def sample_edited(
     with lm.bridge.hooks(fwd_hooks=[(site.hook_name, replace)]):  # pyright: ignore[reportArgumentType]
         return sample_lists(
             lm,
-            topic,
+            group,
             n_lists,
             length=sampling.length,
             beside=sampling.corrupted if corrupted_run else None,

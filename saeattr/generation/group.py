@@ -1,4 +1,4 @@
-"""Ablation while generating for a topic: at each site its top features, controls matched to them, and steering."""
+"""Ablation while generating for a group: at each site its top features, controls matched to them, and steering."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from saeattr.validation.controls import profile_site
 TOP_FEATURES, CONTROL_SETS = 5, 3
 
 
-def generate_topic(
+def generate_group(
     lm: LanguageModel,
     pairs: Sequence[Pair],
     files: Sequence[SaeFile],
@@ -36,8 +36,8 @@ def generate_topic(
     """Generate under ablation of each site's top features, one site after the other.
 
     Args:
-        pairs: of one topic; means, controls and the steering direction come from them.
-        features: the topic's rows of features.parquet; a site's features are its first ``n_features`` by |mean effect|.
+        pairs: of one group; means, controls and the steering direction come from them.
+        features: the group's rows of features.parquet; a site's features are its first ``n_features`` by |mean effect|.
         n_lists: lists for each condition.
         on_progress: told how many sites are done, and how many there are.
 
@@ -76,14 +76,14 @@ def compare_site(
     n_sets: int = CONTROL_SETS,
     steer: bool = True,
 ) -> pd.DataFrame:
-    """``generate_conditions`` with means, controls and steering direction taken from a topic's runs."""
+    """``generate_conditions`` with means, controls and steering direction taken from a group's runs."""
     means = None
     if base == "mean":
         means = site_means(sae, torch.cat([batch.clean.x[sae.site][batch.usable] for batch in batches]))
     controls = control_sets(profile_site(sae, batches, base, means), features, n_sets)
     return generate_conditions(
         lm,
-        batches[0].pairs[0].topic,
+        batches[0].pairs[0].group,
         sae,
         features,
         controls,

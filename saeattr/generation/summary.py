@@ -16,7 +16,7 @@ CONDITIONS: tuple[ConditionName, ...] = ("nothing", "features", "controls", "ste
 #: What is measured of a list; each is a column of ``generate_conditions``.
 MEASURES = ("items", "tokens", "repeated", "shannon", "ended")
 #: What tells one comparison from another.
-COMPARISON = ["topic", "layer", "kind", "base"]
+COMPARISON = ["group", "layer", "kind", "base"]
 
 
 def measure_list(sampled: SampledList) -> dict[str, Any]:

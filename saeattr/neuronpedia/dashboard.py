@@ -122,7 +122,7 @@ def _activations(firings: Sequence[Firing], contexts: Sequence[Context]) -> list
                 dense = dict(zip(firing.position, values, strict=True))
                 example = Example(tokens, tuple(dense.get(at, 0.0) for at in range(len(tokens))))
                 entries.append(
-                    {**example_json(example), **_activation_rest(f"{context.topic} {context.list_id} {run}")}
+                    {**example_json(example), **_activation_rest(f"{context.group} {context.pair_id} {run}")}
                 )
     return sorted(entries, key=lambda entry: -entry["maxValue"])
 

@@ -36,8 +36,8 @@ class Inspection:
     """What Neuronpedia shows of a study's top features.
 
     Attributes:
-        table: one row a feature, that of the largest effect first: layer, kind, feature, effect (mean over the topics
-            that have it), n_topics, model_id, source_id, index, url, embed_url, label, doubtful, exists (on
+        table: one row a feature, that of the largest effect first: layer, kind, feature, effect (mean over the groups
+            that have it), n_groups, model_id, source_id, index, url, embed_url, label, doubtful, exists (on
             Neuronpedia; None where that was not found out), density, top_tokens (it writes for), example (before, at
             and after its largest activation there), note (why there is no page or label).
         quick_lists: addresses of pages that show all features known to be there.
@@ -138,14 +138,14 @@ def _exported(folder: str | Path | None, wanted: Sequence[Wanted]) -> dict[Wante
 
 
 def _chosen(features: pd.DataFrame, top: int, layer: int | None) -> pd.DataFrame:
-    """layer, kind, feature, effect and n_topics of the features to look up, the largest first."""
+    """layer, kind, feature, effect and n_groups of the features to look up, the largest first."""
     if features.empty:
-        raise UserError("the study holds no feature: use more lists or topics")
+        raise UserError("the study holds no feature: use more lists or groups")
     own = features if layer is None else features[features["layer"] == layer]
     if own.empty:
         layers = ", ".join(map(str, sorted(features["layer"].unique())))
         raise UserError(f"the study has no feature in layer {layer}: its layers are {layers}")
-    means = own.groupby(FEATURE, as_index=False).agg(effect=("effect_mean", "mean"), n_topics=("topic", "nunique"))
+    means = own.groupby(FEATURE, as_index=False).agg(effect=("effect_mean", "mean"), n_groups=("group", "nunique"))
     return largest_features(own, top)[FEATURE].merge(means, on=FEATURE, how="left")
 
 
@@ -179,7 +179,7 @@ def _dashboards(
     lm, saes = open_study_model(study)
     check_same(study.record, saes)
     on_progress("inspect", "loading the model", 1, 1)
-    pairs = study_pairs(lm, study.folder, study.topics)
+    pairs = study_pairs(lm, study.folder, study.groups)
     told = functools.partial(on_progress, "inspect")
     contexts, details = feature_details(lm, pairs, saes, chosen, with_upstream=False, on_progress=told)
     return tuple(write_dashboards(folder, details, contexts, sources, study.record["model"]["name"], labels))

@@ -152,7 +152,7 @@ def _label(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**texts, "doubtful": row.get("doubtful") is True}
 
 
-#: So many features over all topics, and so many of each topic and kind: all that report, heatmaps and terminal show.
+#: So many features over all groups, and so many of each group and kind: all that report, heatmaps and terminal show.
 OVER_TOPICS, OF_TOPIC = 100, 30
 
 Sources = Mapping[Site, Source | NoSource]
@@ -205,9 +205,9 @@ def find_sources(study: Study, features: pd.DataFrame) -> dict[Site, Source | No
 
 
 def top_set(features: pd.DataFrame) -> list[tuple[Site, int]]:
-    """The features of neuronpedia.json: the largest over all topics, then the first of each topic and kind."""
-    of_topics = features.sort_values("rank").groupby(["topic", "kind"], sort=False).head(OF_TOPIC)
-    both = pd.concat([largest_features(features, OVER_TOPICS)[FEATURE], of_topics[FEATURE]])
+    """The features of neuronpedia.json: the largest over all groups, then the first of each group and kind."""
+    of_groups = features.sort_values("rank").groupby(["group", "kind"], sort=False).head(OF_TOPIC)
+    both = pd.concat([largest_features(features, OVER_TOPICS)[FEATURE], of_groups[FEATURE]])
     return list(table_keys(both.drop_duplicates()))
 
 

@@ -89,11 +89,11 @@ def send_list(transport: Transport, requests: Sequence[Request], key: str) -> st
     """
     first, *rest = requests
     value = ask(transport, replace(first, key=key))
-    list_id = _new_id(value)
-    url = f"{SITE_URL}/list/{quote(list_id, safe='')}"
+    pair_id = _new_id(value)
+    url = f"{SITE_URL}/list/{quote(pair_id, safe='')}"
     added = 0
     for request in rest:
-        body = {**request.body, "listId": list_id}
+        body = {**request.body, "listId": pair_id}
         try:
             ask(transport, replace(request, body=body, key=key))
         except NeuronpediaError as error:
@@ -112,10 +112,10 @@ def request_text(base_url: str, request: Request) -> str:
 
 
 def _new_id(value: Any) -> str:
-    list_id = value.get("id") if isinstance(value, dict) else None
-    if not isinstance(list_id, str) or not list_id:
+    pair_id = value.get("id") if isinstance(value, dict) else None
+    if not isinstance(pair_id, str) or not pair_id:
         raise NeuronpediaError("Neuronpedia did not say the new list's id: look for it among the lists of your account")
-    return list_id
+    return pair_id
 
 
 #: The page takes no more features (its app/quick-list/page.tsx, August 2026).

@@ -20,7 +20,7 @@ DENSE_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class SiteMeans:
-    """Means over the tokens of a topic's clean lists (BOS excluded) at one site."""
+    """Means over the tokens of a group's clean pairs (BOS excluded) at one site."""
 
     f: Float[Tensor, " d_sae"]
     x: Float[Tensor, " d_in"]

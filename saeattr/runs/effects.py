@@ -59,7 +59,7 @@ def feature_effects(
     batch_size: int,
     means: SiteMeans | None = None,
 ) -> Float[Tensor, "features batch"]:
-    """Exact effect of patching each feature at all its positions, list by list.
+    """Exact effect of patching each feature at all its positions, pair by pair.
 
     Its positions are those that ``attribute_site`` has entries for: where it is active in the clean run or, with the
     corrupted base, in either. A list in which nothing changes has the effect 0 and costs nothing.

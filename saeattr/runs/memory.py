@@ -15,7 +15,7 @@ from saeattr.saes.loading import SaeFile
 
 #: Bytes at once for each (token, feature) of a dense encode: f of the clean run beside pre, relu and mask of the base.
 ENCODE_BYTES = 17
-#: Bytes for each row of attributions.parquet while a topic's tables are put together (on the CPU).
+#: Bytes for each row of attributions.parquet while a group's tables are put together (on the CPU).
 ROW_BYTES = 350
 #: What sampling, pandas, the bootstrap and the allocator hold besides, on the CPU.
 HOST_BYTES = 56 * 2**20
@@ -76,7 +76,7 @@ def plan_memory(
     Args:
         rehearse: what a batch of so many pairs takes (of ``length`` tokens, with the sites of ``saes`` captured).
         saes: those that will be streamed.
-        n_pairs, length: pairs of a topic, and tokens of the longest.
+        n_pairs, length: pairs of a group, and tokens of the longest.
         budget: bytes; None plans without a limit.
         on_host: whether the device is the CPU, so that tables count too.
         saes_in_memory: how many SAEs are held at once.
@@ -141,7 +141,7 @@ def _plan(
     held = sum(sae[:saes_in_memory])
     tokens = min(size * length, max(1, DENSE_BYTES // (4 * widest.d_sae)))
     encode = ENCODE_BYTES * tokens * widest.d_sae
-    # Half of the longest list's tokens have an effect in a typical list.
+    # Half of the longest pair's tokens have an effect in a typical list.
     active = sum(min(EXPECTED_L0, file.d_sae // 20) for file in saes)
     tables = ROW_BYTES * n_pairs * length * active // 2
     capturing = (HOST_BYTES if on_host else 0) + one.weights + captured + one.peak - one.kept

@@ -1,4 +1,4 @@
-"""The scalar a study explains: which two tokens it contrasts, and where in a list it is read."""
+"""The scalar a study explains: which two tokens it contrasts, and where in a pair it is read."""
 
 from __future__ import annotations
 

@@ -22,19 +22,19 @@ from saeattr.model.loading import LanguageModel
 from saeattr.runs.metric import Decision, Metric, Reads, per_prompt, plan_reads
 from saeattr.sites import Site
 
-LENS_COLUMNS = ["topic", "list_id", "layer", "kind", "clean", "corrupted", "gain"]
+LENS_COLUMNS = ["group", "pair_id", "layer", "kind", "clean", "corrupted", "gain"]
 
 
 @torch.no_grad()
 def logit_lens(
     lm: LanguageModel, pairs: Sequence[Pair], metric: Metric, decision: Decision = "last", batch_size: int = 16
 ) -> pd.DataFrame:
-    """The lens after every layer, list by list; one forward of the clean prompts and one of the corrupted.
+    """The lens after every layer, pair by pair; one forward of the clean prompts and one of the corrupted.
 
     Only the residual stream at the metric's positions is kept, and only the logits that the metric needs are made.
 
     Returns:
-        topic, list_id, layer, kind, clean, corrupted, gain. clean and corrupted are the metric as read after the
+        group, pair_id, layer, kind, clean, corrupted, gain. clean and corrupted are the metric as read after the
         kind's write into the residual stream: ``attn_z`` after the layer's attention, ``mlp_out`` and ``resid_post``
         after its MLP. gain is what that write adds to (clean - corrupted); ``resid_post`` has the whole layer's.
     """
@@ -96,8 +96,8 @@ def _lens_rows(pairs: list[Pair], clean: Tensor, corrupted: Tensor) -> pd.DataFr
             tables.append(
                 pd.DataFrame(
                     {
-                        "topic": pair.topic,
-                        "list_id": pair.list_id,
+                        "group": pair.group,
+                        "pair_id": pair.pair_id,
                         "layer": np.arange(len(gain), dtype=np.int16),
                         "kind": kind,
                         "clean": clean[:, place, at].cpu().double().numpy(),

@@ -1,4 +1,4 @@
-"""Which layers are worth an SAE: measured on a few lists before any SAE is loaded."""
+"""Which layers are worth an SAE: measured on a few pairs before any SAE is loaded."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from saeattr.selection.roles import positional_ablation
 from saeattr.selection.score import DEFAULT_WEIGHTS, ScoreWeights, score_sites
 from saeattr.sites import Site
 
-#: Told a topic, the number of topics done and of all.
-OnTopic = Callable[[str, int, int], None]
+#: Told a group, the number of groups done and of all.
+OnGroup = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -71,18 +71,18 @@ def select(
     weights: ScoreWeights = DEFAULT_WEIGHTS,
     budget_bytes: int | None = None,
     most: int | None = None,
-    lists: int = 4,
+    pairs: int = 4,
     batch_size: int = 16,
-    on_topic: OnTopic = lambda topic, done, total: None,
+    on_group: OnGroup = lambda group, done, total: None,
 ) -> Selection:
     """Score every site that has an SAE and choose the best set within the budget; no SAE is opened.
 
     Args:
-        pairs: of one topic or of several; every topic counts the same.
+        pairs: of one group or of several; every group counts the same.
         saes: known from their configurations; several widths of one site are alternatives.
         budget_bytes: of the chosen SAEs together, in float32; None for no limit.
         most: the largest number of sites; None for no limit.
-        lists: how many pairs of a topic are measured, the first ones.
+        pairs: how many pairs of a group are measured, the first ones.
         batch_size: prompts in one forward; it does not change the scores.
 
     Raises:
@@ -91,7 +91,7 @@ def select(
     if not pairs or not saes:
         raise UserError("there is nothing to choose layers by: at least one usable list and one SAE are needed")
     sites = sorted({sae.site for sae in saes})
-    found = measure_sites(lm, pairs, sites, metric, decision, lists, batch_size, on_topic)
+    found = measure_sites(lm, pairs, sites, metric, decision, pairs, batch_size, on_group)
     scores = score_sites(found.lens, found.ablation, found.first_order, lm.n_layers, weights)
     choice = choose_layers(scores, saes, budget_bytes, most, weights.doubling)
     return Selection(choice.table, found.lens, found.ablation, choice.chosen, choice.reason)
@@ -103,50 +103,50 @@ def measure_sites(
     sites: Sequence[Site],
     metric: Metric,
     decision: Decision,
-    lists: int,
+    pairs: int,
     batch_size: int,
-    on_topic: OnTopic = lambda topic, done, total: None,
+    on_group: OnGroup = lambda group, done, total: None,
 ) -> SiteMeasurements:
-    """Lens, positional ablation and first-order sizes of the first ``lists`` pairs of every topic."""
-    by_topic: dict[str, list[Pair]] = {}
+    """Lens, positional ablation and first-order sizes of the first ``lists`` pairs of every group."""
+    by_group: dict[str, list[Pair]] = {}
     for pair in pairs:
-        by_topic.setdefault(pair.topic, []).append(pair)
+        by_group.setdefault(pair.group, []).append(pair)
     lens, ablation, first_order = [], [], []
-    for done, (topic, own) in enumerate(by_topic.items()):
-        on_topic(topic, done, len(by_topic))
-        own = own[:lists]
+    for done, (group, own) in enumerate(by_group.items()):
+        on_group(group, done, len(by_group))
+        own = own[:pairs]
         lens.append(logit_lens(lm, own, metric, decision, batch_size))
         chunks = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
         batches = [run_batch(lm, chunk, sites, metric, decision) for chunk in chunks]
         ablation += [positional_ablation(lm, batch, sites, metric, batch_size) for batch in batches]
-        first_order.append(first_order_sizes(topic, batches, sites))
+        first_order.append(first_order_sizes(group, batches, sites))
     parts = [pd.concat(tables, ignore_index=True) for tables in (lens, ablation, first_order)]
     return SiteMeasurements(*parts)
 
 
-FIRST_ORDER_COLUMNS = ["topic", "layer", "kind", "at_decision", "size"]
+FIRST_ORDER_COLUMNS = ["group", "layer", "kind", "at_decision", "size"]
 
 
-def first_order_sizes(topic: str, batches: Sequence[BatchRuns], sites: Sequence[Site]) -> pd.DataFrame:
+def first_order_sizes(group: str, batches: Sequence[BatchRuns], sites: Sequence[Site]) -> pd.DataFrame:
     """The size of every site, apart for the positions at which the metric is read and for those before.
 
     Args:
-        batches: all lists of the topic, with x of both runs and g at ``sites``.
+        batches: all pairs of the group, with x of both runs and g at ``sites``.
 
     Returns:
-        topic, layer, kind, at_decision (bool), size (in the metric's unit).
+        group, layer, kind, at_decision (bool), size (in the metric's unit).
     """
-    n_lists = sum(len(batch.pairs) for batch in batches)
+    n_pairs = sum(len(batch.pairs) for batch in batches)
     rows = []
     for site in sites:
-        parts = torch.stack([coordinate_effects(batch, site) for batch in batches]).sum(0) / n_lists
+        parts = torch.stack([coordinate_effects(batch, site) for batch in batches]).sum(0) / n_pairs
         for at_decision, size in zip((False, True), parts.norm(dim=1).tolist(), strict=True):
-            rows.append((topic, np.int16(site.layer), site.kind, at_decision, size))
+            rows.append((group, np.int16(site.layer), site.kind, at_decision, size))
     return pd.DataFrame(rows, columns=FIRST_ORDER_COLUMNS)
 
 
 def coordinate_effects(batch: BatchRuns, site: Site) -> Float[Tensor, "2 d_in"]:
-    """g * (x_corrupted - x_clean) summed over lists and positions: those before the decision, and the decision's."""
+    """g * (x_corrupted - x_clean) summed over pairs and positions: those before the decision, and the decision's."""
     tokens = site_tokens(batch, site, effect_tokens(batch, "corrupted"))
     effects = (tokens.corrupted - tokens.clean) * tokens.g
     decides = decision_mask(batch)[tokens.row, tokens.position]

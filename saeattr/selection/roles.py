@@ -20,7 +20,7 @@ from saeattr.sites import Site
 #: The role of the positions at which the metric is read, whatever else they are; ``newline`` is then an earlier one.
 DECISION = "decision"
 
-ROLE_COLUMNS = ["topic", "list_id", "layer", "kind", "role", "effect"]
+ROLE_COLUMNS = ["group", "pair_id", "layer", "kind", "role", "effect"]
 
 
 def position_roles(batch: BatchRuns) -> list[tuple[str, ...]]:
@@ -36,16 +36,16 @@ def position_roles(batch: BatchRuns) -> list[tuple[str, ...]]:
 def positional_ablation(
     lm: LanguageModel, batch: BatchRuns, sites: Sequence[Site], metric: Metric, batch_size: int
 ) -> pd.DataFrame:
-    """The exact effect of patching each role's positions together, at each site and in each list.
+    """The exact effect of patching each role's positions together, at each site and in each pair.
 
     Only the layers above a site run, with up to ``batch_size`` edited copies in one forward. Positions at which both
-    runs are equal, or which the metric cannot see, have no effect: a role that has no others in a list has no row.
+    runs are equal, or which the metric cannot see, have no effect: a role that has no others in a pair has no row.
 
     Args:
         batch: its clean run captured with what ``recompute`` needs, both runs with x at ``sites``.
 
     Returns:
-        topic, list_id, layer, kind, role, effect (the change of the metric, signed).
+        group, pair_id, layer, kind, role, effect (the change of the metric, signed).
     """
     chosen = effect_tokens(batch, "corrupted")
     roles = position_roles(batch)
@@ -65,8 +65,8 @@ def positional_ablation(
         tables.append(
             pd.DataFrame(
                 {
-                    "topic": [batch.pairs[row].topic for row, _, _ in edits],
-                    "list_id": [batch.pairs[row].list_id for row, _, _ in edits],
+                    "group": [batch.pairs[row].group for row, _, _ in edits],
+                    "pair_id": [batch.pairs[row].pair_id for row, _, _ in edits],
                     "layer": np.int16(site.layer),
                     "kind": site.kind,
                     "role": [role for _, role, _ in edits],

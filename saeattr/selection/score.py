@@ -63,11 +63,11 @@ def score_sites(
 ) -> pd.DataFrame:
     """One score for each site of ``first_order``, in the order in which the model computes the sites.
 
-    Lists are averaged with their signs within a topic; sizes are then averaged over topics. Each measurement is divided
+    Lists are averaged with their signs within a group; sizes are then averaged over groups. Each measurement is divided
     by its largest value, weighted, added and discounted.
 
     Args:
-        lens, ablation, first_order: of the same lists, as ``logit_lens``, ``positional_ablation`` and
+        lens, ablation, first_order: of the same pairs, as ``logit_lens``, ``positional_ablation`` and
             ``first_order_sizes`` return them.
 
     Returns:
@@ -78,13 +78,13 @@ def score_sites(
         discount: what is left of the score after the discounts, 0 to 1;
         score: 0 to 1.
     """
-    n_lists = lens.groupby("topic")["list_id"].nunique()
-    roles = ablation.groupby(["topic", *SITE, "role"])["effect"].sum()
+    n_pairs = lens.groupby("group")["pair_id"].nunique()
+    roles = ablation.groupby(["group", *SITE, "role"])["effect"].sum()
     # Lists that have no position of a role have no row, and count as 0.
-    roles = (roles / n_lists.reindex(roles.index.get_level_values("topic")).to_numpy()).abs().reset_index()
+    roles = (roles / n_pairs.reindex(roles.index.get_level_values("group")).to_numpy()).abs().reset_index()
     roles["at_decision"] = roles["role"] == DECISION
     patched = roles.rename(columns={"effect": "size"})
-    gains = lens.groupby(["topic", *SITE])["gain"].mean().abs().groupby(SITE).mean()
+    gains = lens.groupby(["group", *SITE])["gain"].mean().abs().groupby(SITE).mean()
 
     def combined(kept: ScoreWeights) -> pd.DataFrame:
         table = pd.DataFrame({"gradient_effect": _discounted(first_order, kept.last_position)})
@@ -108,7 +108,7 @@ def score_sites(
 
 
 def _discounted(sizes: pd.DataFrame, last_position: float) -> pd.Series:
-    """By site: sizes summed, those at the decision position with their factor; the mean over topics."""
+    """By site: sizes summed, those at the decision position with their factor; the mean over groups."""
     factor = sizes["at_decision"].map({True: last_position, False: 1.0})
-    by_topic = (sizes["size"] * factor).groupby([sizes["topic"], sizes["layer"], sizes["kind"]], sort=False).sum()
-    return by_topic.groupby(SITE, sort=False).mean()
+    by_group = (sizes["size"] * factor).groupby([sizes["group"], sizes["layer"], sizes["kind"]], sort=False).sum()
+    return by_group.groupby(SITE, sort=False).mean()

@@ -1,4 +1,4 @@
-"""The study folder: tables and records written whole or not at all, topic by topic, so that work can resume."""
+"""The study folder: tables and records written whole or not at all, group by group, so that work can resume."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from saeattr.files import disk_errors, write_text
 
 FORMAT = 1
 
-#: Parts of study.yaml that may differ when a study goes on: topics are added, libraries are updated.
-NOT_COMPARED = ("topics", "versions")
+#: Parts of study.yaml that may differ when a study goes on: groups are added, libraries are updated.
+NOT_COMPARED = ("groups", "versions")
 
 
 @dataclass(frozen=True)
 class StudyFolder:
     """A study on disk.
 
-    ``topics/SLUG/TABLE.parquet`` holds what attributing one topic gave, ``validation/SLUG/TABLE.parquet`` what
+    ``groups/SLUG/TABLE.parquet`` holds what attributing one group gave, ``validation/SLUG/TABLE.parquet`` what
     validating it gave, ``generation/SLUG/TABLE.parquet`` what its lists became under ablation; ``TABLE.parquet`` joins
-    the topics. ``lists/SLUG.parquet`` holds the sampled lists; the folder ``lists`` opens as a Hugging Face dataset.
+    the groups. ``lists/SLUG.parquet`` holds the sampled lists; the folder ``lists`` opens as a Hugging Face dataset.
     """
 
     root: Path
@@ -41,8 +41,8 @@ class StudyFolder:
     def lists_path(self, slug: str) -> Path:
         return self.root / "lists" / f"{slug}.parquet"
 
-    def topic_folder(self, slug: str) -> Path:
-        return self.root / "topics" / slug
+    def group_folder(self, slug: str) -> Path:
+        return self.root / "groups" / slug
 
     def validation_folder(self, slug: str) -> Path:
         return self.root / "validation" / slug

@@ -1,4 +1,4 @@
-"""Ablation while generating for one topic of a study: what the lists become without its top features."""
+"""Ablation while generating for one group of a study: what the lists become without its top features."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from saeattr.behaviours.lists.topics import topic_slug
+from saeattr.behaviours.lists.topics import group_slug
 from saeattr.behaviours.pair import Pair
 from saeattr.files import read_metadata, read_table, write_part
 from saeattr.generation.ablation import Sampling
-from saeattr.generation.group import TOP_FEATURES, generate_topic
+from saeattr.generation.group import TOP_FEATURES, generate_group
 from saeattr.generation.summary import summarise
 from saeattr.model.loading import LanguageModel
 from saeattr.sites import Site
@@ -19,7 +19,7 @@ from saeattr.study.attribution import attribution_plan
 from saeattr.study.folder import StudyFolder
 from saeattr.study.prepare import Prepared
 
-#: The table of a study that joins those of its topics; ``generated`` (list by list) stays with each topic.
+#: The table of a study that joins those of its groups; ``generated`` (pair by pair) stays with each group.
 GENERATION_TABLES = ("generation",)
 _WANTED = "saeattr.generation"
 
@@ -29,7 +29,7 @@ class GenerationPlan:
     """What to ablate.
 
     Attributes:
-        top: the sites are those of so many top features of a topic.
+        top: the sites are those of so many top features of a group.
         n_features: a site's first features by |mean effect| are ablated together.
     """
 
@@ -38,29 +38,29 @@ class GenerationPlan:
 
 
 def is_generated(folder: StudyFolder, slug: str, wanted: GenerationPlan) -> bool:
-    """Whether a topic's ablations are stored, as they are wanted now."""
+    """Whether a group's ablations are stored, as they are wanted now."""
     return read_metadata(folder.generation_folder(slug) / "generation.parquet").get(_WANTED) == _described(wanted)
 
 
 def generate_stage(
     lm: LanguageModel,
-    topic: str,
+    group: str,
     pairs: list[Pair],
     prepared: Prepared,
     folder: StudyFolder,
     wanted: GenerationPlan,
     on_progress: Callable[[str, str, int, int], None],
 ) -> None:
-    """Generate an attributed topic's lists under ablation, site by site, and store what they became.
+    """Generate an attributed group's lists under ablation, site by site, and store what they became.
 
     Raises:
         UserError: as ``generate_conditions``.
     """
-    settings, slug = prepared.settings, topic_slug(topic)
-    features = read_table(folder.topic_folder(slug) / "features.parquet")
+    settings, slug = prepared.settings, group_slug(group)
+    features = read_table(folder.group_folder(slug) / "features.parquet")
     top = features.sort_values("rank", kind="stable").head(wanted.top)
     sites = {Site(kind, int(layer)) for kind, layer in zip(top["kind"], top["layer"], strict=True)}
-    rows = generate_topic(
+    rows = generate_group(
         lm,
         pairs,
         [file for file in prepared.saes if file.site in sites],
@@ -72,9 +72,9 @@ def generate_stage(
             max_new_tokens=settings.max_new_tokens,
             batch_size=settings.batch_size,
         ),
-        n_lists=settings.lists,
+        n_pairs=settings.lists,
         n_features=wanted.n_features,
-        on_progress=lambda done, total: on_progress(topic, "ablation while generating", done, total),
+        on_progress=lambda done, total: on_progress(group, "ablation while generating", done, total),
     )
     if not rows.empty:
         tables = {"generation": summarise(rows, settings.seed), "generated": rows}

@@ -27,7 +27,7 @@ class Prepared:
     """Everything a study needs, checked, with no weights loaded and nothing written."""
 
     settings: StudySettings
-    topics: tuple[str, ...]
+    groups: tuple[str, ...]
     tokenizer: PreTrainedTokenizerBase
     metric: Metric
     saes: list[SaeFile]
@@ -66,9 +66,9 @@ def prepare(settings: StudySettings, *, weights: bool = True) -> Prepared:
         weights: False leaves the weights of model and SAEs alone (they need not be there).
 
     Raises:
-        UserError: a topic, token, site, SAE or model file cannot be used.
+        UserError: a group, token, site, SAE or model file cannot be used.
     """
-    topics = resolve_topics(settings.topics)
+    groups = resolve_topics(settings.groups)
     if settings.vram is not None:
         parse_bytes(settings.vram)
     settings = resolve(settings)
@@ -88,8 +88,8 @@ def prepare(settings: StudySettings, *, weights: bool = True) -> Prepared:
             check_weights(file)
     tokenizer = load_tokenizer(folder)
     metric = make_metric(settings.metric, tokenizer, settings.contrast)
-    for topic in topics:
-        check_swap(tokenizer, topic)
+    for group in groups:
+        check_swap(tokenizer, group)
     record = {
         "format": FORMAT,
         "settings": settings.identity(),
@@ -97,9 +97,9 @@ def prepare(settings: StudySettings, *, weights: bool = True) -> Prepared:
         "metric_label": metric.label,
         "saes": {str(file.site): bundle.file_sha256(file.weights) for file in saes} if weights else {},
         "versions": _versions(),
-        "topics": [],
+        "groups": [],
     }
-    return Prepared(settings, topics, tokenizer, metric, saes, record)
+    return Prepared(settings, groups, tokenizer, metric, saes, record)
 
 
 def default_folder(settings: StudySettings) -> Path:

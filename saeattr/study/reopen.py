@@ -9,7 +9,7 @@ from saeattr import bundle
 from saeattr.behaviours.lists.pairs import make_pairs
 from saeattr.behaviours.lists.parsing import ListMarkers, decoder
 from saeattr.behaviours.lists.table import lists_from_rows
-from saeattr.behaviours.lists.topics import topic_slug
+from saeattr.behaviours.lists.topics import group_slug
 from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
 from saeattr.files import read_table
@@ -21,16 +21,16 @@ from saeattr.study.folder import StudyFolder
 from saeattr.study.results import Study
 
 
-def study_pairs(lm: LanguageModel, study: StudyFolder, topics: Sequence[str]) -> list[Pair]:
-    """All usable pairs of the topics, in order.
+def study_pairs(lm: LanguageModel, study: StudyFolder, groups: Sequence[str]) -> list[Pair]:
+    """All usable pairs of the groups, in order.
 
     Raises:
-        UserError: a topic's lists are missing, or were sampled with another tokenizer.
+        UserError: a group's lists are missing, or were sampled with another tokenizer.
     """
     markers, decode = ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer)
     pairs: list[Pair] = []
-    for topic in topics:
-        lists = lists_from_rows(read_table(study.lists_path(topic_slug(topic))), markers, decode)
+    for group in groups:
+        lists = lists_from_rows(read_table(study.lists_path(group_slug(group))), markers, decode)
         pairs += make_pairs(lm.tokenizer, lists)[0]
     return pairs
 

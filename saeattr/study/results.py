@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from saeattr.behaviours.lists.topics import topic_slug
+from saeattr.behaviours.lists.topics import group_slug
 from saeattr.files import read_table
 from saeattr.study.folder import StudyFolder, read_record
 from saeattr.validation.curves import CURVE_COLUMNS
@@ -23,7 +23,7 @@ TABLE_COLUMNS = {
     "validation": VALIDATION_COLUMNS,
     "curves": CURVE_COLUMNS,
     "agreement": AGREEMENT_COLUMNS,
-    "compared": ["topic", "layer", "kind", "feature", "effect_mean", "exact_mean", "tested"],
+    "compared": ["group", "layer", "kind", "feature", "effect_mean", "exact_mean", "tested"],
 }
 
 
@@ -33,12 +33,12 @@ class Study:
 
     Attributes:
         folder: where it lies.
-        topics: in the order in which they were asked for.
+        groups: in the order in which they were asked for.
         warnings: what the last run wants its reader to know, one line each.
     """
 
     folder: StudyFolder
-    topics: tuple[str, ...]
+    groups: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 
     @property
@@ -51,43 +51,43 @@ class Study:
         """The metric in words, e.g. ``logit(<end_of_turn>) - logit(-)``."""
         return self.record["metric_label"]
 
-    def features(self, topic: str | None = None) -> pd.DataFrame:
-        """Features with their mean effect and interval, rank 1 first (of one topic, or of all)."""
-        return self._table("features", topic)
+    def features(self, group: str | None = None) -> pd.DataFrame:
+        """Features with their mean effect and interval, rank 1 first (of one group, or of all)."""
+        return self._table("features", group)
 
-    def attributions(self, topic: str | None = None) -> pd.DataFrame:
+    def attributions(self, group: str | None = None) -> pd.DataFrame:
         """One row for each active feature and position."""
-        return self._table("attributions", topic)
+        return self._table("attributions", group)
 
-    def site_effects(self, topic: str | None = None) -> pd.DataFrame:
+    def site_effects(self, group: str | None = None) -> pd.DataFrame:
         """Per list and site: sum of feature effects, error term, exact total effect, L0, unexplained variance."""
-        return self._table("site_effects", topic)
+        return self._table("site_effects", group)
 
-    def metric_by_item(self, topic: str | None = None) -> pd.DataFrame:
+    def metric_by_point(self, group: str | None = None) -> pd.DataFrame:
         """The metric at every decision point, clean and corrupted."""
-        return self._table("metric_by_item", topic)
+        return self._table("metric_by_point", group)
 
-    def validation(self, topic: str | None = None) -> pd.DataFrame:
+    def validation(self, group: str | None = None) -> pd.DataFrame:
         """The tested features: attribution, exact effect with interval, controls, p and q, verdict; may be empty."""
-        return self._validation("validation", topic)
+        return self._validation("validation", group)
 
-    def curves(self, topic: str | None = None) -> pd.DataFrame:
+    def curves(self, group: str | None = None) -> pd.DataFrame:
         """What patching the first features of several orders does together; may be empty."""
-        return self._validation("curves", topic)
+        return self._validation("curves", group)
 
-    def agreement(self, topic: str | None = None) -> pd.DataFrame:
+    def agreement(self, group: str | None = None) -> pd.DataFrame:
         """How well attributions predicted the exact effects, site by site; may be empty."""
-        return self._validation("agreement", topic)
+        return self._validation("agreement", group)
 
-    def compared(self, topic: str) -> pd.DataFrame:
-        """Attribution beside exact effect of everything patched in a topic; may be empty."""
-        return self._validation("compared", topic)
+    def compared(self, group: str) -> pd.DataFrame:
+        """Attribution beside exact effect of everything patched in a group; may be empty."""
+        return self._validation("compared", group)
 
-    def generation(self, topic: str | None = None) -> pd.DataFrame:
+    def generation(self, group: str | None = None) -> pd.DataFrame:
         """What lists become under ablation: means of each measure and condition with intervals; may be empty."""
         path = self.folder.table_path("generation")
-        if topic is not None:
-            path = self.folder.generation_folder(topic_slug(topic)) / "generation.parquet"
+        if group is not None:
+            path = self.folder.generation_folder(group_slug(group)) / "generation.parquet"
         return read_table(path) if path.exists() else pd.DataFrame()
 
     def lists(self) -> datasets.Dataset:
@@ -104,21 +104,21 @@ class Study:
         """The figures' PNG files."""
         return sorted(self.folder.figures.glob("*.png"))
 
-    def _validation(self, name: str, topic: str | None) -> pd.DataFrame:
+    def _validation(self, name: str, group: str | None) -> pd.DataFrame:
         path = self.folder.table_path(name)
-        if topic is not None:
-            path = self.folder.validation_folder(topic_slug(topic)) / f"{name}.parquet"
+        if group is not None:
+            path = self.folder.validation_folder(group_slug(group)) / f"{name}.parquet"
         return read_table(path) if path.exists() else pd.DataFrame(columns=TABLE_COLUMNS[name])
 
-    def _table(self, name: str, topic: str | None) -> pd.DataFrame:
-        if topic is None:
+    def _table(self, name: str, group: str | None) -> pd.DataFrame:
+        if group is None:
             return read_table(self.folder.table_path(name))
-        # The topic's own part: the joined table of many topics is large.
-        part = self.folder.topic_folder(topic_slug(topic)) / f"{name}.parquet"
+        # The group's own part: the joined table of many groups is large.
+        part = self.folder.group_folder(group_slug(group)) / f"{name}.parquet"
         if part.exists():
             return read_table(part)
         table = read_table(self.folder.table_path(name))
-        return table[table["topic"] == topic].reset_index(drop=True)
+        return table[table["group"] == group].reset_index(drop=True)
 
 
 def load_study(folder: str | Path) -> Study:
@@ -128,4 +128,4 @@ def load_study(folder: str | Path) -> Study:
         UserError: it is not a study folder.
     """
     study = StudyFolder(Path(folder))
-    return Study(study, tuple(read_record(study).get("topics", ())))
+    return Study(study, tuple(read_record(study).get("groups", ())))

@@ -1,4 +1,4 @@
-"""The stages of each topic in order: lists, attribution, validation. What is stored is not done again."""
+"""The stages of each group in order: lists, attribution, validation. What is stored is not done again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from saeattr.behaviours.lists.pairs import make_pairs
-from saeattr.behaviours.lists.topics import topic_slug
+from saeattr.behaviours.lists.topics import group_slug
 from saeattr.behaviours.pair import Pair
 from saeattr.files import write_part, write_text
 from saeattr.model.hub import named
@@ -19,8 +19,8 @@ from saeattr.study.attribution import (
     list_warnings,
     reconstruction_warnings,
     rounding_warnings,
-    topic_lists,
-    topic_tables,
+    group_lists,
+    group_tables,
 )
 from saeattr.study.folder import StudyFolder
 from saeattr.study.generation import GenerationPlan, generate_stage, is_generated
@@ -29,21 +29,21 @@ from saeattr.study.selection import choose_layers_of, store_choice, stored_choic
 from saeattr.study.validation import is_validated, validate_stage
 from saeattr.validation.group import ValidationPlan
 
-#: What attributing a topic gives.
-TABLES = ("attributions", "features", "site_effects", "metric_by_item")
+#: What attributing a group gives.
+TABLES = ("attributions", "features", "site_effects", "metric_by_point")
 
 
-def run_topics(
+def run_groups(
     prepared: Prepared,
     folder: StudyFolder,
     wanted: ValidationPlan | None,
     generation: GenerationPlan | None,
     on_progress: OnProgress,
 ) -> list[str]:
-    """Do what is missing, topic by topic; the model is loaded only if there is something to do.
+    """Do what is missing, group by group; the model is loaded only if there is something to do.
 
     Args:
-        wanted: how to validate each topic's top features; None leaves validation out.
+        wanted: how to validate each group's top features; None leaves validation out.
         generation: what to ablate while lists are generated; None leaves that out.
 
     Returns:
@@ -56,21 +56,21 @@ def run_topics(
     if choice is not None:
         prepared = with_sites(prepared, choice[0])
     lm: LanguageModel | None = None
-    for topic in prepared.topics:
-        slug = topic_slug(topic)
-        attributed = folder.topic_folder(slug).is_dir()
+    for group in prepared.groups:
+        slug = group_slug(group)
+        attributed = folder.group_folder(slug).is_dir()
         validated = wanted is None or is_validated(folder, slug, wanted)
         generated = generation is None or is_generated(folder, slug, generation)
         if attributed and validated and generated:
-            on_progress(topic, "already done", 1, 1)
+            on_progress(group, "already done", 1, 1)
             continue
         if lm is None:
-            on_progress(topic, "loading the model", 0, 1)
+            on_progress(group, "loading the model", 0, 1)
             lm = open_model(prepared)
             differs = device_warning(lm.device) if lm.device.type == "mps" else None
             warnings += [differs] if differs else []
-            on_progress(topic, "loading the model", 1, 1)
-        lists = topic_lists(lm, topic, prepared.settings, folder, on_progress)
+            on_progress(group, "loading the model", 1, 1)
+        lists = group_lists(lm, group, prepared.settings, folder, on_progress)
         pairs, skipped = make_pairs(lm.tokenizer, lists)
         pairs = [pair for pair in pairs if prepared.metric.positions(pair)]
         if choosing and pairs:
@@ -78,17 +78,17 @@ def run_topics(
             store_choice(folder, found, prepared.metric.label)
             prepared, choosing = with_sites(prepared, [file.site for file in found.chosen]), False
         if not attributed:
-            warnings += list_warnings(topic, lists, pairs, skipped)
-            warnings += _attribute(lm, topic, pairs, prepared, folder, on_progress) if pairs else []
+            warnings += list_warnings(group, lists, pairs, skipped)
+            warnings += _attribute(lm, group, pairs, prepared, folder, on_progress) if pairs else []
         if wanted is not None and not validated and pairs:
-            warnings += validate_stage(lm, topic, pairs, prepared, folder, wanted, on_progress)
+            warnings += validate_stage(lm, group, pairs, prepared, folder, wanted, on_progress)
         if generation is not None and not generated and pairs:
-            generate_stage(lm, topic, pairs, prepared, folder, generation, on_progress)
+            generate_stage(lm, group, pairs, prepared, folder, generation, on_progress)
     return warnings
 
 
 def _is_attributed(prepared: Prepared, folder: StudyFolder) -> Iterator[bool]:
-    return (folder.topic_folder(topic_slug(topic)).is_dir() for topic in prepared.topics)
+    return (folder.group_folder(group_slug(group)).is_dir() for group in prepared.groups)
 
 
 def open_model(prepared: Prepared) -> LanguageModel:
@@ -99,23 +99,23 @@ def open_model(prepared: Prepared) -> LanguageModel:
 
 def _attribute(
     lm: LanguageModel,
-    topic: str,
+    group: str,
     pairs: list[Pair],
     prepared: Prepared,
     folder: StudyFolder,
     on_progress: OnProgress,
 ) -> list[str]:
-    """Attribute one topic and store its tables; what the reader should know of them."""
-    tables, memory = topic_tables(lm, topic, pairs, prepared, idle_bytes(lm), on_progress)
-    write_part(folder.topic_folder(topic_slug(topic)), {name: getattr(tables, name) for name in TABLES})
-    _note_plan(folder, topic, prepared, memory)
-    return reconstruction_warnings(topic, tables) + rounding_warnings(lm, pairs, prepared, tables)
+    """Attribute one group and store its tables; what the reader should know of them."""
+    tables, memory = group_tables(lm, group, pairs, prepared, idle_bytes(lm), on_progress)
+    write_part(folder.group_folder(group_slug(group)), {name: getattr(tables, name) for name in TABLES})
+    _note_plan(folder, group, prepared, memory)
+    return reconstruction_warnings(group, tables) + rounding_warnings(lm, pairs, prepared, tables)
 
 
-def _note_plan(folder: StudyFolder, topic: str, prepared: Prepared, memory: dict[str, Any]) -> None:
-    """Add a topic to plan.json: bytes by part, predicted peak, measured peak."""
+def _note_plan(folder: StudyFolder, group: str, prepared: Prepared, memory: dict[str, Any]) -> None:
+    """Add a group to plan.json: bytes by part, predicted peak, measured peak."""
     path = folder.root / "plan.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     known["sites"] = {str(file.site): {"width": file.d_sae, "sae": file.name} for file in prepared.saes}
-    known.setdefault("topics", {})[topic] = memory
+    known.setdefault("groups", {})[group] = memory
     write_text(path, json.dumps(known, indent=1) + "\n")

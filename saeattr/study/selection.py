@@ -1,4 +1,4 @@
-"""Which of a study's sites are attributed: chosen once, from the first topic's lists, and kept in the study folder."""
+"""Which of a study's sites are attributed: chosen once, from the first group's lists, and kept in the study folder."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def choose_layers_of(
     if settings.vram is not None:
         plan = memory_plan(prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), lm.device)
         budget = parse_bytes(settings.vram) - (plan.peak - plan.sae)
-    topic = pairs[0].topic
-    on_progress(topic, "choosing layers", 0, 1)
+    group = pairs[0].group
+    on_progress(group, "choosing layers", 0, 1)
     found = select(
         lm,
         pairs,
@@ -56,7 +56,7 @@ def choose_layers_of(
         most=settings.max_sites,
         batch_size=settings.batch_size,
     )
-    on_progress(topic, "choosing layers", 1, 1)
+    on_progress(group, "choosing layers", 1, 1)
     return found
 
 

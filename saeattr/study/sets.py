@@ -17,7 +17,7 @@ from saeattr.files import read_table, write_table
 from saeattr.sites import KINDS
 from saeattr.study.folder import StudyFolder, read_record
 
-NEEDED = ("layer", "kind", "feature", "topic")
+NEEDED = ("layer", "kind", "feature", "group")
 #: ``effect`` is another name for effect_mean; ``model`` says which model the features are of.
 OPTIONAL = ("effect", "model")
 READERS = {".csv": pd.read_csv, ".json": pd.read_json, ".parquet": pd.read_parquet}
@@ -26,8 +26,8 @@ READERS = {".csv": pd.read_csv, ".json": pd.read_json, ".parquet": pd.read_parqu
 def read_feature_sets(sources: Sequence[str | Path]) -> pd.DataFrame:
     """The features of several study folders or files in one table.
 
-    A file has the columns layer, kind, feature and topic, perhaps effect and model, or those of features.parquet. A
-    topic that several sources have is marked with its source: ``cities (run-a)``.
+    A file has the columns layer, kind, feature and group, perhaps effect and model, or those of features.parquet. A
+    group that several sources have is marked with its source: ``cities (run-a)``.
 
     Raises:
         UserError: a source cannot be read, has an unknown or missing column, an impossible value or no row, or is of
@@ -47,10 +47,10 @@ def read_feature_sets(sources: Sequence[str | Path]) -> pd.DataFrame:
                     "features can be compared within one model and its SAEs only"
                 )
         tables.append(table)
-    counts = Counter(topic for table in tables for topic in table["topic"].unique())
+    counts = Counter(group for table in tables for group in table["group"].unique())
     for path, table in zip(map(Path, sources), tables, strict=True):
-        mark = {topic: f"{topic} ({path.stem})" for topic in table["topic"].unique() if counts[topic] > 1}
-        table["topic"] = table["topic"].replace(mark)
+        mark = {group: f"{group} ({path.stem})" for group in table["group"].unique() if counts[group] > 1}
+        table["group"] = table["group"].replace(mark)
     return pd.concat(tables, ignore_index=True)
 
 
@@ -68,7 +68,7 @@ def check_features(table: pd.DataFrame, name: str) -> pd.DataFrame:
     if missing:
         raise UserError(f"{name} has no column {', '.join(missing)}: it needs {', '.join(NEEDED)}")
     if table.empty:
-        raise UserError(f"{name} holds no feature: run saeattr attribute with more topics or lists first")
+        raise UserError(f"{name} holds no feature: run saeattr attribute with more groups or lists first")
     if "effect" in table and "effect_mean" not in table:
         table = table.rename(columns={"effect": "effect_mean"})
     table = table.copy()
@@ -81,14 +81,14 @@ def check_features(table: pd.DataFrame, name: str) -> pd.DataFrame:
     wrong = table["kind"][~table["kind"].isin(KINDS)]
     if len(wrong):
         raise UserError(f"{name} has the kind {wrong.iloc[0]!r}: the kinds are {', '.join(KINDS)}")
-    if table["topic"].isna().any():
-        raise UserError(f"{name} has a row without a topic: name one in each row")
+    if table["group"].isna().any():
+        raise UserError(f"{name} has a row without a group: name one in each row")
     if "effect_mean" in table:
         numbers = pd.to_numeric(table["effect_mean"], errors="coerce")
         if (numbers.isna() & table["effect_mean"].notna()).any():
             raise UserError(f"{name} has an effect that is not a number: leave it blank where it is not known")
         table["effect_mean"] = numbers
-    table["topic"] = table["topic"].astype(str)
+    table["group"] = table["group"].astype(str)
     return table.drop(columns="effect", errors="ignore")
 
 
@@ -124,7 +124,7 @@ _DEPTH = "saeattr.overlap_depth"
 
 
 def study_overlap(study: StudyFolder, depth: int = 30) -> pd.DataFrame:
-    """The overlap table of a study, stored as overlap.parquet; empty (and not stored) with fewer than two topics.
+    """The overlap table of a study, stored as overlap.parquet; empty (and not stored) with fewer than two groups.
 
     Raises:
         UserError: the study has no features, or overlap.parquet cannot be written.
@@ -136,7 +136,7 @@ def study_overlap(study: StudyFolder, depth: int = 30) -> pd.DataFrame:
         if known == str(depth).encode():
             return read_table(path)
     table = read_table(features)
-    if table["topic"].nunique() < 2:
+    if table["group"].nunique() < 2:
         return pd.DataFrame(columns=OVERLAP_COLUMNS)
     overlap = overlap_table(table, depth)
     write_table(path, overlap, {_DEPTH: str(depth)})

@@ -1,4 +1,4 @@
-"""Validation of one topic of a study, taken up again at the next feature where an earlier run was interrupted."""
+"""Validation of one group of a study, taken up again at the next feature where an earlier run was interrupted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from saeattr.attribution.group import AttributionPlan, OnProgress
-from saeattr.behaviours.lists.topics import topic_slug
+from saeattr.behaviours.lists.topics import group_slug
 from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
 from saeattr.files import read_metadata, read_table, write_part, write_table
@@ -22,29 +22,29 @@ from saeattr.study.attribution import attribution_plan, memory_plan
 from saeattr.study.folder import StudyFolder
 from saeattr.study.prepare import Prepared
 from saeattr.validation.group import ValidationPlan, ValidationTables, validate_features
-from saeattr.validation.verdicts import few_lists_warnings
+from saeattr.validation.verdicts import few_pairs_warnings
 
-#: The tables of a study that join those of its topics; ``compared`` and ``exact`` stay with each topic.
+#: The tables of a study that join those of its groups; ``compared`` and ``exact`` stay with each group.
 VALIDATION_TABLES = ("validation", "curves", "agreement")
 _WANTED = "saeattr.validation"
 
 
 def is_validated(folder: StudyFolder, slug: str, wanted: ValidationPlan) -> bool:
-    """Whether a topic's validation is stored, as it is wanted now."""
+    """Whether a group's validation is stored, as it is wanted now."""
     known = read_metadata(folder.validation_folder(slug) / "validation.parquet").get(_WANTED)
     return known == _described(wanted)
 
 
 def validate_stage(
     lm: LanguageModel,
-    topic: str,
+    group: str,
     pairs: list[Pair],
     prepared: Prepared,
     folder: StudyFolder,
     wanted: ValidationPlan,
     on_progress: Callable[[str, str, int, int], None],
 ) -> list[str]:
-    """Validate an attributed topic and store its tables.
+    """Validate an attributed group and store its tables.
 
     Where a CUDA device runs out of memory the copies are halved, and the work goes on at the next feature.
 
@@ -54,8 +54,8 @@ def validate_stage(
     Raises:
         UserError: one copy at a time does not fit the device, or the tables cannot be written.
     """
-    slug = topic_slug(topic)
-    attributed = folder.topic_folder(slug)
+    slug = group_slug(group)
+    attributed = folder.group_folder(slug)
     features = read_table(attributed / "features.parquet")
     attributions = read_table(attributed / "attributions.parquet") if wanted.positions == "single" else None
     memory = memory_plan(prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), lm.device)
@@ -64,7 +64,7 @@ def validate_stage(
     partial = folder.validation_folder(f".partial-{slug}")
     while True:
         try:
-            tables = validate_topic(
+            tables = validate_group(
                 lm,
                 pairs,
                 prepared.saes,
@@ -73,7 +73,7 @@ def validate_stage(
                 plan,
                 dataclasses.replace(wanted, copies=copies),
                 partial=partial,
-                on_progress=lambda stage, done, total: on_progress(topic, stage, done, total),
+                on_progress=lambda stage, done, total: on_progress(group, stage, done, total),
             )
             break
         except torch.cuda.OutOfMemoryError as error:
@@ -87,10 +87,10 @@ def validate_stage(
     parts = {name: getattr(tables, name) for name in (*VALIDATION_TABLES, "compared", "exact")}
     write_part(folder.validation_folder(slug), parts, {_WANTED: _described(wanted)})
     discard_partial(partial)
-    return few_lists_warnings(len(pairs))
+    return few_pairs_warnings(len(pairs))
 
 
-def validate_topic(
+def validate_group(
     lm: LanguageModel,
     pairs: Sequence[Pair],
     saes: Sequence[SaeFile],
@@ -127,7 +127,7 @@ def validate_topic(
 
 
 def discard_partial(partial: Path) -> None:
-    """Remove what ``validate_topic`` kept for an interrupted run."""
+    """Remove what ``validate_group`` kept for an interrupted run."""
     for path in partial.glob("exact-*.parquet"):
         path.unlink()
     if partial.is_dir() and not any(partial.iterdir()):
@@ -146,7 +146,7 @@ def _key(
     top = features.sort_values("rank", kind="stable").head(wanted.top)
     parts = [
         lm.name,
-        [(pair.list_id, pair.clean_ids, pair.corrupted_ids) for pair in pairs],
+        [(pair.pair_id, pair.clean_ids, pair.corrupted_ids) for pair in pairs],
         [(str(file.site), file.name) for file in saes],
         top[["layer", "kind", "feature"]].to_numpy().tolist(),
         (plan.metric, plan.decision, plan.base),

@@ -19,7 +19,7 @@ CONTROLS = 10
 
 @dataclass(frozen=True)
 class SiteProfile:
-    """How every feature of a site fires at the tokens of a topic's lists that can have an effect.
+    """How every feature of a site fires at the tokens of a group's pairs that can have an effect.
 
     Attributes:
         change_norm: |f_base - f_clean| |W_dec|, the length of what a patch adds to x, averaged over the tokens at

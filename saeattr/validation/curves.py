@@ -34,7 +34,7 @@ Feature = tuple[Site, int]
 #: Names of the two curves of one point each: every feature of the sites patched, without and with the error terms.
 ALL, ALL_AND_ERROR = "all features", "all features and error terms"
 
-CURVE_COLUMNS = ["topic", "order", "n_features", "effect_mean", "effect_low", "effect_high"]
+CURVE_COLUMNS = ["group", "order", "n_features", "effect_mean", "effect_low", "effect_high"]
 CURVE_COLUMNS += ["removed", "removed_low", "removed_high", "faithfulness", "faithfulness_low", "faithfulness_high"]
 CURVE_COLUMNS += ["completeness", "completeness_low", "completeness_high"]
 
@@ -53,7 +53,7 @@ def cumulative_curves(
     """The curves of several orders of features, at all sites of ``files`` together (see ``joint_effects``).
 
     Args:
-        orders: by name, one order of features or several (random ones), whose effects are averaged list by list.
+        orders: by name, one order of features or several (random ones), whose effects are averaged pair by pair.
             Features must be at sites of ``files``.
         seed: of the bootstrap.
 
@@ -75,28 +75,28 @@ def cumulative_curves(
     lists = (gap.cpu().double().numpy(), everything)
     n_all = sum(file.d_sae for file in files)
     rows = [
-        _row(ALL, n_all, everything, -everything, *lists, seed),
-        _row(ALL_AND_ERROR, n_all, effects[1], None, *lists, seed),
+        _row(ALL, n_all, everything, -everything, *pairs, seed),
+        _row(ALL_AND_ERROR, n_all, effects[1], None, *pairs, seed),
     ]
     for name, draws in orders.items():
         for size in sizes[name]:
             both = effects[following : following + 2 * len(draws)].reshape(len(draws), 2, -1).mean(axis=0)
             following += 2 * len(draws)
-            rows.append(_row(name, size, both[0], both[1] - everything, *lists, seed))
+            rows.append(_row(name, size, both[0], both[1] - everything, *pairs, seed))
     table = pd.DataFrame(rows)
-    table.insert(0, "topic", batches[0].pairs[0].topic)
+    table.insert(0, "group", batches[0].pairs[0].group)
     return table[CURVE_COLUMNS]
 
 
 def features_for_half(curves: pd.DataFrame) -> pd.DataFrame:
-    """How many features remove half of the clean-corrupted gap, by topic and order.
+    """How many features remove half of the clean-corrupted gap, by group and order.
 
     Returns:
-        topic, order, n_features: the smallest number tried whose ``removed`` is at least 0.5; NaN where none is.
+        group, order, n_features: the smallest number tried whose ``removed`` is at least 0.5; NaN where none is.
     """
     own = curves[~curves["order"].isin([ALL, ALL_AND_ERROR])]
-    enough = own[own["removed"] >= 0.5].groupby(["topic", "order"])["n_features"].min()
-    return enough.reindex(own.groupby(["topic", "order"]).size().index).reset_index()
+    enough = own[own["removed"] >= 0.5].groupby(["group", "order"])["n_features"].min()
+    return enough.reindex(own.groupby(["group", "order"]).size().index).reset_index()
 
 
 def _row(
@@ -156,7 +156,7 @@ def feature_orders(
     activation times decoder norm in the clean run. random: several draws among all features that are ever active.
 
     Args:
-        features: the topic's features.parquet, the largest |mean attribution| first.
+        features: the group's features.parquet, the largest |mean attribution| first.
         tested: validation.parquet.
         profiles: of the sites involved.
         longest: features in an order.

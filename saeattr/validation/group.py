@@ -1,4 +1,4 @@
-"""Prove a topic's top features: exact effects against controls, verdicts, cumulative curves."""
+"""Prove a group's top features: exact effects against controls, verdicts, cumulative curves."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class ValidationPlan:
     """What to prove and how.
 
     Attributes:
-        top: features tested in a topic, those of the highest ranks over all sites.
+        top: features tested in a group, those of the highest ranks over all sites.
         n_controls: control features for each of them.
-        positions: patch a feature at all its positions, or in each list only where its attribution is largest.
+        positions: patch a feature at all its positions, or in each pair only where its attribution is largest.
         longest_curve: cumulative curves go to so many features, where there are so many (the exact order ends with the
             tested ones); 0 draws no curves.
         copies: edited copies in one forward; it changes speed and memory, not results.
@@ -62,14 +62,14 @@ class ValidationPlan:
 
 @dataclass(frozen=True)
 class ValidationTables:
-    """What validating one topic gave.
+    """What validating one group gave.
 
     Attributes:
         validation: one row for each tested feature (``validation_table``).
         curves: cumulative curves (``cumulative_curves``); all positions of a feature, whatever was tested.
         compared: attribution beside exact effect for everything patched (``compared_effects``).
         agreement: their correlation, site by site (``site_agreement``).
-        exact: the exact effects list by list (``EFFECT_COLUMNS``).
+        exact: the exact effects pair by pair (``EFFECT_COLUMNS``).
     """
 
     validation: pd.DataFrame
@@ -92,16 +92,16 @@ def validate_features(
     done: pd.DataFrame | None = None,
     on_part: OnPart = lambda part: None,
 ) -> ValidationTables:
-    """Measure the exact effects of the topic's top features and their controls, and of many features together.
+    """Measure the exact effects of the group's top features and their controls, and of many features together.
 
     The sites involved are those of the tested features. Memory holds the captured runs, the edited copies and one SAE
     (in the curves, those of one layer).
 
     Args:
-        pairs: of this topic; those the attribution used, or fresh ones.
+        pairs: of this group; those the attribution used, or fresh ones.
         saes: of the study's sites.
-        features: the topic's rows of features.parquet.
-        attributions: the topic's rows of attributions.parquet; needed for ``positions="single"`` alone, which needs the
+        features: the group's rows of features.parquet.
+        attributions: the group's rows of attributions.parquet; needed for ``positions="single"`` alone, which needs the
             pairs that they are of, too.
         plan: metric, decision, base, pairs in one forward, and seed; the method has no part in it.
         done: the parts that an earlier run gave to ``on_part``, joined; their features are not measured again.
@@ -129,7 +129,7 @@ def validate_features(
     on_progress("exact effects", total, total)
     exact = pd.concat(parts, ignore_index=True)
     estimates = own if strongest is None else mean_estimates(strongest, own, len(pairs))
-    table = validation_table(exact, estimates, [pair.list_id for pair in pairs], plan.seed)
+    table = validation_table(exact, estimates, [pair.pair_id for pair in pairs], plan.seed)
     curves = _curves(lm, batches, files, own, table, profiles, plan, wanted, on_progress)
     compared = compared_effects(exact, estimates)
     return ValidationTables(table, curves, compared, site_agreement(compared), exact)
@@ -210,7 +210,7 @@ def _means(sae: SparseAutoencoder, batches: Sequence[BatchRuns], plan: Attributi
 
 
 def _nothing() -> ValidationTables:
-    """The tables of a topic in which no feature is active at any of the sites."""
+    """The tables of a group in which no feature is active at any of the sites."""
     exact = pd.DataFrame(columns=EFFECT_COLUMNS)
     compared = compared_effects(exact, pd.DataFrame(columns=[*EFFECT_COLUMNS[:4], "effect_mean"]))
     table, curves = (pd.DataFrame(columns=columns) for columns in (VALIDATION_COLUMNS, CURVE_COLUMNS))

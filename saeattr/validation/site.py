@@ -1,4 +1,4 @@
-"""Exact effects of the tested features of one site and of their controls, list by list."""
+"""Exact effects of the tested features of one site and of their controls, pair by pair."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from saeattr.runs.effects import entry_effects, feature_effects
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.validation.controls import SiteProfile, match_controls
 
-#: Patch a feature at all its positions, or in each list only at the one where its attribution is largest.
+#: Patch a feature at all its positions, or in each pair only at the one where its attribution is largest.
 Positions = Literal["all", "single"]
 POSITIONS: tuple[Positions, ...] = get_args(Positions)
 
-#: By (feature, list_id): where a feature's attribution is largest in a list.
+#: By (feature, pair_id): where a feature's attribution is largest in a pair.
 Strongest = Mapping[tuple[int, str], int]
 
 
@@ -36,7 +36,7 @@ class SiteTest:
         tested: never chosen as controls.
         copies: edited copies in one forward.
         strongest: patch only there; None patches all positions.
-        effects: what is known by now, by feature: one effect for each list.
+        effects: what is known by now, by feature: one effect for each pair.
     """
 
     lm: LanguageModel
@@ -60,12 +60,12 @@ class SiteTest:
         pairs = [pair for batch in self.batches for pair in batch.pairs]
         return pd.DataFrame(
             {
-                "topic": pairs[0].topic,
+                "group": pairs[0].group,
                 "layer": np.int16(self.sae.site.layer),
                 "kind": self.sae.site.kind,
                 "feature": np.int32(feature),
                 "patched": np.repeat(np.array(patched, dtype=np.int32), len(pairs)),
-                "list_id": [pair.list_id for pair in pairs] * len(patched),
+                "pair_id": [pair.pair_id for pair in pairs] * len(patched),
                 "exact": np.concatenate([self.effects[one] for one in patched]),
             }
         )
@@ -81,10 +81,10 @@ class SiteTest:
             ids = torch.tensor(features, dtype=torch.long, device=device)
             return feature_effects(self.lm, batch, self.sae, ids, plan.metric, plan.base, self.copies, self.means)
         entries = [
-            (nth, row, self.strongest[feature, pair.list_id], feature)
+            (nth, row, self.strongest[feature, pair.pair_id], feature)
             for nth, feature in enumerate(features)
             for row, pair in enumerate(batch.pairs)
-            if (feature, pair.list_id) in self.strongest
+            if (feature, pair.pair_id) in self.strongest
         ]
         nth, row, position, feature = torch.tensor(entries, dtype=torch.long, device=device).view(-1, 4).T
         effects = torch.zeros(len(features), len(batch.pairs), device=device)
@@ -98,9 +98,9 @@ def strongest_entries(attributions: pd.DataFrame) -> pd.DataFrame:
     """For every feature and list, the row of attributions.parquet with the largest |effect| (the first such position).
 
     Args:
-        attributions: layer, kind, feature, list_id, position, effect.
+        attributions: layer, kind, feature, pair_id, position, effect.
     """
-    keys = ["layer", "kind", "feature", "list_id"]
+    keys = ["layer", "kind", "feature", "pair_id"]
     size = attributions["effect"].abs()
     largest = size.groupby([attributions[key] for key in keys], sort=True).idxmax()
     return attributions.loc[largest.to_numpy(), [*keys, "position", "effect"]].reset_index(drop=True)
@@ -109,5 +109,5 @@ def strongest_entries(attributions: pd.DataFrame) -> pd.DataFrame:
 def strongest_at(entries: pd.DataFrame, sae: SparseAutoencoder) -> Strongest:
     """Those of one site, from ``strongest_entries``."""
     own = entries[(entries["layer"] == sae.site.layer) & (entries["kind"] == sae.site.kind)]
-    keys = zip(own["feature"].astype(int), own["list_id"], strict=True)
+    keys = zip(own["feature"].astype(int), own["pair_id"], strict=True)
     return dict(zip(keys, own["position"].astype(int), strict=True))

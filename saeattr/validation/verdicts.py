@@ -1,4 +1,4 @@
-"""From the exact effects of tested features and their controls, list by list, to one row a feature with a verdict."""
+"""From the exact effects of tested features and their controls, pair by pair, to one row a feature with a verdict."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from numpy.typing import NDArray
 from saeattr.stats import bootstrap_interval
 
 #: One row for each patched feature and list; ``patched`` is the tested feature itself or one of its controls.
-EFFECT_COLUMNS = ["topic", "layer", "kind", "feature", "patched", "list_id", "exact"]
-VALIDATION_COLUMNS = ["topic", "layer", "kind", "feature", "effect_mean", "exact_mean", "exact_low", "exact_high"]
+EFFECT_COLUMNS = ["group", "layer", "kind", "feature", "patched", "pair_id", "exact"]
+VALIDATION_COLUMNS = ["group", "layer", "kind", "feature", "effect_mean", "exact_mean", "exact_low", "exact_high"]
 VALIDATION_COLUMNS += ["control_mean", "control_low", "control_high", "n_controls", "p_value", "q_value", "verdict"]
-AGREEMENT_COLUMNS = ["topic", "layer", "kind", "n_features", "pearson", "spearman", "same_sign", "poor"]
+AGREEMENT_COLUMNS = ["group", "layer", "kind", "n_features", "pearson", "spearman", "same_sign", "poor"]
 
 #: A site whose attributions correlate less than this with the exact effects is warned of.
 POOR_CORRELATION = 0.8
 #: No correlation is stated for fewer features.
 FEWEST_FEATURES = 3
 
-_SITE = ["topic", "layer", "kind"]
+_SITE = ["group", "layer", "kind"]
 
 
-def validation_table(exact: pd.DataFrame, features: pd.DataFrame, list_ids: Sequence[str], seed: int) -> pd.DataFrame:
-    """One row for each tested feature of one topic, in the order of the attribution's ranks.
+def validation_table(exact: pd.DataFrame, features: pd.DataFrame, pair_ids: Sequence[str], seed: int) -> pd.DataFrame:
+    """One row for each tested feature of one group, in the order of the attribution's ranks.
 
     Args:
         exact: ``EFFECT_COLUMNS``.
-        features: the topic's features.parquet, or ``mean_estimates``.
+        features: the group's features.parquet, or ``mean_estimates``.
         seed: of bootstrap and sign flips.
 
     Returns:
-        ``VALIDATION_COLUMNS``. exact_*: mean over lists with a 95 % bootstrap interval; control_*: the same of the mean
+        ``VALIDATION_COLUMNS``. exact_*: mean over pairs with a 95 % bootstrap interval; control_*: the same of the mean
         over the controls (NaN without any). p_value: sign flips of the differences between the two; q_value over all
         rows. See ``verdicts`` for the verdict.
     """
@@ -42,13 +42,13 @@ def validation_table(exact: pd.DataFrame, features: pd.DataFrame, list_ids: Sequ
     estimates = features.set_index(keys)["effect_mean"]
     rows, mine, control = [], [], []
     for (layer, kind, feature), own in exact.groupby(keys, sort=False):
-        effects = own.pivot(index="patched", columns="list_id", values="exact").reindex(columns=list(list_ids))
+        effects = own.pivot(index="patched", columns="pair_id", values="exact").reindex(columns=list(pair_ids))
         others = effects.drop(index=feature).to_numpy(dtype=float)
         mine.append(effects.loc[feature].to_numpy(dtype=float))
-        control.append(others.mean(axis=0) if len(others) else np.full(len(list_ids), np.nan))
+        control.append(others.mean(axis=0) if len(others) else np.full(len(pair_ids), np.nan))
         rows.append((layer, kind, feature, float(estimates.loc[(layer, kind, feature)]), len(others)))
     table = pd.DataFrame(rows, columns=[*keys, "effect_mean", "n_controls"])
-    table.insert(0, "topic", exact["topic"].iloc[0])
+    table.insert(0, "group", exact["group"].iloc[0])
     for name, values in (("exact", np.stack(mine)), ("control", np.stack(control))):
         low, high = bootstrap_interval(values, seed)
         table = table.assign(**{f"{name}_mean": values.mean(axis=1), f"{name}_low": low, f"{name}_high": high})
@@ -58,12 +58,12 @@ def validation_table(exact: pd.DataFrame, features: pd.DataFrame, list_ids: Sequ
     return table.iloc[order][VALIDATION_COLUMNS].reset_index(drop=True)
 
 
-def mean_estimates(entries: pd.DataFrame, features: pd.DataFrame, n_lists: int) -> pd.DataFrame:
-    """Estimates for the single position of each list: mean effect over lists, 0 where a feature has no entry.
+def mean_estimates(entries: pd.DataFrame, features: pd.DataFrame, n_pairs: int) -> pd.DataFrame:
+    """Estimates for the single position of each pair: mean effect over pairs, 0 where a feature has no entry.
 
     Args:
-        entries: layer, kind, feature, list_id, effect: one row a feature and list.
-        features: the topic's features.parquet.
+        entries: layer, kind, feature, pair_id, effect: one row a feature and list.
+        features: the group's features.parquet.
 
     Returns:
         ``features`` with that mean as effect_mean.
@@ -71,22 +71,22 @@ def mean_estimates(entries: pd.DataFrame, features: pd.DataFrame, n_lists: int) 
     keys = ["layer", "kind", "feature"]
     sums = entries.groupby(keys, as_index=False).agg(total=("effect", "sum"))
     found = features.drop(columns="effect_mean").merge(sums, on=keys)
-    return found.assign(effect_mean=found["total"].astype(float) / n_lists).drop(columns="total")
+    return found.assign(effect_mean=found["total"].astype(float) / n_pairs).drop(columns="total")
 
 
 def compared_effects(exact: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
-    """Attribution beside exact effect, both as means over lists, for every feature that was patched.
+    """Attribution beside exact effect, both as means over pairs, for every feature that was patched.
 
     Controls count too: with the tested features alone the comparison would see the largest attributions only. A
     control that features.parquet has no row for (it keeps the largest) is left out.
 
     Returns:
-        topic, layer, kind, feature, effect_mean, exact_mean, tested.
+        group, layer, kind, feature, effect_mean, exact_mean, tested.
     """
     keys = [*_SITE, "feature"]
     patched = exact.assign(tested=exact["patched"] == exact["feature"], feature=exact["patched"])
     # A control of several features has the same effects each time.
-    patched = patched.groupby([*keys, "list_id"], sort=True, as_index=False).agg(
+    patched = patched.groupby([*keys, "pair_id"], sort=True, as_index=False).agg(
         exact=("exact", "first"), tested=("tested", "any")
     )
     means = patched.groupby(keys, as_index=False).agg(exact_mean=("exact", "mean"), tested=("tested", "any"))
@@ -104,13 +104,13 @@ def site_agreement(compared: pd.DataFrame) -> pd.DataFrame:
         the share of features whose two effects have the same sign; poor: pearson is below ``POOR_CORRELATION``.
     """
     rows = []
-    for (topic, layer, kind), own in compared.groupby(_SITE):
+    for (group, layer, kind), own in compared.groupby(_SITE):
         estimate, exact = own["effect_mean"], own["exact_mean"]
         enough = len(own) >= FEWEST_FEATURES and np.ptp(estimate) > 0 and np.ptp(exact) > 0
         pearson = estimate.corr(exact) if enough else np.nan
         rows.append(
             {
-                "topic": topic,
+                "group": group,
                 "layer": layer,
                 "kind": kind,
                 "n_features": len(own),
@@ -124,12 +124,12 @@ def site_agreement(compared: pd.DataFrame) -> pd.DataFrame:
 
 
 def agreement_warnings(agreement: pd.DataFrame) -> list[str]:
-    """The sites whose attributions are poor, one line each, of all topics together."""
-    n_topics = agreement["topic"].nunique()
+    """The sites whose attributions are poor, one line each, of all groups together."""
+    n_groups = agreement["group"].nunique()
     warnings = []
     for (layer, kind), own in agreement[agreement["poor"].astype(bool)].groupby(["layer", "kind"]):
         low, high = own["pearson"].min(), own["pearson"].max()
-        where = own["topic"].iloc[0] if len(own) == 1 else f"{len(own)} of {n_topics} topics"
+        where = own["group"].iloc[0] if len(own) == 1 else f"{len(own)} of {n_groups} groups"
         correlation = f"{low:.2f}" if len(own) == 1 else f"{low:.2f} to {high:.2f}"
         warnings.append(
             f"{where}: at {kind}.{layer} attribution predicts exact effects poorly (correlation over features "
@@ -138,12 +138,12 @@ def agreement_warnings(agreement: pd.DataFrame) -> list[str]:
     return warnings
 
 
-def few_lists_warnings(n_lists: int) -> list[str]:
+def few_pairs_warnings(n_pairs: int) -> list[str]:
     """A line if no verdict can be reached with so few lists."""
-    if n_lists >= FEWEST_LISTS:
+    if n_pairs >= FEWEST_PAIRS:
         return []
     return [
-        f"{n_lists} lists are too few for a verdict (no p-value can reach 0.05): use --lists {FEWEST_LISTS} or more"
+        f"{n_pairs} pairs are too few for a verdict (no p-value can reach 0.05): use --pairs {FEWEST_PAIRS} or more"
     ]
 
 
@@ -152,33 +152,33 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 #: A feature with q above this is not causal.
 LEVEL = 0.05
-#: Up to so many lists every combination of signs is looked at; above, this many are drawn.
-ALL_SIGNS_LISTS = 14
+#: Up to so many pairs every combination of signs is looked at; above, this many are drawn.
+ALL_SIGNS_PAIRS = 14
 DRAWS = 10_000
-#: With fewer lists no p-value can reach ``LEVEL``: the smallest is 2 / 2^lists.
-FEWEST_LISTS = 6
+#: With fewer pairs no p-value can reach ``LEVEL``: the smallest is 2 / 2^lists.
+FEWEST_PAIRS = 6
 
 
 def sign_flip_p(differences: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
-    """Two-sided p-values that the mean over lists is this far from 0, if each list's sign were a coin's.
+    """Two-sided p-values that the mean over pairs is this far from 0, if each pair's sign were a coin's.
 
     Args:
-        differences: [rows, lists].
-        seed: of the drawn signs, above ``ALL_SIGNS_LISTS`` lists.
+        differences: [rows, pairs].
+        seed: of the drawn signs, above ``ALL_SIGNS_PAIRS`` lists.
 
     Returns:
         [rows]: the share of sign combinations whose |mean| is at least the observed one. Exact up to
-        ``ALL_SIGNS_LISTS`` lists (the smallest possible is 2 / 2^lists); else (1 + hits) / (1 + ``DRAWS``). A row
+        ``ALL_SIGNS_PAIRS`` pairs (the smallest possible is 2 / 2^pairs); else (1 + hits) / (1 + ``DRAWS``). A row
         of zeros has 1.
     """
-    n_lists = differences.shape[1]
-    exact = n_lists <= ALL_SIGNS_LISTS
+    n_pairs = differences.shape[1]
+    exact = n_pairs <= ALL_SIGNS_PAIRS
     if exact:
         # Turning every sign changes no |mean|: one sign may stay as it is.
-        bits = np.arange(2 ** (n_lists - 1))[:, None] >> np.arange(n_lists)[None]
+        bits = np.arange(2 ** (n_pairs - 1))[:, None] >> np.arange(n_pairs)[None]
         signs = 1.0 - 2.0 * (bits & 1)
     else:
-        signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(DRAWS, n_lists))
+        signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(DRAWS, n_pairs))
     observed = np.abs(differences.sum(axis=1))
     # Equal sums added in another order differ in the last bits.
     slack = 1e-10 * np.abs(differences).sum(axis=1)
@@ -201,7 +201,7 @@ def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
 def judge(table: pd.DataFrame) -> pd.DataFrame:
     """``table`` with q_value (over all its rows) and verdict; see ``verdict`` for what the verdicts mean.
 
-    It may hold one topic or several: q-values answer for what is tested together.
+    It may hold one group or several: q-values answer for what is tested together.
 
     Args:
         table: p_value, effect_mean (attribution), exact_mean, exact_low, exact_high, control_low, control_high.

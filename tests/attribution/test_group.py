@@ -1,11 +1,11 @@
-"""The methods of a topic's attribution side by side."""
+"""The methods of a group's attribution side by side."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from saeattr.attribution.group import METHODS, AttributionPlan, attribute_topic
+from saeattr.attribution.group import METHODS, AttributionPlan, attribute_group
 from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.batch import run_batch
@@ -19,10 +19,10 @@ def test_methods_differ_in_the_gradient_alone(lm: LanguageModel, saes: dict[Site
     metric = make_metric("end-vs-continue", lm.tokenizer)
     files = [saes[Site("resid_post", 1)], saes[Site("mlp_out", 2)]]
     tables = [
-        attribute_topic(lm, pairs, files, AttributionPlan(metric, method=method, batch_size=3)).attributions
+        attribute_group(lm, pairs, files, AttributionPlan(metric, method=method, batch_size=3)).attributions
         for method in METHODS
     ]
-    same = ["list_id", "layer", "kind", "feature", "position", "act_clean", "act_base"]
+    same = ["pair_id", "layer", "kind", "feature", "position", "act_clean", "act_base"]
     for table in tables:
         assert table[same].equals(tables[0][same])
         change = table["act_base"] - table["act_clean"]

@@ -17,8 +17,8 @@ SITE = Site("resid_post", 3)
 
 
 def rows(values: list[tuple]) -> pd.DataFrame:
-    """topic, list_id, position, token, role, feature, act_clean, act_base."""
-    names = ["topic", "list_id", "position", "token", "role", "feature", "act_clean", "act_base"]
+    """group, pair_id, position, token, role, feature, act_clean, act_base."""
+    names = ["group", "pair_id", "position", "token", "role", "feature", "act_clean", "act_base"]
     return pd.DataFrame(values, columns=names).assign(layer=3, kind="resid_post")
 
 
@@ -54,8 +54,8 @@ def test_only_contexts_that_are_shown_are_kept() -> None:
     table = rows([("a", f"{at:03}", 1, "x", "item", 5, float(at), 0.0) for at in range(20)])
     chosen = pd.DataFrame({"layer": [3], "kind": ["resid_post"], "feature": [5]})
     contexts, found = keep_used(*table_activities([table], chosen, "zero"))
-    assert [context.list_id for context in contexts] == ["014", "015", "016", "017", "018", "019"]
-    assert [contexts[one.context].list_id for one in found[3, "resid_post", 5].firings][:2] == ["019", "018"]
+    assert [context.pair_id for context in contexts] == ["014", "015", "016", "017", "018", "019"]
+    assert [contexts[one.context].pair_id for one in found[3, "resid_post", 5].firings][:2] == ["019", "018"]
 
 
 def test_the_model_fires_as_plain_hooks_see_it(lm, saes, pairs, plain_model) -> None:

@@ -16,14 +16,14 @@ from saeattr.study.sets import read_feature_sets
 
 
 def sets(members: dict[str, list[int]], layer: int = 3, kind: str = "resid_post") -> pd.DataFrame:
-    rows = [(layer, kind, feature, topic) for topic, features in members.items() for feature in features]
-    return pd.DataFrame(rows, columns=["layer", "kind", "feature", "topic"])
+    rows = [(layer, kind, feature, group) for group, features in members.items() for feature in features]
+    return pd.DataFrame(rows, columns=["layer", "kind", "feature", "group"])
 
 
-def ranked(topic: str, effects: list[float], n_lists: list[int], layer: int = 3) -> pd.DataFrame:
+def ranked(group: str, effects: list[float], n_pairs: list[int], layer: int = 3) -> pd.DataFrame:
     ids = range(len(effects))
-    table = sets({topic: list(ids)}, layer)
-    return table.assign(effect_mean=effects, n_lists=n_lists)
+    table = sets({group: list(ids)}, layer)
+    return table.assign(effect_mean=effects, n_pairs=n_pairs)
 
 
 def test_overlap_equals_sets_counted_by_hand() -> None:
@@ -32,19 +32,19 @@ def test_overlap_equals_sets_counted_by_hand() -> None:
     assert found == {("cities", "animals"): (2, 2 / 5), ("cities", "tools"): (0, 0), ("animals", "tools"): (0, 0)}
 
 
-_PAIR = ["topic_a", "topic_b", "shared", "jaccard"]
+_PAIR = ["group_a", "group_b", "shared", "jaccard"]
 
 
 def test_only_the_features_of_largest_absolute_effect_are_in_a_set() -> None:
     table = pd.concat([ranked("cities", [-3, 2, 0.1, 1], [1] * 4), ranked("animals", [0, -9, 5, 1], [1] * 4)])
-    chosen = top_sets(table, depth=2).groupby("topic")["feature"].agg(set).to_dict()
+    chosen = top_sets(table, depth=2).groupby("group")["feature"].agg(set).to_dict()
     assert chosen == {"cities": {0, 1}, "animals": {1, 2}}
     assert overlap_table(table, depth=2).loc[0, "shared"] == 1
 
 
-def test_a_topic_without_effects_keeps_all_its_features() -> None:
+def test_a_group_without_effects_keeps_all_its_features() -> None:
     table = pd.concat([ranked("cities", [-3, 2, 0.1, 1], [1] * 4), sets({"published": [0, 2, 3, 7]})])
-    chosen = top_sets(table, depth=2).groupby("topic")["feature"].agg(set).to_dict()
+    chosen = top_sets(table, depth=2).groupby("group")["feature"].agg(set).to_dict()
     assert chosen == {"cities": {0, 1}, "published": {0, 2, 3, 7}}
 
 
@@ -61,12 +61,12 @@ def test_the_order_of_rows_does_not_matter(members: list[set[int]], random) -> N
     expected = overlap_table(table, permutations=20)
     found = overlap_table(shuffled, permutations=20)
     for row in expected.itertuples():
-        same = found[found[["topic_a", "topic_b"]].isin([row.topic_a, row.topic_b]).all(axis=1)]
+        same = found[found[["group_a", "group_b"]].isin([row.group_a, row.group_b]).all(axis=1)]
         assert same[["shared", "jaccard"]].to_numpy().tolist() == [[row.shared, row.jaccard]]
 
 
 def test_chance_is_what_random_sets_give() -> None:
-    """40 of 200 features in each of 12 topics, at random: jaccard as expected, p-values spread evenly."""
+    """40 of 200 features in each of 12 groups, at random: jaccard as expected, p-values spread evenly."""
     generator = np.random.default_rng(5)
     tables = [ranked(f"t{at}", list(generator.random(200)), [10] * 200) for at in range(12)]
     table = overlap_table(pd.concat(tables), depth=40)
@@ -78,12 +78,12 @@ def test_chance_is_what_random_sets_give() -> None:
 
 
 def test_chance_knows_activity() -> None:
-    """Ten features are active in every list and fill both sets: sets of that activity cannot differ."""
-    effects, n_lists = [1.0] * 10 + [0.0] * 90, [10] * 10 + [1] * 90
-    both = pd.concat([ranked("a", effects, n_lists), ranked("b", effects, n_lists)])
+    """Ten features are active in every pair and fill both sets: sets of that activity cannot differ."""
+    effects, n_pairs = [1.0] * 10 + [0.0] * 90, [10] * 10 + [1] * 90
+    both = pd.concat([ranked("a", effects, n_pairs), ranked("b", effects, n_pairs)])
     row = overlap_table(both, depth=10).iloc[0]
     assert (row["shared"], row["expected"], row["p_value"]) == (10, 1.0, 1.0)
-    blind = overlap_table(both.drop(columns="n_lists"), depth=10).iloc[0]
+    blind = overlap_table(both.drop(columns="n_pairs"), depth=10).iloc[0]
     assert blind["expected"] < 0.1
     assert blind["p_value"] < 0.01
 
@@ -97,18 +97,18 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
 def test_families_are_counted_by_hand() -> None:
     table = feature_families(sets({"a": [1, 2], "b": [1, 2], "c": [1, 2], "d": [1, 3], "e": [4, 2]}))
     found = table.set_index("feature")["family"].to_dict()
-    assert found == {1: "shared", 2: "shared", 3: "topic-specific", 4: "topic-specific"}
-    assert table.set_index("feature").loc[2, "topics"] == ["a", "b", "c", "e"]
+    assert found == {1: "shared", 2: "shared", 3: "group-specific", 4: "group-specific"}
+    assert table.set_index("feature").loc[2, "groups"] == ["a", "b", "c", "e"]
 
 
 @pytest.mark.parametrize(
-    ("count", "topics", "name"), [(4, 5, "shared"), (3, 5, "between"), (1, 1, "topic-specific"), (20, 25, "shared")]
+    ("count", "groups", "name"), [(4, 5, "shared"), (3, 5, "between"), (1, 1, "group-specific"), (20, 25, "shared")]
 )
-def test_shared_is_four_of_five_topics(count: int, topics: int, name: str) -> None:
-    assert family(count, topics) == name
+def test_shared_is_four_of_five_groups(count: int, groups: int, name: str) -> None:
+    assert family(count, groups) == name
 
 
-def test_one_topic_has_no_overlap() -> None:
+def test_one_group_has_no_overlap() -> None:
     with pytest.raises(UserError, match="only 'cities'"):
         overlap_table(sets({"cities": [1]}))
 
@@ -121,14 +121,14 @@ def test_sets_made_elsewhere_are_read(tmp_path: Path, suffix: str) -> None:
     write[suffix](path)
     found = read_feature_sets([path])
     assert found["effect_mean"].tolist() == [-1.0, 2.0, 0.5]
-    assert found[["layer", "kind", "feature", "topic"]].to_numpy().tolist() == table.iloc[:, :4].to_numpy().tolist()
+    assert found[["layer", "kind", "feature", "group"]].to_numpy().tolist() == table.iloc[:, :4].to_numpy().tolist()
 
 
-def test_a_topic_of_two_sources_is_marked_with_its_source(tmp_path: Path) -> None:
+def test_a_group_of_two_sources_is_marked_with_its_source(tmp_path: Path) -> None:
     for name in ("one", "two"):
         sets({"cities": [1]}).to_csv(tmp_path / f"{name}.csv", index=False)
     found = read_feature_sets([tmp_path / "one.csv", tmp_path / "two.csv"])
-    assert set(found["topic"]) == {"cities (one)", "cities (two)"}
+    assert set(found["group"]) == {"cities (one)", "cities (two)"}
 
 
 def refused(tmp_path: Path, *tables: pd.DataFrame) -> str:
@@ -144,7 +144,7 @@ def refused(tmp_path: Path, *tables: pd.DataFrame) -> str:
 def test_bad_tables_are_refused_in_one_line(tmp_path: Path) -> None:
     good = sets({"cities": [1]})
     assert "unknown column 'colour'" in refused(tmp_path, good.assign(colour="red"))
-    assert "no column topic" in refused(tmp_path, good.drop(columns="topic"))
+    assert "no column group" in refused(tmp_path, good.drop(columns="group"))
     assert "holds no feature" in refused(tmp_path, good.head(0))
     assert "the kind 'resid_mid'" in refused(tmp_path, good.assign(kind="resid_mid"))
     assert "the feature '1.5'" in refused(tmp_path, good.assign(feature=1.5))
@@ -173,7 +173,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_study_interrupted_before_features_exist_is_refused(tmp_path: Path) -> None:
-    record = "format: 1\nmodel: {name: m, sha256: abc}\nsaes: {}\ntopics: []\n"
+    record = "format: 1\nmodel: {name: m, sha256: abc}\nsaes: {}\ngroups: []\n"
     (tmp_path / "study.yaml").write_text(record)
     with pytest.raises(UserError, match="run saeattr attribute"):
         read_feature_sets([tmp_path])

@@ -21,7 +21,7 @@ from saeattr.generation.ablation import (
     mean_difference,
     sample_edited,
 )
-from saeattr.generation.group import generate_topic
+from saeattr.generation.group import generate_group
 from saeattr.generation.summary import CONDITIONS
 from saeattr.model.capture import capture
 from saeattr.model.loading import LanguageModel
@@ -176,14 +176,14 @@ def test_controls_are_matched_and_in_one_place_only() -> None:
     assert control_sets(profile, [0, 3], 9, excluded=[4]) == [[1, 5], [2, 7]]
 
 
-def test_a_topic_is_generated_for_each_site_with_its_own_top_features(
+def test_a_group_is_generated_for_each_site_with_its_own_top_features(
     lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
 ) -> None:
     sites = [Site("resid_post", 1), Site("attn_z", 3), Site("mlp_out", 4)]
     ranked = [(1, "resid_post", 5), (3, "attn_z", 7), (1, "resid_post", 9), (1, "resid_post", 2)]
     features = pd.DataFrame(ranked, columns=["layer", "kind", "feature"]).assign(rank=range(1, 5))
     plan = AttributionPlan(make_metric("end-vs-continue", lm.tokenizer), base="corrupted", batch_size=2)
-    found = generate_topic(lm, pairs, [saes[site] for site in sites], features, plan, BRIEF, n_lists=1, n_features=2)
+    found = generate_group(lm, pairs, [saes[site] for site in sites], features, plan, BRIEF, n_lists=1, n_features=2)
     assert set(zip(found["kind"], found["layer"], strict=True)) == {("resid_post", 1), ("attn_z", 3)}
     assert set(found["condition"]) == set(CONDITIONS)
     sae = load_sae(saes[sites[0]])

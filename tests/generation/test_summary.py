@@ -22,7 +22,7 @@ def test_the_shannon_index_is_the_entropy_of_the_shares(names: list[str]) -> Non
 
 
 def rows(condition: str, items: list[int], control_set: int = -1) -> pd.DataFrame:
-    fixed = {"topic": "cities", "layer": 0, "kind": "resid_post", "base": "zero", "condition": condition}
+    fixed = {"group": "cities", "layer": 0, "kind": "resid_post", "base": "zero", "condition": condition}
     lists = [f"{number:03d}" for number in range(len(items))]
     measures = {"items": items, "tokens": 3, "repeated": 0, "shannon": 1.0, "ended": True}
     return pd.DataFrame({**fixed, "control_set": control_set, "list_id": lists, **measures})

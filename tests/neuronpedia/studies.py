@@ -22,26 +22,26 @@ def gemma_study(
     *,
     model: str = "gemma-2-2b-it",
     saes: str = RES,
-    topics: Sequence[str] = ("cities",),
+    groups: Sequence[str] = ("cities",),
     used: dict[str, str] | None = None,
 ) -> Study:
-    """A study of ``features`` (kind, layer, feature, effect), the same for every topic."""
+    """A study of ``features`` (kind, layer, feature, effect), the same for every group."""
     settings: dict[str, Any] = {"model": model, "saes": saes, "sae_width": "16k", "sae_l0": None, "base": "corrupted"}
     folder = StudyFolder(root)
     record = {"format": FORMAT, "settings": settings, "model": {"name": model, "sha256": None}}
     sites = dict.fromkeys(f"{kind}.{layer}" for kind, layer, _, _ in features)
-    more = {"metric_label": "logit(a) - logit(b)", "saes": dict.fromkeys(sites, "0"), "topics": list(topics)}
+    more = {"metric_label": "logit(a) - logit(b)", "saes": dict.fromkeys(sites, "0"), "groups": list(groups)}
     write_record(folder, {**record, **more})
     rows = [
-        {"topic": topic, "layer": layer, "kind": kind, "feature": feature, "effect_mean": effect}
-        for topic in topics
+        {"group": group, "layer": layer, "kind": kind, "feature": feature, "effect_mean": effect}
+        for group in groups
         for kind, layer, feature, effect in features
     ]
     table = pd.DataFrame(rows)
-    table["rank"] = table["effect_mean"].abs().groupby(table["topic"]).rank(ascending=False, method="first").astype(int)
+    table["rank"] = table["effect_mean"].abs().groupby(table["group"]).rank(ascending=False, method="first").astype(int)
     spread = {"effect_low": table["effect_mean"] - 0.1, "effect_high": table["effect_mean"] + 0.1}
-    table = table.assign(**spread, n_lists=3, top_role="newline", top_token="\n")
+    table = table.assign(**spread, n_pairs=3, top_role="newline", top_token="\n")
     write_table(folder.table_path("features"), table)
-    plan = {"sites": {site: {"width": 16384, "sae": name} for site, name in (used or {}).items()}, "topics": {}}
+    plan = {"sites": {site: {"width": 16384, "sae": name} for site, name in (used or {}).items()}, "groups": {}}
     (root / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
     return load_study(root)

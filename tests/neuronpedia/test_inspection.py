@@ -174,10 +174,10 @@ def test_many_features_make_several_quick_lists(tmp_path: Path, site: FakeSite, 
 
 def test_one_layer_and_the_largest_first(tmp_path: Path, client: Client):
     features = [("resid_post", 20, 7, 1.0), ("resid_post", 19, 3, -5.0), ("resid_post", 20, 9, -2.0)]
-    study = gemma_study(tmp_path / "run", features, topics=("cities", "animals"))
+    study = gemma_study(tmp_path / "run", features, groups=("cities", "animals"))
     offline = replace(client, transport=None)
     assert inspect(study, client=offline, layer=20).table["feature"].tolist() == [9, 7]
-    assert inspect(study, client=offline, top=1).table[["layer", "effect", "n_topics"]].to_numpy().tolist() == [
+    assert inspect(study, client=offline, top=1).table[["layer", "effect", "n_groups"]].to_numpy().tolist() == [
         [19, -5.0, 2]
     ]
     with pytest.raises(UserError, match=r"no feature in layer 5: its layers are 19, 20"):

@@ -12,49 +12,49 @@ from saeattr.reporting.page.write import Report
 BAD = "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'>"
 
 
-def random_features(n_topics: int, n_features: int, n_layers: int, kind: str = "resid_post") -> pd.DataFrame:
-    """A features table in which a third of the features matter to every topic."""
+def random_features(n_groups: int, n_features: int, n_layers: int, kind: str = "resid_post") -> pd.DataFrame:
+    """A features table in which a third of the features matter to every group."""
     generator = np.random.default_rng(3)
     tables = []
-    for topic in range(n_topics):
+    for group in range(n_groups):
         for layer in range(n_layers):
             effects = generator.normal(size=n_features) * np.where(np.arange(n_features) % 3, 0.3, 2)
             tables.append(
                 pd.DataFrame(
                     {
-                        "topic": f"t{topic}",
+                        "group": f"t{group}",
                         "layer": layer,
                         "kind": kind,
                         "feature": np.arange(n_features),
                         "effect_mean": effects,
                         "effect_low": effects - 0.1,
                         "effect_high": effects + 0.1,
-                        "n_lists": generator.integers(1, 11, n_features),
+                        "n_pairs": generator.integers(1, 11, n_features),
                     }
                 )
             )
     table = pd.concat(tables, ignore_index=True)
-    rank = table["effect_mean"].abs().groupby(table["topic"]).rank(ascending=False, method="first")
+    rank = table["effect_mean"].abs().groupby(table["group"]).rank(ascending=False, method="first")
     return table.assign(rank=rank.astype(int), top_role="newline", top_token="\n")
 
 
 def small_report(name: str = "cities", n_features: int = 12) -> Report:
-    """Two topics and a few features; ``name`` is the first topic, a token, a label and more."""
+    """Two groups and a few features; ``name`` is the first group, a token, a label and more."""
     return Report(
         title=f"saeattr: {name}",
         question=f"What does {name} do?",
         findings=[name],
         facts=[("model", name)],
         notes=[name],
-        topics=[
-            {"name": name, "n_lists": 2, "items": 7.5, "clean": 3.0, "corrupted": -9.0},
-            {"name": "animals", "n_lists": 2, "items": 6.0, "clean": 2.0, "corrupted": -8.0},
+        groups=[
+            {"name": name, "n_pairs": 2, "items": 7.5, "clean": 3.0, "corrupted": -9.0},
+            {"name": "animals", "n_pairs": 2, "items": 6.0, "clean": 2.0, "corrupted": -8.0},
         ],
         features=[_row(number, name) for number in range(n_features)],
         contexts=[
             {
-                "topic": 0,
-                "list_id": "000",
+                "group": 0,
+                "pair_id": "000",
                 "start": 1,
                 "tokens": [name, " short", " ", "\n", "-" * 90],
                 "roles": ["item", "length", "blank", "newline", "other"],
@@ -69,7 +69,7 @@ def small_report(name: str = "cities", n_features: int = 12) -> Report:
 
 def _row(number: int, name: str) -> dict[str, Any]:
     kind, effect = ("mlp_out" if number % 2 else "resid_post"), (number - 5) / 4
-    by_topic = [{"topic": at, "effect": effect, "low": effect - 1, "high": effect + 1, "n_lists": 2} for at in (0, 1)]
+    by_group = [{"group": at, "effect": effect, "low": effect - 1, "high": effect + 1, "n_pairs": 2} for at in (0, 1)]
     return {
         "address": f"{kind}.{number % 4}/{100 + number}",
         "layer": number % 4,
@@ -78,11 +78,11 @@ def _row(number: int, name: str) -> dict[str, Any]:
         "effect": effect,
         "low": effect - 1,
         "high": effect + 1,
-        "n_topics": 2 if number < 6 else 1,
-        "family": "shared" if number < 6 else "topic-specific",
+        "n_groups": 2 if number < 6 else 1,
+        "family": "shared" if number < 6 else "group-specific",
         "role": "newline",
         "token": name,
-        "by_topic": by_topic[: 2 if number < 6 else 1],
+        "by_group": by_group[: 2 if number < 6 else 1],
         "verdict": "",
         "label": name if number == 0 else None,
         "url": "javascript:window.pwned=1" if number == 0 else None,

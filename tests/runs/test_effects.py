@@ -1,4 +1,4 @@
-"""Exact effects of features against a naive hooked full forward of the plain Hugging Face model, one list at a time."""
+"""Exact effects of features against a naive hooked full forward of the plain Hugging Face model, one pair at a time."""
 
 from __future__ import annotations
 

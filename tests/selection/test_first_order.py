@@ -50,7 +50,7 @@ def test_sizes_do_not_depend_on_the_batches(lm: LanguageModel, pairs: list[Pair]
     assert (one["size"] - many["size"]).abs().max() < 1e-5
     mask = decision_mask(together[0])
     assert mask.sum(1).tolist() == [len(metric.positions(pair)) for pair in pairs]
-    # By hand: the mean over lists first, then the Euclidean norm over coordinates.
+    # By hand: the mean over pairs first, then the Euclidean norm over coordinates.
     clean, corrupted = together[0].clean, together[0].corrupted
     effects = (corrupted.x[sites[1]] - clean.x[sites[1]]) * clean.g[sites[1]] * together[0].usable[..., None]
     expected = (effects[mask].sum(0) ** 2).sum().sqrt() / len(pairs)

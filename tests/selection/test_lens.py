@@ -21,7 +21,7 @@ from tests import plain
 @torch.no_grad()
 def test_the_lens_is_final_norm_and_unembedding(lm: LanguageModel, pairs: list[Pair], plain_model: Any) -> None:
     metric = make_metric("end-vs-continue", lm.tokenizer)
-    table = logit_lens(lm, pairs, metric, batch_size=2).set_index(["list_id", "kind", "layer"])
+    table = logit_lens(lm, pairs, metric, batch_size=2).set_index(["pair_id", "kind", "layer"])
 
     def read(stream: Tensor) -> float:
         logits = plain_model.lm_head(plain_model.model.norm(stream))
@@ -35,7 +35,7 @@ def test_the_lens_is_final_norm_and_unembedding(lm: LanguageModel, pairs: list[P
             for column, ids in (("clean", pair.clean_ids), ("corrupted", pair.corrupted_ids)):
                 after = plain.read(plain_model, Site("resid_post", layer), ids)[at]
                 attention_only = after - plain.read(plain_model, Site("mlp_out", layer), ids)[at]
-                row = table.loc[pair.list_id]
+                row = table.loc[pair.pair_id]
                 assert row.loc[("resid_post", layer), column] == pytest.approx(read(after), abs=1e-4)
                 assert row.loc[("mlp_out", layer), column] == pytest.approx(read(after), abs=1e-4)
                 assert row.loc[("attn_z", layer), column] == pytest.approx(read(attention_only), abs=1e-4)
@@ -44,20 +44,20 @@ def test_the_lens_is_final_norm_and_unembedding(lm: LanguageModel, pairs: list[P
 def test_gains_add_up_to_the_final_difference(lm: LanguageModel, pairs: list[Pair]) -> None:
     metric = make_metric("end-vs-continue", lm.tokenizer)
     table = logit_lens(lm, pairs, metric)
-    gains = table.pivot_table(index=["list_id", "layer"], columns="kind", values="gain", sort=False)
+    gains = table.pivot_table(index=["pair_id", "layer"], columns="kind", values="gain", sort=False)
     np.testing.assert_allclose(gains["attn_z"] + gains["mlp_out"], gains["resid_post"], atol=1e-9)
     batch = run_batch(lm, pairs, [Site("resid_post", 5)], metric, "last")
     assert batch.clean.metric is not None
     assert batch.corrupted.metric is not None
     final = (batch.clean.metric - batch.corrupted.metric).tolist()
-    totals = gains["resid_post"].groupby("list_id", sort=False).sum()
-    assert totals.loc[[pair.list_id for pair in pairs]].tolist() == pytest.approx(final, abs=1e-4)
+    totals = gains["resid_post"].groupby("pair_id", sort=False).sum()
+    assert totals.loc[[pair.pair_id for pair in pairs]].tolist() == pytest.approx(final, abs=1e-4)
 
 
 def test_batches_do_not_change_the_lens(lm: LanguageModel, pairs: list[Pair]) -> None:
     metric = make_metric("neg-log-prob", lm.tokenizer)
     one, all_together = (logit_lens(lm, pairs, metric, "all", batch_size=size) for size in (1, 5))
-    keys = ["list_id", "layer", "kind"]
+    keys = ["pair_id", "layer", "kind"]
     merged = one.merge(all_together, on=keys)
     assert len(merged) == len(one) == len(pairs) * lm.n_layers * 3
     assert (merged["gain_x"] - merged["gain_y"]).abs().max() < 1e-5

@@ -31,12 +31,12 @@ def test_a_selection_keeps_its_budget_and_says_why(
         sae.site for sae in found.chosen
     ]
     assert str(found.chosen[0].site) in found.reason
-    assert set(found.lens["list_id"]) == set(found.ablation["list_id"]) == {pair.list_id for pair in pairs[:2]}
+    assert set(found.lens["pair_id"]) == set(found.ablation["pair_id"]) == {pair.pair_id for pair in pairs[:2]}
 
 
-def test_batches_and_the_order_of_topics_do_not_change_the_scores(lm: LanguageModel, saes: dict[Site, SaeFile]) -> None:
+def test_batches_and_the_order_of_groups_do_not_change_the_scores(lm: LanguageModel, saes: dict[Site, SaeFile]) -> None:
     metric = make_metric("end-vs-continue", lm.tokenizer)
-    pairs = [pair for topic in ("cities", "birds") for pair in make_pairs(lm.tokenizer, sample_lists(lm, topic, 2))[0]]
+    pairs = [pair for group in ("cities", "birds") for pair in make_pairs(lm.tokenizer, sample_lists(lm, group, 2))[0]]
     offer = [saes[Site("resid_post", layer)] for layer in (1, 4)] + [saes[Site("attn_z", 2)]]
     one = select(lm, pairs, offer, metric, batch_size=16)
     other = select(lm, pairs[::-1], offer[::-1], metric, batch_size=1)

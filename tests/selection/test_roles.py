@@ -25,7 +25,7 @@ def test_a_roles_effect_is_that_of_a_full_forward(
     assert metric.minus is not None
     sites = [Site(kind, layer) for layer in (0, 3, 5)]
     batch = run_batch(lm, pairs[:2], sites, metric, "last")
-    found = positional_ablation(lm, batch, sites, metric, 64).set_index(["list_id", "layer", "role"])["effect"]
+    found = positional_ablation(lm, batch, sites, metric, 64).set_index(["pair_id", "layer", "role"])["effect"]
     for pair, roles in zip(pairs[:2], position_roles(batch), strict=True):
         at = pair.decision_positions[-1]
         assert roles[at] == DECISION
@@ -38,7 +38,7 @@ def test_a_roles_effect_is_that_of_a_full_forward(
                     with plain.edited(plain_model, site, lambda x, m=mask, c=corrupted: torch.where(m, c, x)):
                         after = plain.metric(plain_model, pair.clean_ids, at, metric.plus, metric.minus)
                 # A role without a row has no effect: both runs are equal there, or the metric cannot see it.
-                listed = found.get((pair.list_id, site.layer, role), 0.0)
+                listed = found.get((pair.pair_id, site.layer, role), 0.0)
                 assert float(listed) == pytest.approx(float(after - before), abs=1e-4)
 
 

@@ -19,7 +19,7 @@ LENS = pd.DataFrame(
         ("a", "2", 1, 0.0),
         ("b", "3", 1, 5.0),
     ],
-    columns=["topic", "list_id", "layer", "gain"],
+    columns=["group", "pair_id", "layer", "gain"],
 ).assign(kind="resid_post")
 ABLATION = pd.DataFrame(
     [
@@ -31,11 +31,11 @@ ABLATION = pd.DataFrame(
         ("a", "2", 1, "decision", -8.0),
         ("b", "3", 1, "decision", 0.0),
     ],
-    columns=["topic", "list_id", "layer", "role", "effect"],
+    columns=["group", "pair_id", "layer", "role", "effect"],
 ).assign(kind="resid_post")
 FIRST_ORDER = pd.DataFrame(
     [("a", 0, False, 3.0), ("a", 0, True, 1.0), ("b", 0, False, 6.0), ("a", 1, True, 4.0), ("b", 1, True, 0.0)],
-    columns=["topic", "layer", "at_decision", "size"],
+    columns=["group", "layer", "at_decision", "size"],
 ).assign(kind="resid_post")
 
 
@@ -43,11 +43,11 @@ def scores(**weights: Any) -> pd.DataFrame:
     return score_sites(LENS, ABLATION, FIRST_ORDER, 2, ScoreWeights(**weights)).set_index("layer")
 
 
-def test_lists_are_averaged_with_signs_and_topics_by_size() -> None:
+def test_lists_are_averaged_with_signs_and_groups_by_size() -> None:
     table = scores()
-    # Lens: |(2 + 4) / 2| in one topic, |-1| in the other.
+    # Lens: |(2 + 4) / 2| in one group, |-1| in the other.
     assert table["lens_gain"].tolist() == pytest.approx([2.0, 2.5])
-    # |(-6 + 2) / 2| + |(-1 + 0) / 2| in one topic (the second list has no row), |4| in the other.
+    # |(-6 + 2) / 2| + |(-1 + 0) / 2| in one group (the second list has no row), |4| in the other.
     assert table["ablation_effect"].tolist() == pytest.approx([3.25, 4.0])
     assert table["gradient_effect"].tolist() == pytest.approx([5.0, 2.0])
     assert (table["discount"] == 1).all()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from saeattr.errors import UserError
-from saeattr.study.validation import discard_partial, validate_topic
+from saeattr.study.validation import discard_partial, validate_group
 from saeattr.validation.group import ValidationTables
 from saeattr.validation.site import SiteTest
 from tests.validation.validated import SMALL, attributed
@@ -20,7 +20,7 @@ WANTED = dataclasses.replace(SMALL, longest_curve=0)
 def run(partial: Path | None, **changes: object) -> ValidationTables:
     found = attributed()
     arguments = {"plan": found.plan, "wanted": WANTED, **changes}
-    return validate_topic(
+    return validate_group(
         found.lm, found.pairs, found.saes, found.features, found.tables.attributions, partial=partial, **arguments
     )  # pyright: ignore[reportArgumentType]
 

@@ -64,7 +64,7 @@ def test_faithfulness_and_completeness_are_as_defined() -> None:
     assert everything["completeness"] == pytest.approx(0)
 
 
-def test_several_random_orders_are_averaged_list_by_list() -> None:
+def test_several_random_orders_are_averaged_list_by_pair() -> None:
     found = attributed()
     files = [file for file in found.saes if file.site == Site("mlp_out", 4)]
     site = files[0].site
@@ -80,7 +80,7 @@ def test_several_random_orders_are_averaged_list_by_list() -> None:
 
 def test_how_many_features_remove_half() -> None:
     rows = [("a", 1, 0.2), ("a", 2, 0.6), ("a", 4, 0.9), ("b", 1, 0.1), ("b", 2, 0.3), (ALL, 9, 1.0)]
-    curves = pd.DataFrame(rows, columns=["order", "n_features", "removed"]).assign(topic="cities")
+    curves = pd.DataFrame(rows, columns=["order", "n_features", "removed"]).assign(group="cities")
     half = features_for_half(curves).set_index("order")["n_features"]
     assert half["a"] == 2
     assert np.isnan(half["b"])

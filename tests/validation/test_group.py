@@ -1,4 +1,4 @@
-"""Validating a topic: what is tested, that seeds and batches do not matter, bases, single positions, no effects."""
+"""Validating a group: what is tested, that seeds and batches do not matter, bases, single positions, no effects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from saeattr.validation.verdicts import (
     EFFECT_COLUMNS,
     VERDICTS,
     agreement_warnings,
-    few_lists_warnings,
+    few_pairs_warnings,
     validation_table,
 )
 from tests.validation.validated import SMALL, attributed, validated
@@ -115,7 +115,7 @@ def test_single_positions_patch_where_the_attribution_is_largest() -> None:
     own = rows[(rows["layer"] == site.layer) & (rows["kind"] == site.kind) & (rows["feature"] == feature)]
     effects, estimates = [], []
     for nth, pair in enumerate(found.pairs):
-        mine = own[own["list_id"] == pair.list_id]
+        mine = own[own["pair_id"] == pair.pair_id]
         best = mine.loc[mine["effect"].abs().idxmax()]
         row_, at, which = (torch.tensor([value]) for value in (nth, int(best["position"]), feature))
         effects.append(float(entry_effects(found.lm, batch, sae, row_, at, which, found.plan.metric, "corrupted", 1)))
@@ -127,7 +127,7 @@ def test_single_positions_patch_where_the_attribution_is_largest() -> None:
 def test_strongest_entries_of_a_hand_made_table() -> None:
     rows = pd.DataFrame(
         [(1, "mlp_out", 7, "a", 3, 0.5), (1, "mlp_out", 7, "a", 5, -0.9), (1, "mlp_out", 7, "b", 2, 0.1)],
-        columns=["layer", "kind", "feature", "list_id", "position", "effect"],
+        columns=["layer", "kind", "feature", "pair_id", "position", "effect"],
     )
     assert strongest_entries(rows)["position"].tolist() == [5, 2]
 
@@ -140,23 +140,23 @@ def test_swapped_metric_tokens_turn_every_effect() -> None:
 
 
 def test_on_shuffled_metric_tokens_few_features_are_causal() -> None:
-    """Which token is plus is shuffled list by list, in every way there is; so no feature has an effect by design.
+    """Which token is plus is shuffled pair by pair, in every way there is; so no feature has an effect by design.
 
-    Swapping a list's metric tokens turns the sign of its effects, estimated and exact (the test above).
+    Swapping a pair's metric tokens turns the sign of its effects, estimated and exact (the test above).
     """
     exact, table = validated().exact, validated().validation
-    list_ids = [pair.list_id for pair in attributed().pairs]
+    pair_ids = [pair.pair_id for pair in attributed().pairs]
     estimates = attributed().features
     shares = []
-    for code in range(2 ** (len(list_ids) - 1)):
-        signs = {name: 1 - 2 * (code >> nth & 1) for nth, name in enumerate(list_ids)}
-        shuffled = exact.assign(exact=exact["exact"] * exact["list_id"].map(signs).astype(float))
-        shares.append((validation_table(shuffled, estimates, list_ids, 0)["verdict"] == "causal").mean())
+    for code in range(2 ** (len(pair_ids) - 1)):
+        signs = {name: 1 - 2 * (code >> nth & 1) for nth, name in enumerate(pair_ids)}
+        shuffled = exact.assign(exact=exact["exact"] * exact["pair_id"].map(signs).astype(float))
+        shares.append((validation_table(shuffled, estimates, pair_ids, 0)["verdict"] == "causal").mean())
     assert np.mean(shares) <= 0.05
     assert (table["verdict"] == "causal").mean() > 0.5
 
 
-def test_a_topic_without_active_features_gives_empty_tables() -> None:
+def test_a_group_without_active_features_gives_empty_tables() -> None:
     found = attributed()
     nothing = found.validate(ValidationPlan(top=0))
     assert nothing.exact.columns.tolist() == EFFECT_COLUMNS
@@ -172,14 +172,14 @@ def test_agreement_is_stated_by_site_and_warned_of_where_it_is_poor() -> None:
     bad = agreement.head(1).assign(pearson=0.3, poor=True)
     first = bad.iloc[0]
     (poor,) = agreement_warnings(bad)
-    assert poor.startswith(f"{first['topic']}: at {first['kind']}.{first['layer']} ")
+    assert poor.startswith(f"{first['group']}: at {first['kind']}.{first['layer']} ")
     assert "0.30" in poor
-    three = pd.concat([bad, bad.assign(topic="b", pearson=-0.2), agreement.assign(topic="c")])
+    three = pd.concat([bad, bad.assign(group="b", pearson=-0.2), agreement.assign(group="c")])
     (poor,) = agreement_warnings(three)
-    assert poor.startswith("2 of 3 topics: ")
+    assert poor.startswith("2 of 3 groups: ")
     assert "-0.20 to 0.30" in poor
 
 
-def test_too_few_lists_are_warned_of() -> None:
-    assert few_lists_warnings(6) == []
-    assert "too few" in few_lists_warnings(5)[0]
+def test_too_few_pairs_are_warned_of() -> None:
+    assert few_pairs_warnings(6) == []
+    assert "too few" in few_pairs_warnings(5)[0]

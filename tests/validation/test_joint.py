@@ -1,4 +1,4 @@
-"""Patching many features together, against nested hooks on the plain Hugging Face model, one list at a time."""
+"""Patching many features together, against nested hooks on the plain Hugging Face model, one pair at a time."""
 
 from __future__ import annotations
 

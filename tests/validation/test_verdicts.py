@@ -36,7 +36,7 @@ def test_p_is_that_of_all_sign_combinations(values: list[int]) -> None:
     assert sign_flip_p(np.array([values], dtype=float))[0] == pytest.approx(expected)
 
 
-def test_ten_lists_of_one_sign_reach_the_smallest_p() -> None:
+def test_ten_pairs_of_one_sign_reach_the_smallest_p() -> None:
     assert sign_flip_p(np.linspace(0.1, 1, 10)[None])[0] == pytest.approx(2 / 2**10)
 
 
@@ -75,11 +75,11 @@ def test_verdicts(change: dict[str, float], expected: str) -> None:
 
 
 def test_where_nothing_is_causal_few_features_are_called_so() -> None:
-    """Random numbers of the real table's structure: 20 features, 10 controls each, 10 lists, 200 topics."""
+    """Random numbers of the real table's structure: 20 features, 10 controls each, 10 pairs, 200 groups."""
     rng = np.random.default_rng(1)
     shares, at_level = [], []
     for _ in range(200):
-        # Lists differ in size and all features of a list share a shift, as real ones do.
+        # Lists differ in size and all features of a pair share a shift, as real ones do.
         scale = rng.lognormal(size=10)
         shift = rng.normal(size=10)
         effects = (rng.normal(size=(20, 10)) + shift) * scale

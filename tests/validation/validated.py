@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from saeattr.attribution.group import AttributionPlan, TopicTables, attribute_topic
+from saeattr.attribution.group import AttributionPlan, GroupTables, attribute_group
 from saeattr.behaviours.lists.pairs import make_pairs
 from saeattr.behaviours.lists.sampling import sample_lists
 from saeattr.behaviours.pair import Pair
@@ -23,13 +23,13 @@ SMALL = ValidationPlan(top=6, n_controls=4, longest_curve=6)
 
 @dataclass(frozen=True)
 class Attributed:
-    """Seven lists about animals, attributed at ``SITES``."""
+    """Seven pairs about animals, attributed at ``SITES``."""
 
     lm: LanguageModel
     pairs: list[Pair]
     saes: list[SaeFile]
     plan: AttributionPlan
-    tables: TopicTables
+    tables: GroupTables
 
     @property
     def features(self) -> pd.DataFrame:
@@ -47,7 +47,7 @@ def attributed() -> Attributed:
     found = find_saes("bundled")
     saes = [found[site] for site in SITES]
     plan = AttributionPlan(make_metric("end-vs-continue", lm.tokenizer), batch_size=4)
-    return Attributed(lm, pairs, saes, plan, attribute_topic(lm, pairs, saes, plan))
+    return Attributed(lm, pairs, saes, plan, attribute_group(lm, pairs, saes, plan))
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Which features are active in which lists ("expression matrix"): do lists of one topic fall together?"""
+"""Which features are active in which pairs ("expression matrix"): do pairs of one group fall together?"""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ LABELLED_ROWS = 60
 
 
 def list_activations(attributions: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
-    """Largest clean activation of each chosen feature in each list: [(layer, kind, feature), (topic, list_id)]."""
+    """Largest clean activation of each chosen feature in each pair: [(layer, kind, feature), (group, pair_id)]."""
     own = attributions.merge(chosen[FEATURE], on=FEATURE)
-    lists = attributions[["topic", "list_id"]].drop_duplicates()
-    cells = own.groupby([*FEATURE, "topic", "list_id"])["act_clean"].max().unstack(["topic", "list_id"])
-    return cells.reindex(columns=pd.MultiIndex.from_frame(lists)).fillna(0.0)
+    lists = attributions[["group", "pair_id"]].drop_duplicates()
+    cells = own.groupby([*FEATURE, "group", "pair_id"])["act_clean"].max().unstack(["group", "pair_id"])
+    return cells.reindex(columns=pd.MultiIndex.from_frame(pairs)).fillna(0.0)
 
 
 def activation_clusters(activations: pd.DataFrame, kind: str) -> Figure | None:
-    """Features by lists of one kind, both ordered by hierarchical clustering.
+    """Features by pairs of one kind, both ordered by hierarchical clustering.
 
     Average linkage of Euclidean distances, after the mean over the other axis is taken off.
 
@@ -34,7 +34,7 @@ def activation_clusters(activations: pd.DataFrame, kind: str) -> Figure | None:
         activations: as ``list_activations`` makes it. Each row is divided by its largest value.
 
     Returns:
-        None where fewer than two features or lists can be compared.
+        None where fewer than two features or pairs can be compared.
     """
     own = activations[activations.index.get_level_values("kind") == kind]
     own = own[own.max(axis=1) > 0]
@@ -43,10 +43,10 @@ def activation_clusters(activations: pd.DataFrame, kind: str) -> Figure | None:
     cells = own.to_numpy(dtype=float)
     cells = cells / cells.max(axis=1, keepdims=True)
     by_row, by_column = _tree(cells), _tree(cells.T)
-    topics = list(dict.fromkeys(own.columns.get_level_values("topic")))
+    groups = list(dict.fromkeys(own.columns.get_level_values("group")))
     with house_style():
         width, body = 9.5, min(9.0, max(2.5, 0.17 * len(cells)))
-        strip = max(0.35, 0.12 * len(topics))
+        strip = max(0.35, 0.12 * len(groups))
         figure = new_figure(width, body + strip + 1.8)
         grid = figure.subplots(
             3, 2, width_ratios=[0.9, 7], height_ratios=[0.7, strip, body], gridspec_kw={"wspace": 0.01, "hspace": 0.01}
@@ -59,27 +59,27 @@ def activation_clusters(activations: pd.DataFrame, kind: str) -> Figure | None:
         _label_rows(grid[2, 1], [own.index[at] for at in row_order])
         grid[2, 1].set_xticks([])
         grid[2, 1].set_xlabel(f"{cells.shape[1]} lists")
-        _topic_strip(grid[1, 1], list(own.columns.get_level_values("topic")[column_order]))
+        _group_strip(grid[1, 1], list(own.columns.get_level_values("group")[column_order]))
         for axes in (grid[0, 0], grid[1, 0]):
             axes.axis("off")
         bar = figure.colorbar(image, ax=grid[:, 1], shrink=0.4, pad=0.01, location="right")
-        bar.set_label("largest activation in the list / largest of the feature")
-        figure.suptitle(figure_text(_title(cells, own, kind, topics)), x=0.01, ha="left", fontsize=10)
+        bar.set_label("largest activation in the pair / largest of the feature")
+        figure.suptitle(figure_text(_title(cells, own, kind, groups)), x=0.01, ha="left", fontsize=10)
     return figure
 
 
-def same_topic_neighbours(cells: NDArray[np.float64], topics: NDArray[np.object_]) -> tuple[float, float]:
-    """Share of lists whose most correlated other list is of the same topic, and that share by chance."""
+def same_group_neighbours(cells: NDArray[np.float64], groups: NDArray[np.object_]) -> tuple[float, float]:
+    """Share of pairs whose most correlated other list is of the same group, and that share by chance."""
     close = np.corrcoef(_centred_columns(cells).T)
     np.fill_diagonal(close, -np.inf)
-    same = float((topics[np.nanargmax(np.nan_to_num(close, nan=-2), axis=1)] == topics).mean())
-    counts = pd.Series(topics).value_counts().to_numpy()
-    chance = float((counts * (counts - 1)).sum() / (len(topics) * (len(topics) - 1)))
+    same = float((groups[np.nanargmax(np.nan_to_num(close, nan=-2), axis=1)] == groups).mean())
+    counts = pd.Series(groups).value_counts().to_numpy()
+    chance = float((counts * (counts - 1)).sum() / (len(groups) * (len(groups) - 1)))
     return same, chance
 
 
 def _centred_columns(cells: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each feature's mean taken off, so that lists are compared by what differs between them."""
+    """Each feature's mean taken off, so that pairs are compared by what differs between them."""
     return cells - cells.mean(axis=1, keepdims=True)
 
 
@@ -111,29 +111,29 @@ def _label_rows(axes: Axes, index: list[tuple]) -> None:
     axes.tick_params(length=0)
 
 
-def _topic_strip(axes: Axes, of_lists: list[str]) -> None:
-    """One thin line a topic with a mark at each of its lists: names, not colours, tell the topics apart."""
-    # From the topic whose lists stand furthest left to the one furthest right.
-    topics = list(pd.Series(np.arange(len(of_lists))).groupby(np.array(of_lists)).median().sort_values().index)
+def _group_strip(axes: Axes, of_lists: list[str]) -> None:
+    """One thin line a group with a mark at each of its pairs: names, not colours, tell the groups apart."""
+    # From the group whose pairs stand furthest left to the one furthest right.
+    groups = list(pd.Series(np.arange(len(of_lists))).groupby(np.array(of_lists)).median().sort_values().index)
     palette = seaborn.color_palette("colorblind", 10)
-    cells = np.ones((len(topics), len(of_lists), 3)) * 0.96
-    for row, topic in enumerate(topics):
-        cells[row, [at for at, name in enumerate(of_lists) if name == topic]] = palette[row % len(palette)]
+    cells = np.ones((len(groups), len(of_lists), 3)) * 0.96
+    for row, group in enumerate(groups):
+        cells[row, [at for at, name in enumerate(of_lists) if name == group]] = palette[row % len(palette)]
     axes.imshow(cells, aspect="auto", interpolation="nearest")
     axes.set_xticks([])
-    axes.set_yticks(np.arange(len(topics)), [figure_text(show_token(topic, 22)) for topic in topics], fontsize=6.5)
+    axes.set_yticks(np.arange(len(groups)), [figure_text(show_token(group, 22)) for group in groups], fontsize=6.5)
     axes.yaxis.tick_right()
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
 
-def _title(cells: NDArray[np.float64], own: pd.DataFrame, kind: str, topics: list[str]) -> str:
-    if len(topics) < 2:
-        return f"{kind}: activation of {len(cells)} features in {cells.shape[1]} lists about {topics[0]}"
-    names = own.columns.get_level_values("topic").to_numpy(dtype=object)
-    same, chance = same_topic_neighbours(cells, names)
+def _title(cells: NDArray[np.float64], own: pd.DataFrame, kind: str, groups: list[str]) -> str:
+    if len(groups) < 2:
+        return f"{kind}: activation of {len(cells)} features in {cells.shape[1]} pairs about {groups[0]}"
+    names = own.columns.get_level_values("group").to_numpy(dtype=object)
+    same, chance = same_group_neighbours(cells, names)
     return (
-        f"{kind}: for {same:.0%} of {cells.shape[1]} lists the most alike list is of the same topic "
+        f"{kind}: for {same:.0%} of {cells.shape[1]} pairs the most alike list is of the same group "
         f"(by chance {chance:.0%}); {len(cells)} features"
     )

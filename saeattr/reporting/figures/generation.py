@@ -1,4 +1,4 @@
-"""What ablation while generating makes of the lists, condition by condition."""
+"""What ablation while generating makes of the pairs, condition by condition."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ LABELS = {
     "tokens": "tokens",
     "repeated": "repeated items",
     "shannon": "Shannon index (nats)",
-    "ended": "share of lists that end",
+    "ended": "share of pairs that end",
 }
 COLOURS = {"nothing": "0.45", "features": "#d55e00", "controls": "#0173b2", "steering": "#029e73"}
 
 
 def generation_figure(summary: pd.DataFrame, measures: Sequence[str] = tuple(LABELS)) -> Figure:
-    """Mean and 95 % interval of each measure, one panel each, one line for each topic, site and base.
+    """Mean and 95 % interval of each measure, one panel each, one line for each group, site and base.
 
     ``summary``: as ``saeattr.generation.ablation.summarise`` makes it.
     """
-    names = summary["topic"] + "  " + summary["kind"] + "." + summary["layer"].astype(str) + "  " + summary["base"]
+    names = summary["group"] + "  " + summary["kind"] + "." + summary["layer"].astype(str) + "  " + summary["base"]
     summary = summary.assign(line=names)
     lines = list(dict.fromkeys(names))
     with house_style():
@@ -63,10 +63,10 @@ def _title(summary: pd.DataFrame) -> str:
     features = items.xs("features", level="condition")
     line = features["added"].abs().idxmax()
     best = features.loc[line]
-    title = f"{line}: ablating the features adds {_interval(best)} items to a list"
+    title = f"{line}: ablating the features adds {_interval(best)} items to a pair"
     if (line, "controls") in items.index:
         title += f", controls {_interval(items.loc[(line, 'controls')])}"
-    return f"{title} (mean of {int(best['n_lists'])} lists, 95 %)"
+    return f"{title} (mean of {int(best['n_pairs'])} pairs, 95 %)"
 
 
 def _interval(row: pd.Series) -> str:

@@ -1,4 +1,4 @@
-"""Intersection heatmaps: which features carry the effect in list after list, and in topic after topic."""
+"""Intersection heatmaps: which features carry the effect in list after list, and in group after group."""
 
 from __future__ import annotations
 
@@ -30,73 +30,73 @@ UNLABELLED, LETTER = 20, 0.065
 TICKS = np.array([-1, -0.3, -0.1, 0, 0.1, 0.3, 1])
 
 
-def feature_by_list(
+def feature_by_pair(
     attributions: pd.DataFrame,
     features: pd.DataFrame,
-    topic: str,
+    group: str,
     kind: str,
     top: int = 30,
     labels: Mapping[str, str] | None = None,
 ) -> Figure | None:
-    """Effect of a topic's top features of one kind in each of its lists; None where there is no such feature.
+    """Effect of a group's top features of one kind in each of its pairs; None where there is no such feature.
 
     A cell is the feature's effect summed over its positions in that list; grey: it was not active there.
     """
-    best = features[(features["topic"] == topic) & (features["kind"] == kind)].sort_values("rank").head(top)
+    best = features[(features["group"] == group) & (features["kind"] == kind)].sort_values("rank").head(top)
     if best.empty:
         return None
-    own = attributions[(attributions["topic"] == topic) & (attributions["kind"] == kind)]
-    lists = sorted(own["list_id"].unique())
-    cells = own.merge(best[KEY]).groupby([*KEY, "list_id"])["effect"].sum().unstack("list_id").reindex(columns=lists)
+    own = attributions[(attributions["group"] == group) & (attributions["kind"] == kind)]
+    lists = sorted(own["pair_id"].unique())
+    cells = own.merge(best[KEY]).groupby([*KEY, "pair_id"])["effect"].sum().unstack("pair_id").reindex(columns=pairs)
     rows = best.sort_values(["layer", "rank"])
     first = best.iloc[0]
-    in_all = int((best["n_lists"] == len(lists)).sum())
+    in_all = int((best["n_pairs"] == len(pairs)).sum())
     title = (
-        f"{topic}, {kind}: {in_all} of the top {len(best)} features act in all {len(lists)} lists\n"
+        f"{group}, {kind}: {in_all} of the top {len(best)} features act in all {len(pairs)} pairs\n"
         f"largest: {feature_address(kind, first['layer'], first['feature'])}, mean effect {first['effect_mean']:+.2f} "
         f"[{first['effect_low']:+.2f}, {first['effect_high']:+.2f}]"
     )
     figure, axes = _heatmap(cells, rows, kind, title, labels)
     axes.set_xlabel("list")
-    axes.set_xticks(np.arange(len(lists)) + 0.5, [figure_text(name) for name in lists], rotation=0)
+    axes.set_xticks(np.arange(len(pairs)) + 0.5, [figure_text(name) for name in pairs], rotation=0)
     return figure
 
 
-def feature_by_topic(
+def feature_by_group(
     features: pd.DataFrame, kind: str, depth: int = 30, top: int = 40, labels: Mapping[str, str] | None = None
 ) -> Figure | None:
-    """Mean effect by topic of the features that are among the top ``depth`` of two or more topics.
+    """Mean effect by group of the features that are among the top ``depth`` of two or more groups.
 
-    Grey: not among that topic's top ``depth``. At most ``top`` features are drawn, those of the most topics. None
+    Grey: not among that group's top ``depth``. At most ``top`` features are drawn, those of the most groups. None
     where no feature is shared. ``labels`` (from ``kind.layer/feature``) stand behind the features that have one.
     """
     own = features[features["kind"] == kind].sort_values("rank")
-    best = own.groupby("topic", sort=False).head(depth)
-    n_topics = best["topic"].nunique()
+    best = own.groupby("group", sort=False).head(depth)
+    n_groups = best["group"].nunique()
     shared = best.groupby(KEY, as_index=False).agg(
-        topics=("topic", "nunique"),
+        groups=("group", "nunique"),
         size=("effect_mean", lambda effects: float(effects.abs().mean())),
         top_role=("top_role", "first"),
         top_token=("top_token", "first"),
     )
-    shared = shared[shared["topics"] > 1].sort_values(["topics", "size", *KEY], ascending=[False, False, True, True])
+    shared = shared[shared["groups"] > 1].sort_values(["groups", "size", *KEY], ascending=[False, False, True, True])
     if shared.empty:
         return None
-    in_all = int((shared["topics"] == n_topics).sum())
-    drawn = shared.head(top).sort_values(["layer", "topics", "size"], ascending=[True, False, False])
-    topics = list(dict.fromkeys(features["topic"]))
-    cells = best.merge(drawn[KEY]).pivot(index=KEY, columns="topic", values="effect_mean").reindex(columns=topics)
+    in_all = int((shared["groups"] == n_groups).sum())
+    drawn = shared.head(top).sort_values(["layer", "groups", "size"], ascending=[True, False, False])
+    groups = list(dict.fromkeys(features["group"]))
+    cells = best.merge(drawn[KEY]).pivot(index=KEY, columns="group", values="effect_mean").reindex(columns=groups)
     title = (
-        f"{kind}: of {len(shared)} features among the top {depth} of two or more topics, "
-        f"{in_all} are in all {n_topics}"
-        + (f"\n(the {len(drawn)} of the most topics are drawn)" if len(drawn) < len(shared) else "")
+        f"{kind}: of {len(shared)} features among the top {depth} of two or more groups, "
+        f"{in_all} are in all {n_groups}"
+        + (f"\n(the {len(drawn)} of the most groups are drawn)" if len(drawn) < len(shared) else "")
     )
     figure, axes = _heatmap(cells, drawn, kind, title, labels)
-    axes.set_xlabel("topic")
-    turned = len(topics) > 6
+    axes.set_xlabel("group")
+    turned = len(groups) > 6
     axes.set_xticks(
-        np.arange(len(topics)) + 0.5,
-        [figure_text(show_token(topic, 24)) for topic in topics],
+        np.arange(len(groups)) + 0.5,
+        [figure_text(show_token(group, 24)) for group in groups],
         rotation=60 if turned else 0,
         ha="right" if turned else "center",
     )

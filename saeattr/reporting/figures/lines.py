@@ -1,4 +1,4 @@
-"""The metric along the list, clean against corrupted: does the model see the end coming, and does " long" hide it?"""
+"""The metric along the pair, clean against corrupted: does the model see the end coming, and does " long" hide it?"""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from saeattr.selection.roles import DECISION
 from saeattr.sites import KINDS
 from saeattr.stats import bootstrap_interval
 
-#: A point is drawn where at least so many lists reach it.
-FEWEST_LISTS = 2
+#: A point is drawn where at least so many pairs reach it.
+FEWEST_PAIRS = 2
 
 
-def metric_by_item(table: pd.DataFrame, name: str, metric_label: str) -> Figure:
-    """Mean metric by item with 95 % bootstrap bands over lists: counted from the first item, and from the last.
+def metric_by_point(table: pd.DataFrame, name: str, metric_label: str) -> Figure:
+    """Mean metric by item with 95 % bootstrap bands over pairs: counted from the first item, and from the last.
 
-    ``table``: list_id, item, n_items, run (clean or corrupted), metric.
+    ``table``: pair_id, item, n_items, run (clean or corrupted), metric.
     """
     table = table.assign(from_last=table["item"] - table["n_items"], key=_keys(table))
     last = table[table["from_last"] == 0]
     means = last.groupby("run")["metric"].mean()
-    n_lists = table["key"].nunique()
+    n_pairs = table["key"].nunique()
     with house_style():
         figure = new_figure(8.4, 3.6)
         left, right = figure.subplots(1, 2, sharey=True)
@@ -40,7 +40,7 @@ def metric_by_item(table: pd.DataFrame, name: str, metric_label: str) -> Figure:
         left.set_xlabel("item")
         right.set_xlabel("items after the last (0 = last)")
         left.set_ylabel(figure_text(metric_label))
-        left.legend(frameon=False, title=f"mean of {n_lists} lists, 95 %", title_fontsize=8)
+        left.legend(frameon=False, title=f"mean of {n_pairs} pairs, 95 %", title_fontsize=8)
         figure.suptitle(
             figure_text(
                 f"{name}: after the last item {means['clean']:+.2f} (clean) "
@@ -54,17 +54,17 @@ def metric_by_item(table: pd.DataFrame, name: str, metric_label: str) -> Figure:
 
 
 def _keys(table: pd.DataFrame) -> pd.Series:
-    """Lists are numbered within a topic."""
-    return table["topic"].astype(str) + "\x1f" + table["list_id"].astype(str)
+    """Lists are numbered within a group."""
+    return table["group"].astype(str) + "\x1f" + table["pair_id"].astype(str)
 
 
 def _curve(axes: Axes, rows: pd.DataFrame, column: str, colour: str, label: str) -> None:
     grid = rows.pivot(index=column, columns="key", values="metric").sort_index()
     counts = grid.notna().sum(axis=1)
-    reached = grid[counts >= min(FEWEST_LISTS, int(counts.max()))]
+    reached = grid[counts >= min(FEWEST_PAIRS, int(counts.max()))]
     low, high = [], []
     for _, values in reached.iterrows():
-        # Each point has its own set of lists, so each is resampled by itself.
+        # Each point has its own set of pairs, so each is resampled by itself.
         one_low, one_high = bootstrap_interval(values.dropna().to_numpy(dtype=float)[None], seed=0)
         low.append(one_low[0])
         high.append(one_high[0])
@@ -83,7 +83,7 @@ _NUMBERED = 30
 def layer_scores_figure(table: pd.DataFrame, lens: pd.DataFrame, ablation: pd.DataFrame, metric_label: str) -> Figure:
     """Effect of patching each role's positions at each layer, one panel a kind, and the lens by layer beside them.
 
-    Chosen sites are framed. A cell is the mean over topics of each topic's mean over lists.
+    Chosen sites are framed. A cell is the mean over groups of each group's mean over lists.
 
     Args:
         table, lens, ablation: as a ``Selection`` holds them.
@@ -120,11 +120,11 @@ def layer_scores_figure(table: pd.DataFrame, lens: pd.DataFrame, ablation: pd.Da
 
 
 def _cells(ablation: pd.DataFrame, lens: pd.DataFrame) -> pd.DataFrame:
-    """Mean effect by (layer, kind) and role; a list without positions of a role counts as 0."""
-    n_lists = lens.groupby("topic")["list_id"].nunique()
-    sums = ablation.groupby(["topic", "layer", "kind", "role"])["effect"].sum()
-    means = sums / n_lists.reindex(sums.index.get_level_values("topic")).to_numpy()
-    return (means.groupby(["layer", "kind", "role"]).sum() / len(n_lists)).unstack("role").fillna(0.0)
+    """Mean effect by (layer, kind) and role; a pair without positions of a role counts as 0."""
+    n_pairs = lens.groupby("group")["pair_id"].nunique()
+    sums = ablation.groupby(["group", "layer", "kind", "role"])["effect"].sum()
+    means = sums / n_pairs.reindex(sums.index.get_level_values("group")).to_numpy()
+    return (means.groupby(["layer", "kind", "role"]).sum() / len(n_pairs)).unstack("role").fillna(0.0)
 
 
 def _frame_chosen(axes: Axes, chosen: pd.DataFrame, n_roles: int) -> None:
@@ -136,7 +136,7 @@ def _frame_chosen(axes: Axes, chosen: pd.DataFrame, n_roles: int) -> None:
 
 def _lens_curve(axes: Axes, lens: pd.DataFrame) -> None:
     """The metric read from the residual stream after each layer."""
-    after = lens[lens["kind"] == "resid_post"].groupby(["topic", "layer"])[["clean", "corrupted"]].mean()
+    after = lens[lens["kind"] == "resid_post"].groupby(["group", "layer"])[["clean", "corrupted"]].mean()
     means = after.groupby("layer").mean()
     for run, colour in (("clean", CLEAN), ("corrupted", CORRUPTED)):
         axes.plot(means[run], means.index, color=colour, marker="o", markersize=3, label=run)
@@ -154,7 +154,7 @@ def _finding(table: pd.DataFrame, cells: pd.DataFrame, lens: pd.DataFrame) -> st
     ]
     at, role = np.unravel_index(cells.abs().to_numpy().argmax(), cells.shape)
     layer, kind = cells.index[at]
-    gains = lens[lens["kind"] == "resid_post"].groupby(["topic", "layer"])["gain"].mean().groupby("layer").mean()
+    gains = lens[lens["kind"] == "resid_post"].groupby(["group", "layer"])["gain"].mean().groupby("layer").mean()
     built = gains.abs().idxmax()
     return (
         f"Chosen (framed): {'; '.join(names)}. The largest effect is {cells.iloc[at, role]:+.1f}, at {kind}.{layer}, "

@@ -1,4 +1,4 @@
-"""Which features recur: presence by topic, and overlap by layer."""
+"""Which features recur: presence by group, and overlap by layer."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from saeattr.reporting.figures.style import GRID, NOTHING, figure_text, house_st
 FAMILY_COLOURS = {SHARED: "#08306b", BETWEEN: "#6baed6", TOPIC_SPECIFIC: "#de8f05"}
 #: Rows get labels up to this many; beyond it they are thin lines.
 LABELLED_ROWS = 45
-#: A presence heatmap has at most so many rows: those of the most topics in each layer.
+#: A presence heatmap has at most so many rows: those of the most groups in each layer.
 MAX_ROWS = 480
 
 
 def feature_presence(features: pd.DataFrame, kind: str, depth: int | None = 30) -> Figure | None:
-    """Feature by topic: in whose top ``depth`` at its site a feature is; layers marked, most shared first.
+    """Feature by group: in whose top ``depth`` at its site a feature is; layers marked, most shared first.
 
-    ``features`` as for ``overlap_table``. None where no topic has a feature of this kind or there is one topic.
+    ``features`` as for ``overlap_table``. None where no group has a feature of this kind or there is one group.
     """
-    topics = list(dict.fromkeys(features["topic"]))
+    groups = list(dict.fromkeys(features["group"]))
     own = feature_families(features[features["kind"] == kind], depth)
-    if own.empty or len(topics) < 2:
+    if own.empty or len(groups) < 2:
         return None
-    rows, dropped = _capped(own.sort_values(["layer", "n_topics"], ascending=[True, False], kind="stable"))
+    rows, dropped = _capped(own.sort_values(["layer", "n_groups"], ascending=[True, False], kind="stable"))
     code = {name: at + 1 for at, name in enumerate(FAMILY_COLOURS)}
-    cells = np.zeros((len(rows), len(topics)))
-    columns = {topic: at for at, topic in enumerate(topics)}
-    for at, (name, members) in enumerate(zip(rows["family"], rows["topics"], strict=True)):
-        cells[at, [columns[topic] for topic in members]] = code[name]
+    cells = np.zeros((len(rows), len(groups)))
+    columns = {group: at for at, group in enumerate(groups)}
+    for at, (name, members) in enumerate(zip(rows["family"], rows["groups"], strict=True)):
+        cells[at, [columns[group] for group in members]] = code[name]
     with house_style():
         height = 2.4 + min(9.0, max(0.19 * len(rows), 0.5 * rows["layer"].nunique()))
-        figure = new_figure(3.6 + 0.26 * len(topics), height)
+        figure = new_figure(3.6 + 0.26 * len(groups), height)
         axes = figure.subplots()
         colours = ListedColormap(["#f4f4f4", *FAMILY_COLOURS.values()])
         axes.imshow(cells, aspect="auto", cmap=colours, vmin=0, vmax=3, interpolation="nearest")
-        _topic_ticks(axes, topics)
+        _group_ticks(axes, groups)
         _feature_ticks(axes, rows)
-        _layer_notes(axes, own, rows, len(topics))
-        axes.set_title(figure_text(_presence_title(own, kind, depth, len(topics), dropped)))
+        _layer_notes(axes, own, rows, len(groups))
+        axes.set_title(figure_text(_presence_title(own, kind, depth, len(groups), dropped)))
         figure.legend(
             handles=[Patch(color=colour, label=name) for name, colour in FAMILY_COLOURS.items()],
             loc="outside lower left",
@@ -61,7 +61,7 @@ def feature_presence(features: pd.DataFrame, kind: str, depth: int | None = 30) 
 
 
 def overlap_by_layer(overlap: pd.DataFrame) -> Figure | None:
-    """Mean Jaccard index over pairs of topics by layer and kind, with the middle half of pairs and the chance level.
+    """Mean Jaccard index over pairs of groups by layer and kind, with the middle half of pairs and the chance level.
 
     ``overlap`` as ``overlap_table`` returns it; None where it is empty.
     """
@@ -86,14 +86,14 @@ def overlap_by_layer(overlap: pd.DataFrame) -> Figure | None:
         axes.set_xticks(layers if len(layers) <= 30 else layers[:: len(layers) // 15])
         axes.set_ylim(0, None)
         axes.set_xlabel("layer")
-        axes.set_ylabel("Jaccard index of two topics' feature sets")
+        axes.set_ylabel("Jaccard index of two groups' feature sets")
         axes.legend(frameon=False, ncols=2, fontsize=8)
         kind, layer = means["jaccard"].idxmax()  # pyright: ignore[reportGeneralTypeIssues]
         best = means.loc[(kind, layer)]
-        n_pairs = len(overlap[["topic_a", "topic_b"]].drop_duplicates())
+        n_pairs = len(overlap[["group_a", "group_b"]].drop_duplicates())
         title = (
-            f"Topics share most in {kind}.{layer}: Jaccard {best['jaccard']:.2f}, by chance {best['expected']:.2f}\n"
-            f"(mean of {n_pairs} pairs of topics; bands: the middle half of pairs)"
+            f"Groups share most in {kind}.{layer}: Jaccard {best['jaccard']:.2f}, by chance {best['expected']:.2f}\n"
+            f"(mean of {n_pairs} pairs of groups; bands: the middle half of pairs)"
         )
         axes.set_title(figure_text(title))
     return figure
@@ -108,13 +108,13 @@ def _capped(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     return kept, len(rows) - len(kept)
 
 
-def _topic_ticks(axes, topics: list[str]) -> None:
+def _group_ticks(axes, groups: list[str]) -> None:
     axes.set_xticks(
-        np.arange(len(topics)),
-        [figure_text(show_token(topic, 24)) for topic in topics],
-        rotation=60 if len(topics) > 6 else 0,
-        ha="right" if len(topics) > 6 else "center",
-        rotation_mode="anchor" if len(topics) > 6 else "default",
+        np.arange(len(groups)),
+        [figure_text(show_token(group, 24)) for group in groups],
+        rotation=60 if len(groups) > 6 else 0,
+        ha="right" if len(groups) > 6 else "center",
+        rotation_mode="anchor" if len(groups) > 6 else "default",
         fontsize=8,
     )
     axes.tick_params(length=0)
@@ -126,10 +126,10 @@ def _feature_ticks(axes, rows: pd.DataFrame) -> None:
         axes.set_ylabel("feature")
     else:
         axes.set_yticks([])
-        axes.set_ylabel(f"{len(rows)} features, in each layer those of the most topics first")
+        axes.set_ylabel(f"{len(rows)} features, in each layer those of the most groups first")
 
 
-def _layer_notes(axes, own: pd.DataFrame, rows: pd.DataFrame, n_topics: int) -> None:
+def _layer_notes(axes, own: pd.DataFrame, rows: pd.DataFrame, n_groups: int) -> None:
     """A line between layers; at the right, each layer with its shared features."""
     layers = rows["layer"].to_numpy()
     starts = np.flatnonzero(np.r_[True, layers[1:] != layers[:-1]])
@@ -138,46 +138,46 @@ def _layer_notes(axes, own: pd.DataFrame, rows: pd.DataFrame, n_topics: int) -> 
             axes.axhline(start - 0.5, color=GRID, linewidth=1.0)
         families = own.loc[own["layer"] == layers[start], "family"]
         note = f"layer {layers[start]}: {int((families == SHARED).sum())} of {len(families)} shared"
-        axes.text(n_topics - 0.3, (start + end - 1) / 2, note, va="center", fontsize=8, color=GRID)
+        axes.text(n_groups - 0.3, (start + end - 1) / 2, note, va="center", fontsize=8, color=GRID)
 
 
-def _presence_title(own: pd.DataFrame, kind: str, depth: int | None, n_topics: int, dropped: int) -> str:
+def _presence_title(own: pd.DataFrame, kind: str, depth: int | None, n_groups: int, dropped: int) -> str:
     shared = own[own["family"] == SHARED]
     single = int((own["family"] == TOPIC_SPECIFIC).sum())
-    among = "in any topic's set" if depth is None else f"in any topic's top {depth} of a layer"
+    among = "in any group's set" if depth is None else f"in any group's top {depth} of a layer"
     text = (
         f"{kind}: {len(shared)} of {len(own)} features {among} are shared by at least "
-        f"{SHARED_SHARE:.0%} of {n_topics} topics; {single} belong to one topic"
+        f"{SHARED_SHARE:.0%} of {n_groups} groups; {single} belong to one group"
     )
     if len(shared):
         counts = shared["layer"].value_counts()
         text += f"; layer {counts.idxmax()} shares the most ({counts.max()})"
     if dropped:
-        text += f". Not drawn: {dropped} of the fewest topics"
-    return "\n".join(textwrap.wrap(text, max(60, min(5 * n_topics, 110))))
+        text += f". Not drawn: {dropped} of the fewest groups"
+    return "\n".join(textwrap.wrap(text, max(60, min(5 * n_groups, 110))))
 
 
 #: Panels in a row of the grid.
 ACROSS = 3
-#: Numbers stand in the cells up to so many topics.
+#: Numbers stand in the cells up to so many groups.
 NUMBERED_TOPICS = 8
 
 
 def jaccard_by_layer(overlap: pd.DataFrame, kind: str) -> Figure | None:
-    """Jaccard index of every two topics' sets, layer by layer; topics of like sets stand together.
+    """Jaccard index of every two groups' sets, layer by layer; groups of like sets stand together.
 
     ``overlap`` as ``overlap_table`` returns it. The diagonal is left out. None where there is nothing of this kind.
     """
     own = overlap[overlap["kind"] == kind]
     if own.empty:
         return None
-    topics = list(dict.fromkeys([*own["topic_a"], *own["topic_b"]]))
-    over_layers = own.groupby(["topic_a", "topic_b"])["jaccard"].mean()
-    topics = [topics[at] for at in _like_together(_matrix(over_layers, topics))]
+    groups = list(dict.fromkeys([*own["group_a"], *own["group_b"]]))
+    over_layers = own.groupby(["group_a", "group_b"])["jaccard"].mean()
+    groups = [groups[at] for at in _like_together(_matrix(over_layers, groups))]
     layers = sorted(own["layer"].unique())
     across = min(ACROSS if len(layers) <= 9 else 6, len(layers))
     down = -(-len(layers) // across)
-    size = max(1.7, min(2.9, 0.36 * len(topics) + 0.6)) if across <= ACROSS else 1.9
+    size = max(1.7, min(2.9, 0.36 * len(groups) + 0.6)) if across <= ACROSS else 1.9
     with house_style():
         figure = new_figure(1.6 + size * across + 0.8, 1.4 + (size + 0.5) * down)
         grid = figure.subplots(down, across, squeeze=False)
@@ -187,23 +187,23 @@ def jaccard_by_layer(overlap: pd.DataFrame, kind: str) -> Figure | None:
                 axes.axis("off")
                 continue
             rows = own[own["layer"] == layers[at]]
-            _panel(axes, rows, topics, layers[at], top)
+            _panel(axes, rows, groups, layers[at], top)
             is_left, is_bottom = at % across == 0, at + across >= len(layers)
-            _names(axes, topics, is_left, is_bottom, size)
+            _names(axes, groups, is_left, is_bottom, size)
         bar = figure.colorbar(grid[0, 0].images[0], ax=grid, shrink=min(1.0, 1.2 / down), pad=0.01)
         bar.set_label("Jaccard index (shared / all)")
         means = own.groupby("layer")[["jaccard", "expected"]].mean()
         best = means["jaccard"].idxmax()
         title = (
-            f"{kind}: two topics share most in layer {best}, Jaccard {means.loc[best, 'jaccard']:.2f} on average; "
+            f"{kind}: two groups share most in layer {best}, Jaccard {means.loc[best, 'jaccard']:.2f} on average; "
             f"chance gives {means.loc[best, 'expected']:.2f}"
         )
         figure.suptitle(figure_text(title), x=0.01, ha="left", fontsize=10)
     return figure
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, topics: list[str], layer: int, top: float) -> None:
-    cells = _matrix(rows.set_index(["topic_a", "topic_b"])["jaccard"], topics)
+def _panel(axes: Axes, rows: pd.DataFrame, groups: list[str], layer: int, top: float) -> None:
+    cells = _matrix(rows.set_index(["group_a", "group_b"])["jaccard"], groups)
     colours = seaborn.color_palette("cividis", as_cmap=True).with_extremes(bad=NOTHING)
     axes.imshow(cells, cmap=colours, vmin=0, vmax=top, interpolation="nearest")
     above = int((rows["p_value"] <= 0.05).sum())
@@ -212,17 +212,17 @@ def _panel(axes: Axes, rows: pd.DataFrame, topics: list[str], layer: int, top: f
         f"{above} of {len(rows)} pairs above chance (p \u2264 0.05)",
         fontsize=7,
     )
-    if len(topics) <= NUMBERED_TOPICS:
+    if len(groups) <= NUMBERED_TOPICS:
         for row, column in zip(*np.nonzero(~np.isnan(cells)), strict=True):
             shade = "black" if cells[row, column] > 0.6 * top else "white"
             axes.text(column, row, f"{cells[row, column]:.2f}", ha="center", va="center", fontsize=7, color=shade)
 
 
-def _names(axes: Axes, topics: list[str], is_left: bool, is_bottom: bool, size: float) -> None:
-    """Topic names at the outer edges of the grid only."""
-    names = [figure_text(show_token(topic, 22)) for topic in topics]
-    font = min(8.0, 60 * size / len(topics))
-    at = np.arange(len(topics))
+def _names(axes: Axes, groups: list[str], is_left: bool, is_bottom: bool, size: float) -> None:
+    """Group names at the outer edges of the grid only."""
+    names = [figure_text(show_token(group, 22)) for group in groups]
+    font = min(8.0, 60 * size / len(groups))
+    at = np.arange(len(groups))
     axes.set_yticks(at, names if is_left else [""] * len(at), fontsize=font)
     axes.set_xticks(at, names if is_bottom else [""] * len(at), fontsize=font, rotation=90)
     axes.tick_params(length=0)
@@ -230,17 +230,17 @@ def _names(axes: Axes, topics: list[str], is_left: bool, is_bottom: bool, size: 
         spine.set_visible(False)
 
 
-def _matrix(values: pd.Series, topics: list[str]) -> NDArray[np.float64]:
-    """Symmetric, [topics, topics]; NaN on the diagonal and where a pair has no number."""
-    cells = np.full((len(topics), len(topics)), np.nan)
-    number = {topic: at for at, topic in enumerate(topics)}
+def _matrix(values: pd.Series, groups: list[str]) -> NDArray[np.float64]:
+    """Symmetric, [groups, groups]; NaN on the diagonal and where a pair has no number."""
+    cells = np.full((len(groups), len(groups)), np.nan)
+    number = {group: at for at, group in enumerate(groups)}
     for (a, b), value in values.items():  # pyright: ignore[reportGeneralTypeIssues]
         cells[number[a], number[b]] = cells[number[b], number[a]] = value
     return cells
 
 
 def _like_together(cells: NDArray[np.float64]) -> NDArray[np.int64]:
-    """An order of topics in which those of like sets are neighbours (average linkage, optimal leaves)."""
+    """An order of groups in which those of like sets are neighbours (average linkage, optimal leaves)."""
     if len(cells) < 3:
         return np.arange(len(cells))
     distance = 1 - np.nan_to_num(cells)

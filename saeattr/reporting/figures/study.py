@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from saeattr.behaviours.lists.topics import topic_slug
+from saeattr.behaviours.lists.topics import group_slug
 from saeattr.features.recurrence import largest_features
 from saeattr.files import read_table
 from saeattr.neuronpedia.links import FILE, read_links
@@ -25,33 +25,33 @@ from saeattr.reporting.figures.style import label_texts, save_figure
 from saeattr.study.results import Study, load_study
 from saeattr.study.sets import study_overlap
 
-#: From so many figures of single topics on, two processes draw.
+#: From so many figures of single groups on, two processes draw.
 MANY = 24
 
 Draw = Callable[[], "Figure | None"]
 
 
-def feature_by_list(
-    study: Study, topic: str, kind: str, top: int = 30, labels: Mapping[str, str] | None = None
+def feature_by_pair(
+    study: Study, group: str, kind: str, top: int = 30, labels: Mapping[str, str] | None = None
 ) -> Figure | None:
-    """Effect of a topic's top features of one kind, list by list.
+    """Effect of a group's top features of one kind, pair by pair.
 
     Args:
         labels: from ``kind.layer/feature`` to its words; by default those in the study's neuronpedia.json.
     """
-    # The topic's own part: the joined table of many topics takes gigabytes to read.
-    path = study.folder.topic_folder(topic_slug(topic)) / "attributions.parquet"
-    attributions = read_table(path, ["topic", "list_id", "layer", "kind", "feature", "effect"])
+    # The group's own part: the joined table of many groups takes gigabytes to read.
+    path = study.folder.group_folder(group_slug(group)) / "attributions.parquet"
+    attributions = read_table(path, ["group", "pair_id", "layer", "kind", "feature", "effect"])
     words = study_labels(study) if labels is None else labels
-    return heatmaps.feature_by_list(attributions, study.features(topic), topic, kind, top, words)
+    return heatmaps.feature_by_pair(attributions, study.features(group), group, kind, top, words)
 
 
-def feature_by_topic(
+def feature_by_group(
     study: Study, kind: str, depth: int = 30, top: int = 40, labels: Mapping[str, str] | None = None
 ) -> Figure | None:
-    """Mean effect by topic of the features that several topics share; ``labels`` as for ``feature_by_list``."""
+    """Mean effect by group of the features that several groups share; ``labels`` as for ``feature_by_pair``."""
     words = study_labels(study) if labels is None else labels
-    return heatmaps.feature_by_topic(study.features(), kind, depth, top, words)
+    return heatmaps.feature_by_group(study.features(), kind, depth, top, words)
 
 
 def study_labels(study: Study) -> dict[str, str]:
@@ -60,64 +60,64 @@ def study_labels(study: Study) -> dict[str, str]:
 
 
 def feature_presence(study: Study, kind: str, depth: int = 30) -> Figure | None:
-    """In which topics' sets each feature is; None with one topic."""
+    """In which groups' sets each feature is; None with one group."""
     return overlap_figures.feature_presence(study.features(), kind, depth)
 
 
 def jaccard_by_layer(study: Study, kind: str, depth: int = 30) -> Figure | None:
-    """Topic by topic overlap in each layer; None with one topic."""
+    """Group by group overlap in each layer; None with one group."""
     return jaccard.jaccard_by_layer(study_overlap(study.folder, depth), kind)
 
 
 def overlap_by_layer(study: Study, depth: int = 30) -> Figure | None:
-    """Overlap of topics as a function of layer, by kind; None with one topic."""
+    """Overlap of groups as a function of layer, by kind; None with one group."""
     return overlap_figures.overlap_by_layer(study_overlap(study.folder, depth))
 
 
 def activation_clusters(study: Study, kind: str, top: int = 60) -> Figure | None:
-    """Activation of the top features of one kind in every list, clustered."""
+    """Activation of the top features of one kind in every pair, clustered."""
     features = study.features()
     chosen = largest_features(features[features["kind"] == kind], top)
     return clustermap.activation_clusters(list_activations(study, chosen), kind)
 
 
 def list_activations(study: Study, chosen: pd.DataFrame) -> pd.DataFrame:
-    """Largest activation of each chosen feature in each list, read topic by topic to hold little in memory."""
+    """Largest activation of each chosen feature in each pair, read group by group to hold little in memory."""
     parts = []
-    for topic in study.topics:
-        path = study.folder.topic_folder(topic_slug(topic)) / "attributions.parquet"
-        table = read_table(path, ["topic", "list_id", "layer", "kind", "feature", "act_clean"])
+    for group in study.groups:
+        path = study.folder.group_folder(group_slug(group)) / "attributions.parquet"
+        table = read_table(path, ["group", "pair_id", "layer", "kind", "feature", "act_clean"])
         parts.append(clustermap.list_activations(table, chosen))
     return pd.concat(parts, axis=1).fillna(0.0)
 
 
-def metric_by_item(study: Study, topic: str | None = None) -> Figure:
-    """The metric by item, clean against corrupted, of one topic or of all together."""
-    name = topic or f"{len(study.topics)} topics"
-    return metric_curve.metric_by_item(study.metric_by_item(topic), name, study.metric_label)
+def metric_by_point(study: Study, group: str | None = None) -> Figure:
+    """The metric by item, clean against corrupted, of one group or of all together."""
+    name = group or f"{len(study.groups)} groups"
+    return metric_curve.metric_by_point(study.metric_by_point(group), name, study.metric_label)
 
 
-def forest(study: Study, topic: str) -> Figure | None:
-    """Exact effects of a topic's top features with intervals, beside controls and attributions."""
-    return validation.forest(study.validation(topic), topic, study.metric_label)
+def forest(study: Study, group: str) -> Figure | None:
+    """Exact effects of a group's top features with intervals, beside controls and attributions."""
+    return validation.forest(study.validation(group), group, study.metric_label)
 
 
-def effect_scatter(study: Study, topic: str) -> Figure | None:
-    """Attribution against exact effect of every feature patched in a topic, layer by layer."""
-    return validation.effect_scatter(study.compared(topic), study.agreement(topic), topic)
+def effect_scatter(study: Study, group: str) -> Figure | None:
+    """Attribution against exact effect of every feature patched in a group, layer by layer."""
+    return validation.effect_scatter(study.compared(group), study.agreement(group), group)
 
 
-def cumulative(study: Study, topic: str) -> Figure | None:
-    """What patching, and keeping, a topic's first features does together."""
-    return validation.cumulative(study.curves(topic), topic)
+def cumulative(study: Study, group: str) -> Figure | None:
+    """What patching, and keeping, a group's first features does together."""
+    return validation.cumulative(study.curves(group), group)
 
 
 def draw_study(study: Study, on_progress: Callable[[str, str, int, int], None]) -> None:
     """Write the figures that are missing or older than their tables; many are shared with a second process."""
     wanted = [(sources, name, draw) for sources, name, draw in _figures(study) if _is_stale(study, sources, name)]
-    # Figures of all topics together stay here, because they share what they compute.
-    of_topics = [name for sources, name, _ in wanted if sources[0].parent != study.folder.root]
-    shared = set(of_topics[::2]) if len(of_topics) >= MANY and (os.cpu_count() or 1) > 1 else set()
+    # Figures of all groups together stay here, because they share what they compute.
+    of_groups = [name for sources, name, _ in wanted if sources[0].parent != study.folder.root]
+    shared = set(of_groups[::2]) if len(of_groups) >= MANY and (os.cpu_count() or 1) > 1 else set()
     with _second_process(study, shared):
         _draw(study, [entry for entry in wanted if entry[1] not in shared], on_progress)
     # What the other process could not draw fails here, where the reason is seen.
@@ -165,26 +165,26 @@ def _figures(study: Study) -> Iterator[tuple[list[Path], str, Draw]]:
     """The files that a figure is made of, its name, and how to draw it."""
     labels = [study.folder.root / FILE] if study_labels(study) else []
     kinds = sorted(study.features()["kind"].unique())
-    for topic in study.topics:
-        slug = topic_slug(topic)
-        folder = study.folder.topic_folder(slug)
-        yield [folder / "metric_by_item.parquet"], f"metric-{slug}", lambda t=topic: metric_by_item(study, t)
+    for group in study.groups:
+        slug = group_slug(group)
+        folder = study.folder.group_folder(slug)
+        yield [folder / "metric_by_point.parquet"], f"metric-{slug}", lambda t=group: metric_by_point(study, t)
         for kind in kinds:
-            draw = lambda t=topic, k=kind: feature_by_list(study, t, k)  # noqa: E731
+            draw = lambda t=group, k=kind: feature_by_pair(study, t, k)  # noqa: E731
             yield [folder / "attributions.parquet", *labels], f"features-{slug}-{kind}", draw
         validated = study.folder.validation_folder(slug) / "validation.parquet"
         if validated.exists():
-            yield [validated], f"validation-{slug}", lambda t=topic: forest(study, t)
-            yield [validated], f"agreement-{slug}", lambda t=topic: effect_scatter(study, t)
-            yield [validated], f"cumulative-{slug}", lambda t=topic: cumulative(study, t)
+            yield [validated], f"validation-{slug}", lambda t=group: forest(study, t)
+            yield [validated], f"agreement-{slug}", lambda t=group: effect_scatter(study, t)
+            yield [validated], f"cumulative-{slug}", lambda t=group: cumulative(study, t)
         generated = study.folder.generation_folder(slug) / "generation.parquet"
         if generated.exists():
-            yield [generated], f"generation-{slug}", lambda t=topic: generation_figure(study.generation(t))
-    if len(study.topics) > 1:
+            yield [generated], f"generation-{slug}", lambda t=group: generation_figure(study.generation(t))
+    if len(study.groups) > 1:
         joined = [study.folder.table_path("features")]
-        yield joined, "metric-all", lambda: metric_by_item(study)
+        yield joined, "metric-all", lambda: metric_by_point(study)
         for kind in kinds:
-            yield joined + labels, f"topics-{kind}", lambda k=kind: feature_by_topic(study, k)
+            yield joined + labels, f"groups-{kind}", lambda k=kind: feature_by_group(study, k)
             yield joined, f"presence-{kind}", lambda k=kind: feature_presence(study, k)
             yield joined, f"jaccard-{kind}", lambda k=kind: jaccard_by_layer(study, k)
             yield joined, f"clusters-{kind}", lambda k=kind: activation_clusters(study, k)

@@ -20,12 +20,12 @@ ORDER_COLOURS = {"attribution": "#0173b2", "exact": "#029e73", "activation": "#d
 ACROSS = 4
 
 
-def effect_scatter(compared: pd.DataFrame, agreement: pd.DataFrame, topic: str) -> Figure | None:
+def effect_scatter(compared: pd.DataFrame, agreement: pd.DataFrame, group: str) -> Figure | None:
     """Attribution against exact effect of every feature patched, one panel a site; None where nothing was.
 
     Args:
-        compared: as ``validation_table.compared_effects`` returns it, of one topic. Controls are drawn hollow.
-        agreement: as ``validation_table.site_agreement`` returns it, of that topic: the correlations in the titles.
+        compared: as ``validation_table.compared_effects`` returns it, of one group. Controls are drawn hollow.
+        agreement: as ``validation_table.site_agreement`` returns it, of that group: the correlations in the titles.
     """
     if compared.empty:
         return None
@@ -43,9 +43,9 @@ def effect_scatter(compared: pd.DataFrame, agreement: pd.DataFrame, topic: str) 
             axes.axis("off")
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, fontsize=8, frameon=False, loc="outside right upper")
-        figure.supxlabel("exact effect (change of the metric, mean over lists)", fontsize=9)
+        figure.supxlabel("exact effect (change of the metric, mean over pairs)", fontsize=9)
         figure.supylabel("attribution (estimate of it)", fontsize=9)
-        figure.suptitle(figure_text(f"{topic}: {_agreement_text(sites)}"), x=0.01, ha="left", fontsize=10)
+        figure.suptitle(figure_text(f"{group}: {_agreement_text(sites)}"), x=0.01, ha="left", fontsize=10)
     return figure
 
 
@@ -77,10 +77,10 @@ def _agreement_text(sites: pd.DataFrame) -> str:
     return f"attribution and exact effect correlate by {spread} over features of a site"
 
 
-def forest(validation: pd.DataFrame, topic: str, metric_label: str) -> Figure | None:
+def forest(validation: pd.DataFrame, group: str, metric_label: str) -> Figure | None:
     """The tested features, largest attribution on top: exact effect with interval, attribution, and controls' band.
 
-    ``validation``: as ``validation_table`` returns it, of one topic. None where nothing was tested.
+    ``validation``: as ``validation_table`` returns it, of one group. None where nothing was tested.
     """
     if validation.empty:
         return None
@@ -97,11 +97,11 @@ def forest(validation: pd.DataFrame, topic: str, metric_label: str) -> Figure | 
         axes.set_yticks(at, names, fontsize=7)
         axes.invert_yaxis()
         axes.set_xlabel(
-            figure_text(f"change of {metric_label} when the feature is patched\n(mean over lists, 95 % interval)")
+            figure_text(f"change of {metric_label} when the feature is patched\n(mean over pairs, 95 % interval)")
         )
         axes.legend(fontsize=7, frameon=False, loc="best")
         counts = validation["verdict"].value_counts()
-        text = f"{topic}: {counts.get('causal', 0)} of the top {len(rows)} features are causal"
+        text = f"{group}: {counts.get('causal', 0)} of the top {len(rows)} features are causal"
         if "opposite sign" in counts:
             text += f", {counts['opposite sign']} with the opposite sign of its estimate"
         figure.suptitle(figure_text(text), x=0.01, ha="left", fontsize=10)
@@ -127,10 +127,10 @@ def _verdict_points(axes: Axes, validation: pd.DataFrame) -> None:
             )
 
 
-def cumulative(curves: pd.DataFrame, topic: str) -> Figure | None:
+def cumulative(curves: pd.DataFrame, group: str) -> Figure | None:
     """What patching (and keeping) the first features of each order does; None without a curve.
 
-    ``curves``: as ``cumulative_curves`` returns it, of one topic.
+    ``curves``: as ``cumulative_curves`` returns it, of one group.
     """
     orders = [order for order in ORDER_COLOURS if (curves["order"] == order).any()]
     if not orders:
@@ -162,7 +162,7 @@ def cumulative(curves: pd.DataFrame, topic: str) -> Figure | None:
         # Faithfulness stays low for long: there is room in its panel.
         handles, labels = panels[0].get_legend_handles_labels()
         panels[1].legend(handles, labels, fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(0, 0.95))
-        figure.suptitle(figure_text(f"{show_token(topic, 30)}: {_half_text(curves)}"), x=0.01, ha="left", fontsize=10)
+        figure.suptitle(figure_text(f"{show_token(group, 30)}: {_half_text(curves)}"), x=0.01, ha="left", fontsize=10)
     return figure
 
 

@@ -10,12 +10,12 @@ from saeattr.features.detail import FeatureDetail
 from saeattr.reporting.figures.style import feature_address, show_token
 
 
-def context_rows(contexts: Sequence[Context], topics: Sequence[str]) -> list[dict[str, Any]]:
-    """topic (its number), list_id, start, tokens, roles, swaps of each context."""
+def context_rows(contexts: Sequence[Context], groups: Sequence[str]) -> list[dict[str, Any]]:
+    """group (its number), pair_id, start, tokens, roles, swaps of each context."""
     return [
         {
-            "topic": topics.index(context.topic),
-            "list_id": context.list_id,
+            "group": groups.index(context.group),
+            "pair_id": context.pair_id,
             "start": context.start,
             "tokens": context.tokens,
             "roles": context.roles,
@@ -58,7 +58,7 @@ def detail_values(detail: FeatureDetail, contexts: Sequence[Context]) -> dict[st
         for one in detail.upstream.features
     ]
     values["upstream_sites"] = [(str(site), features, error) for site, features, error in detail.upstream.sites]
-    values["upstream_at"] = f"{context.topic}, list {context.list_id}, position {position}: {_place(context, position)}"
+    values["upstream_at"] = f"{context.group}, list {context.pair_id}, position {position}: {_place(context, position)}"
     return values
 
 

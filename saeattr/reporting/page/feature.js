@@ -23,10 +23,10 @@ function contextCard(firing, most) {
     const tokens = context.tokens.map((_, position) => tokenSpan(context, position, at.get(position) || 0, most, run));
     return element("div", { class: "run" }, element("p", { class: "small", text: run }), element("p", { class: "tokens" }, ...tokens));
   });
-  const topic = data.topics[context.topic].name;
+  const group = data.groups[context.group].name;
   const top = Math.max(...(firing.clean || []), ...(firing.corrupted || []));
   return element("div", { class: "context" },
-    element("h4", { text: `${topic}, list ${context.list_id}: largest activation ${number(top)}` }),
+    element("h4", { text: `${group}, list ${context.pair_id}: largest activation ${number(top)}` }),
     element("div", { class: "runs" }, ...runs));
 }
 
@@ -54,7 +54,7 @@ function histogram(detail) {
 }
 
 function effectsPlot(row) {
-  const entries = [...row.by_topic].sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect));
+  const entries = [...row.by_group].sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect));
   const low = Math.min(0, ...entries.map((entry) => entry.low)), high = Math.max(0, ...entries.map((entry) => entry.high));
   const width = 160, scale = (value) => 6 + ((value - low) / (high - low || 1)) * (width - 12);
   const rows = entries.map((entry) => {
@@ -63,14 +63,14 @@ function effectsPlot(row) {
     svg.append(drawing("line", { x1: scale(0), x2: scale(0), y1: 0, y2: 16, class: "axis" }));
     svg.append(drawing("line", { x1: scale(entry.low), x2: scale(entry.high), y1: 8, y2: 8, class: "clean", "stroke-width": 2 }));
     svg.append(drawing("circle", { cx: scale(entry.effect), cy: 8, r: 4, class: "clean" }));
-    return [data.topics[entry.topic].name, number(entry.effect, 3, true), interval(entry.low, entry.high), svg,
-      `${entry.n_lists}/${data.topics[entry.topic].n_lists}`, entry.exact === undefined ? "" : interval(...entry.exact),
+    return [data.groups[entry.group].name, number(entry.effect, 3, true), interval(entry.low, entry.high), svg,
+      `${entry.n_pairs}/${data.groups[entry.group].n_pairs}`, entry.exact === undefined ? "" : interval(...entry.exact),
       entry.verdict || ""];
   });
-  const names = [{ name: "topic" }, { name: "effect", number: true }, { name: "95 % interval", number: true }, { name: "" },
+  const names = [{ name: "group" }, { name: "effect", number: true }, { name: "95 % interval", number: true }, { name: "" },
     { name: "lists", number: true }, { name: "exact, 95 %", number: true }, { name: "verdict" }];
   const kept = names.map((_, at) => at < 5 || rows.some((cells) => cells[at] !== ""));
-  const attributes = { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Effect by topic" };
+  const attributes = { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Effect by group" };
   return element("div", attributes, plainTable(names.filter((_, at) => kept[at]),
     rows.map((cells) => cells.filter((_, at) => kept[at])), "Estimated change of the metric, mean over lists"));
 }
@@ -136,7 +136,7 @@ function drawFeature(row) {
   const detail = row.detail;
   const firings = detail ? detail.firings : [];
   const most = Math.max(0, ...firings.flatMap((firing) => [...(firing.clean || []), ...(firing.corrupted || [])]));
-  const where = `${row.family ? row.family + ", in the top sets of " + row.n_topics + " of " + data.topics.length + " topics; " : ""}acts most at ${row.role} ${shown(row.token)}`;
+  const where = `${row.family ? row.family + ", in the top sets of " + row.n_groups + " of " + data.groups.length + " groups; " : ""}acts most at ${row.role} ${shown(row.token)}`;
   const fires = firings.length ? [heading(2, "Where it fires"),
     element("p", { class: "small" }, element("span", { class: "key", text: "clean" }), element("span", { class: "key corrupted", text: "corrupted" }),
       document.createTextNode("The stronger the colour, the larger the activation; the swapped word is underlined.")),
@@ -146,7 +146,7 @@ function drawFeature(row) {
     element("div", { class: "bar" }, element("a", { class: "button", href: "#features", text: "\u2190 all features" }), beside(-1, "previous"), beside(1, "next")),
     element("h2", { id: "feature-title", text: row.address }), element("p", { text: where }), ...[labelBlock(row)].filter(Boolean),
     element("div", { class: "columns" },
-      element("div", {}, heading(3, "Effect by topic"), effectsPlot(row), ...(detail ? neighbourParts(detail) : [])),
+      element("div", {}, heading(3, "Effect by group"), effectsPlot(row), ...(detail ? neighbourParts(detail) : [])),
       element("div", {}, ...density, ...(detail ? [...logitParts(detail), ...upstreamParts(detail)] : []))),
     ...fires);
 }

@@ -16,7 +16,7 @@ from saeattr.reporting.figures.style import house_style, label_texts
 from saeattr.reporting.page.write import InlineFigure
 from saeattr.study.results import Study
 
-#: With more topics than this, the figures of single topics stay in the figures folder: the page would grow too large.
+#: With more groups than this, the figures of single groups stay in the figures folder: the page would grow too large.
 TOPICS_IN_FULL = 2
 
 
@@ -30,32 +30,32 @@ def report_figures(
 
 
 def _figures(study: Study, depth: int, labels: dict[str, str]) -> Iterator[tuple[str, str, Figure | None]]:
-    several = len(study.topics) > 1
-    topic = None if several else study.topics[0]
-    yield "behaviour", "Mean over lists with 95 % bootstrap bands.", figures.metric_by_item(study, topic)
+    several = len(study.groups) > 1
+    group = None if several else study.groups[0]
+    yield "behaviour", "Mean over pairs with 95 % bootstrap bands.", figures.metric_by_point(study, group)
     kinds = sorted(study.features()["kind"].unique())
     if several:
         yield "overlap", LAYERS, figures.overlap_by_layer(study, depth)
         for kind in kinds:
-            yield "overlap", EFFECTS, figures.feature_by_topic(study, kind, depth, labels=labels)
+            yield "overlap", EFFECTS, figures.feature_by_group(study, kind, depth, labels=labels)
             yield "overlap", PRESENCE, figures.feature_presence(study, kind, depth)
             yield "overlap", JACCARD, figures.jaccard_by_layer(study, kind, depth)
             yield "overlap", CLUSTERS, figures.activation_clusters(study, kind)
-    if len(study.topics) <= TOPICS_IN_FULL:
-        for name in study.topics:
+    if len(study.groups) <= TOPICS_IN_FULL:
+        for name in study.groups:
             for kind in kinds:
-                yield "topic", LISTS, figures.feature_by_list(study, name, kind, labels=labels)
-            yield "topic", FOREST, figures.forest(study, name)
-            yield "topic", SCATTER, figures.effect_scatter(study, name)
-            yield "topic", CURVES, figures.cumulative(study, name)
+                yield "group", LISTS, figures.feature_by_pair(study, name, kind, labels=labels)
+            yield "group", FOREST, figures.forest(study, name)
+            yield "group", SCATTER, figures.effect_scatter(study, name)
+            yield "group", CURVES, figures.cumulative(study, name)
 
 
-LAYERS = "Sets: each topic's top features of a site. Chance: sets of the same size and activity, drawn at random."
-PRESENCE = "A line is a feature; coloured where it is in the topic's top set at its site."
-JACCARD = "Topics with like sets stand together. The diagonal (a topic with itself) is left out."
-CLUSTERS = "A row is a feature, a column a list. The marks above the matrix say which topic a list is about."
-EFFECTS = "Mean effect over a topic's lists. Grey: not among that topic's top features."
-LISTS = "Effect of each list, summed over positions. Grey: not active in that list."
+LAYERS = "Sets: each group's top features of a site. Chance: sets of the same size and activity, drawn at random."
+PRESENCE = "A line is a feature; coloured where it is in the group's top set at its site."
+JACCARD = "Groups with like sets stand together. The diagonal (a group with itself) is left out."
+CLUSTERS = "A row is a feature, a column a pair. The marks above the matrix say which group a pair is about."
+EFFECTS = "Mean effect over a group's lists. Grey: not among that group's top features."
+LISTS = "Effect of each pair, summed over positions. Grey: not active in that list."
 FOREST = "Each feature set to its base value at all its positions, error term kept, layers above run again."
 SCATTER = "Every feature that was patched, controls too: what attribution estimated against what was measured."
 CURVES = "The first features of each order patched together, across layers; bands: 95 % over lists."

@@ -16,11 +16,11 @@ function drawOverview() {
   const notes = document.getElementById("notes");
   notes.hidden = data.notes.length === 0;
   notes.replaceChildren(...data.notes.map((text) => element("li", { text })));
-  const topics = [{ name: "topic" }, { name: "lists", number: true }, { name: "items", number: true },
+  const groups = [{ name: "group" }, { name: "lists", number: true }, { name: "items", number: true },
     { name: "metric after the last item, clean", number: true }, { name: "corrupted", number: true }, { name: "difference", number: true }];
-  document.getElementById("topics-table").replaceChildren(plainTable(topics, data.topics.map((topic) =>
-    [topic.name, topic.n_lists, number(topic.items, 1), number(topic.clean, 2, true), number(topic.corrupted, 2, true),
-      number(topic.clean - topic.corrupted, 2, true)])));
+  document.getElementById("groups-table").replaceChildren(plainTable(groups, data.groups.map((group) =>
+    [group.name, group.n_pairs, number(group.items, 1), number(group.clean, 2, true), number(group.corrupted, 2, true),
+      number(group.clean - group.corrupted, 2, true)])));
   const checks = [{ name: "site", class: "address" }, { name: "estimates / exact", number: true }, { name: "error term's part", number: true },
     { name: "L0", number: true }, { name: "variance missed", number: true }];
   document.getElementById("checks-table").replaceChildren(plainTable(checks, data.checks.map((check) =>

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from saeattr.behaviours.lists.topics import topic_slug
+from saeattr.behaviours.lists.topics import group_slug
 from saeattr.errors import UserError
 from saeattr.features.activity import Context, keep_used, table_activities
 from saeattr.features.detail import feature_details
@@ -18,7 +18,7 @@ from saeattr.model.loading import LanguageModel
 from saeattr.neuronpedia.links import read_links
 from saeattr.reporting.page.details import activity_values, context_rows, detail_values
 from saeattr.reporting.page.figures import report_figures
-from saeattr.reporting.page.rows import check_rows, feature_rows, topic_rows
+from saeattr.reporting.page.rows import check_rows, feature_rows, group_rows
 from saeattr.reporting.page.summary import facts, findings, question, study_name, table_note
 from saeattr.reporting.page.write import Report, write_report
 from saeattr.saes.loading import SaeFile
@@ -51,10 +51,10 @@ def make_report(
         lm, saes: the study's model and SAEs. Without them feature pages show what the tables know: where a feature
             fires from the swapped word to the last decision point, and its effects.
         path: where to; ``report.html`` in the study folder by default.
-        top: features with a page: those of largest |effect_mean| averaged over topics.
-        depth: features in a topic's set at a site, for the overlap.
+        top: features with a page: those of largest |effect_mean| averaged over groups.
+        depth: features in a group's set at a site, for the overlap.
         labels: by feature address: label, url, embed_url, doubtful and note (optional each); else neuronpedia.json's.
-        validation: the study's validation table (topic, layer, kind, feature, exact_low, exact_high, verdict).
+        validation: the study's validation table (group, layer, kind, feature, exact_low, exact_high, verdict).
         layer_choice: why these layers, in a sentence.
         seconds: how long the study took.
         batch_size: prompts in one forward.
@@ -66,25 +66,25 @@ def make_report(
     labels = links.labels if labels is None else labels
     features = study.features()
     if features.empty:
-        raise UserError(f"{study.folder.root} holds no feature to report: use more lists or topics")
+        raise UserError(f"{study.folder.root} holds no feature to report: use more pairs or groups")
     chosen = largest_features(features, top)
-    rows = feature_rows(features, chosen, study.topics, depth, labels, validation)
-    topics = topic_rows(study.metric_by_item(), study.topics)
+    rows = feature_rows(features, chosen, study.groups, depth, labels, validation)
+    groups = group_rows(study.metric_by_point(), study.groups)
     contexts, details = _details(study, lm, saes, chosen, batch_size, on_progress)
     rows = [{**row, "detail": details.get((row["layer"], row["kind"], row["feature"]))} for row in rows]
     on_progress("report", 0, 1)
     report = Report(
         title=f"saeattr: {study_name(study)}",
         question=question(study),
-        findings=findings(rows, topics, validation),
+        findings=findings(rows, groups, validation),
         facts=facts(study, layer_choice, seconds, links.notes),
         notes=list(study.warnings),
-        topics=topics,
+        groups=groups,
         features=rows,
-        contexts=context_rows(contexts, study.topics),
+        contexts=context_rows(contexts, study.groups),
         checks=check_rows(study.site_effects()),
         figures=list(report_figures(study, depth, labels)),
-        table_note=table_note(len(topics), len(rows), depth),
+        table_note=table_note(len(groups), len(rows), depth),
     )
     written = write_report(report, path or study.folder.root / "report.html")
     on_progress("report", 1, 1)
@@ -106,7 +106,7 @@ def _details(
 
 def _table_details(study: Study, chosen: pd.DataFrame) -> tuple[list[Context], dict[tuple[int, str, int], Any]]:
     """Contexts, and values for each feature's page, from the study's tables."""
-    folders = (study.folder.topic_folder(topic_slug(topic)) for topic in study.topics)
+    folders = (study.folder.group_folder(group_slug(group)) for group in study.groups)
     tables = (read_table(folder / "attributions.parquet") for folder in folders)
     contexts, activities = table_activities(tables, chosen, study.record["settings"]["base"])
     contexts, activities = keep_used(contexts, activities)
@@ -121,9 +121,9 @@ def _model_details(
     batch_size: int,
     on_progress: OnProgress,
 ) -> tuple[list[Context], dict[tuple[int, str, int], Any]]:
-    """The same with the model: whole lists, logits, neighbours and upstream features."""
+    """The same with the model: whole pairs, logits, neighbours and upstream features."""
     check_same(study.record, saes)
-    pairs = study_pairs(lm, study.folder, study.topics)
+    pairs = study_pairs(lm, study.folder, study.groups)
     of_study = {site: file for site, file in saes.items() if str(site) in study.record["saes"]}
     contexts, details = feature_details(lm, pairs, of_study, chosen, batch_size=batch_size, on_progress=on_progress)
     by_key = {(one.site.layer, str(one.site.kind), one.feature): one for one in details}

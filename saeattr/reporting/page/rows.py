@@ -11,35 +11,35 @@ from saeattr.features.recurrence import FEATURE, feature_families
 from saeattr.reporting.figures.style import feature_address
 
 
-def topic_rows(metric_by_item: pd.DataFrame, topics: tuple[str, ...]) -> list[dict[str, Any]]:
-    """name, n_lists, items (mean), clean and corrupted (mean metric at the last item) of each topic."""
-    last = metric_by_item[metric_by_item["item"] == metric_by_item["n_items"]]
-    means = last.groupby(["topic", "run"])["metric"].mean()
+def group_rows(metric_by_point: pd.DataFrame, groups: tuple[str, ...]) -> list[dict[str, Any]]:
+    """name, n_pairs, items (mean), clean and corrupted (mean metric at the last item) of each group."""
+    last = metric_by_point[metric_by_point["item"] == metric_by_point["n_items"]]
+    means = last.groupby(["group", "run"])["metric"].mean()
     rows = []
-    for topic in topics:
-        own = last[(last["topic"] == topic) & (last["run"] == "clean")]
-        both = {run: float(means.get((topic, run), float("nan"))) for run in ("clean", "corrupted")}
-        rows.append({"name": topic, "n_lists": own["list_id"].nunique(), "items": float(own["n_items"].mean()), **both})
+    for group in groups:
+        own = last[(last["group"] == group) & (last["run"] == "clean")]
+        both = {run: float(means.get((group, run), float("nan"))) for run in ("clean", "corrupted")}
+        rows.append({"name": group, "n_pairs": own["pair_id"].nunique(), "items": float(own["n_items"].mean()), **both})
     return rows
 
 
 def feature_rows(
     features: pd.DataFrame,
     chosen: pd.DataFrame,
-    topics: tuple[str, ...],
+    groups: tuple[str, ...],
     depth: int,
     labels: Mapping[str, Mapping[str, Any]] | None = None,
     validation: pd.DataFrame | None = None,
 ) -> list[dict[str, Any]]:
     """One row a chosen feature, in the order of ``chosen``.
 
-    Each has address, layer, kind, feature, effect (mean over the topics that have it), low and high (over topics; the
-    95 % interval where there is one topic), n_topics and family (by the topics' top ``depth`` sets at its site), role,
-    token, by_topic (topic number, effect, low, high, n_lists; exact and verdict where validated), verdict (of all
-    topics) and, where given, label, url, embed_url, doubtful, note.
+    Each has address, layer, kind, feature, effect (mean over the groups that have it), low and high (over groups; the
+    95 % interval where there is one group), n_groups and family (by the groups' top ``depth`` sets at its site), role,
+    token, by_group (group number, effect, low, high, n_pairs; exact and verdict where validated), verdict (of all
+    groups) and, where given, label, url, embed_url, doubtful, note.
     """
     families = feature_families(features, depth).set_index(FEATURE)
-    numbers = {topic: at for at, topic in enumerate(topics)}
+    numbers = {group: at for at, group in enumerate(groups)}
     own = features.merge(chosen[FEATURE], on=FEATURE)
     groups = dict(iter(own.groupby(FEATURE)))
     checked = _verdicts(validation)
@@ -48,12 +48,12 @@ def feature_rows(
         mine = groups[key]
         entries = [
             {
-                "topic": numbers[row["topic"]],
+                "group": numbers[row["group"]],
                 "effect": row["effect_mean"],
                 "low": row["effect_low"],
                 "high": row["effect_high"],
-                "n_lists": row["n_lists"],
-                **checked.get((row["topic"], *key), {}),
+                "n_pairs": row["n_pairs"],
+                **checked.get((row["group"], *key), {}),
             }
             for row in mine.to_dict("records")
         ]
@@ -65,10 +65,10 @@ def feature_rows(
         rows.append(
             {
                 **{"address": address, "layer": layer, "kind": kind, "feature": feature},
-                **_effects(mine, one_topic=len(topics) == 1),
-                "n_topics": 0 if known is None else known["n_topics"],
-                "family": "" if len(topics) == 1 else name,
-                "by_topic": entries,
+                **_effects(mine, one_group=len(groups) == 1),
+                "n_groups": 0 if known is None else known["n_groups"],
+                "family": "" if len(groups) == 1 else name,
+                "by_group": entries,
                 "verdict": _all_verdicts(entries),
                 **{name: label.get(name) for name in ("label", "url", "embed_url", "doubtful", "note")},
             }
@@ -76,13 +76,13 @@ def feature_rows(
     return rows
 
 
-def _effects(mine: pd.DataFrame, one_topic: bool) -> dict[str, Any]:
-    """A feature's effect over its topics, and where the topic of the largest effect has it."""
+def _effects(mine: pd.DataFrame, one_group: bool) -> dict[str, Any]:
+    """A feature's effect over its groups, and where the group of the largest effect has it."""
     best = mine.iloc[int(mine["effect_mean"].abs().to_numpy().argmax())]
     return {
         "effect": mine["effect_mean"].mean(),
-        "low": mine["effect_low" if one_topic else "effect_mean"].min(),
-        "high": mine["effect_high" if one_topic else "effect_mean"].max(),
+        "low": mine["effect_low" if one_group else "effect_mean"].min(),
+        "high": mine["effect_high" if one_group else "effect_mean"].max(),
         "role": best["top_role"],
         "token": best["top_token"],
     }
@@ -114,12 +114,12 @@ def _verdicts(validation: pd.DataFrame | None) -> dict[tuple, dict[str, Any]]:
         exact = [row.get("exact_low"), row.get("exact_high")]
         entry = {"verdict": str(row["verdict"])} if row.get("verdict") is not None else {}
         entry |= {"exact": exact} if all(value is not None for value in exact) else {}
-        found[row["topic"], row["layer"], row["kind"], row["feature"]] = entry
+        found[row["group"], row["layer"], row["kind"], row["feature"]] = entry
     return found
 
 
 def _all_verdicts(entries: list[dict[str, Any]]) -> str:
-    """One verdict where all topics agree, else each with the number of topics."""
+    """One verdict where all groups agree, else each with the number of groups."""
     counts = pd.Series([entry["verdict"] for entry in entries if "verdict" in entry], dtype=object).value_counts()
     if len(counts) <= 1:
         return str(counts.index[0]) if len(counts) else ""

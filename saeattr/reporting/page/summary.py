@@ -23,8 +23,8 @@ BASES = {
 
 
 def study_name(study: Study) -> str:
-    """``bundled, 26 topics``."""
-    names = study.topics[0] if len(study.topics) == 1 else f"{len(study.topics)} topics"
+    """``bundled, 26 groups``."""
+    names = study.groups[0] if len(study.groups) == 1 else f"{len(study.groups)} groups"
     return f"{study.record['model']['name']}, {names}"
 
 
@@ -37,16 +37,16 @@ def question(study: Study) -> str:
 
 
 def findings(
-    rows: Sequence[dict[str, Any]], topics: Sequence[dict[str, Any]], validation: pd.DataFrame | None = None
+    rows: Sequence[dict[str, Any]], groups: Sequence[dict[str, Any]], validation: pd.DataFrame | None = None
 ) -> list[str]:
     """The largest feature, what the swapped word does to the metric, what is causal, how many features are shared."""
     best = rows[0]
-    spread = "range over topics" if len(topics) > 1 else "95 % interval"
-    n_lists = sum(topic["n_lists"] for topic in topics)
-    clean, corrupted = (_weighted(topics, run) for run in ("clean", "corrupted"))
+    spread = "range over groups" if len(groups) > 1 else "95 % interval"
+    n_pairs = sum(group["n_pairs"] for group in groups)
+    clean, corrupted = (_weighted(groups, run) for run in ("clean", "corrupted"))
     found = [
         f"After the last item the metric is {clean:+.2f} in the clean run and {corrupted:+.2f} in the corrupted run "
-        f"(mean of {n_lists} lists).",
+        f"(mean of {n_pairs} pairs).",
         f"Largest effect: {best['address']}, {best['effect']:+.2f} ({spread} {best['low']:+.2f} to "
         f"{best['high']:+.2f}), mostly at {best['role']} tokens.",
     ]
@@ -58,11 +58,11 @@ def findings(
             + "".join(f", {counts[name]} {name}" for name in ("weak", "not causal", "opposite sign") if name in counts)
             + "."
         )
-    if len(topics) > 1:
+    if len(groups) > 1:
         shared, single = (sum(row["family"] == name for row in rows) for name in (SHARED, TOPIC_SPECIFIC))
         found.append(
             f"Of the {len(rows)} features below, {shared} are shared (in the top sets of at least {SHARED_SHARE:.0%} "
-            f"of {len(topics)} topics) and {single} belong to one topic."
+            f"of {len(groups)} groups) and {single} belong to one group."
         )
     return found
 
@@ -76,7 +76,7 @@ def facts(
     known = [
         ("model", f"{record['model']['name']} ({record['model']['sha256'][:12]})"),
         ("metric", record["metric_label"]),
-        ("topics", ", ".join(study.topics)),
+        ("groups", ", ".join(study.groups)),
         ("sites", _sites(_attributed_sites(study))),
     ]
     if layer_choice:
@@ -91,19 +91,19 @@ def facts(
     return known
 
 
-def table_note(n_topics: int, n_rows: int, depth: int) -> str:
-    if n_topics == 1:
-        return f"The {n_rows} features of largest absolute mean effect. Effect: mean over lists, in logits."
+def table_note(n_groups: int, n_rows: int, depth: int) -> str:
+    if n_groups == 1:
+        return f"The {n_rows} features of largest absolute mean effect. Effect: mean over pairs, in logits."
     return (
-        f"The {n_rows} features of largest absolute mean effect, averaged over topics. Effect: mean over the topics in "
-        f"which the feature is active, in logits. Topics: in whose top {depth} at its site the feature is. Shared: in "
-        f"at least {SHARED_SHARE:.0%} of the topics; topic-specific: in one."
+        f"The {n_rows} features of largest absolute mean effect, averaged over groups. Effect: mean over the groups in "
+        f"which the feature is active, in logits. Groups: in whose top {depth} at its site the feature is. Shared: in "
+        f"at least {SHARED_SHARE:.0%} of the groups; group-specific: in one."
     )
 
 
-def _weighted(topics: Sequence[dict[str, Any]], run: str) -> float:
-    total = sum(topic["n_lists"] for topic in topics)
-    return sum(topic[run] * topic["n_lists"] for topic in topics) / max(1, total)
+def _weighted(groups: Sequence[dict[str, Any]], run: str) -> float:
+    total = sum(group["n_pairs"] for group in groups)
+    return sum(group[run] * group["n_pairs"] for group in groups) / max(1, total)
 
 
 def _attributed_sites(study: Study) -> list[str]:
@@ -121,15 +121,15 @@ def _sites(sites: list[str]) -> str:
 
 
 def _memory(study: Study) -> list[tuple[str, str]]:
-    """Predicted and measured peak of the topic that took the most, where plan.json knows them."""
+    """Predicted and measured peak of the group that took the most, where plan.json knows them."""
     path = study.folder.root / "plan.json"
     if not path.exists():
         return []
-    topics = [known for name, known in json.loads(path.read_text("utf-8"))["topics"].items() if name in study.topics]
-    if not topics:
+    groups = [known for name, known in json.loads(path.read_text("utf-8"))["groups"].items() if name in study.groups]
+    if not groups:
         return []
-    words = f"predicted peak {megabytes(max(topic['peak'] for topic in topics))}"
-    measured = [topic["measured_peak"] for topic in topics if topic.get("measured_peak") is not None]
+    words = f"predicted peak {megabytes(max(group['peak'] for group in groups))}"
+    measured = [group["measured_peak"] for group in groups if group.get("measured_peak") is not None]
     if measured:
         words += f", measured {megabytes(max(measured))}"
     return [("memory", words)]

@@ -8,24 +8,24 @@ const columns = [
     when: data.features.some((row) => row.label) },
   { key: "effect", name: "effect", value: (row) => current(row).effect, number: true },
   { key: "size", name: "|effect|", value: (row) => Math.abs(current(row).effect), number: true },
-  { key: "low", name: () => (chosenTopic() !== ALL || data.topics.length === 1 ? "95 % interval" : "range over topics"),
+  { key: "low", name: () => (chosenGroup() !== ALL || data.groups.length === 1 ? "95 % interval" : "range over groups"),
     value: (row) => current(row).low, number: true },
-  { key: "n_topics", name: "topics", value: (row) => row.n_topics, number: true, when: data.topics.length > 1 },
-  { key: "family", name: "family", value: (row) => row.family, when: data.topics.length > 1, class: "words" },
+  { key: "n_groups", name: "groups", value: (row) => row.n_groups, number: true, when: data.groups.length > 1 },
+  { key: "family", name: "family", value: (row) => row.family, when: data.groups.length > 1, class: "words" },
   { key: "place", name: "acts most at", value: (row) => row.role + " " + row.token, class: "words" },
   { key: "verdict", name: "verdict", value: (row) => current(row).verdict || "", class: "words",
-    when: data.features.some((row) => row.by_topic.some((entry) => entry.verdict)) },
+    when: data.features.some((row) => row.by_group.some((entry) => entry.verdict)) },
 ].filter((column) => column.when === undefined || column.when);
 
-function chosenTopic() {
-  return document.getElementById("by-topic").value;
+function chosenGroup() {
+  return document.getElementById("by-group").value;
 }
 
-// A feature's numbers for the chosen topic, or over all topics.
+// A feature's numbers for the chosen group, or over all groups.
 function current(row) {
-  const topic = chosenTopic();
-  if (topic === ALL) return { effect: row.effect, low: row.low, high: row.high, verdict: row.verdict };
-  return row.by_topic.find((entry) => String(entry.topic) === topic) || {};
+  const group = chosenGroup();
+  if (group === ALL) return { effect: row.effect, low: row.low, high: row.high, verdict: row.verdict };
+  return row.by_group.find((entry) => String(entry.group) === group) || {};
 }
 
 function compare(a, b) {
@@ -46,7 +46,7 @@ function visibleRows() {
     const text = `${row.address} ${row.label || ""} ${row.role} ${shown(row.token)} ${row.family}`.toLowerCase();
     return words.every((word) => text.includes(word)) && (kind === ALL || row.kind === kind)
       && (layer === ALL || String(row.layer) === layer) && (family === ALL || row.family === family)
-      && (chosenTopic() === ALL || current(row).effect !== undefined);
+      && (chosenGroup() === ALL || current(row).effect !== undefined);
   });
   const column = columns.find((one) => one.key === state.sort);
   return rows.sort((a, b) => (state.down ? -1 : 1) * compare(column.value(a), column.value(b)));
@@ -57,7 +57,7 @@ function cellText(row, column) {
   if (column.key === "effect") return number(now.effect, 3, true);
   if (column.key === "size") return number(Math.abs(now.effect), 3);
   if (column.key === "low") return interval(now.low, now.high);
-  if (column.key === "n_topics") return `${row.n_topics}/${data.topics.length}`;
+  if (column.key === "n_groups") return `${row.n_groups}/${data.groups.length}`;
   if (column.key === "label") return (row.label || "") + (row.label && row.doubtful ? " (doubtful)" : "");
   if (column.key === "place") return `${row.role} ${shown(row.token)}`;
   return column.value(row);
@@ -105,12 +105,12 @@ function options(id, values, name) {
 
 function startTable() {
   const distinct = (key) => [...new Set(data.features.map((row) => row[key]))];
-  options("by-topic", data.topics.map((topic, at) => [at, topic.name]), "all topics");
+  options("by-group", data.groups.map((group, at) => [at, group.name]), "all groups");
   options("by-kind", distinct("kind").sort().map((kind) => [kind, kind]), "all kinds");
   options("by-layer", distinct("layer").sort((a, b) => a - b).map((layer) => [layer, layer]), "all layers");
   options("by-family", distinct("family").sort().map((family) => [family, family]), "all families");
-  for (const id of ["by-topic", "by-family"]) {
-    document.getElementById(id).closest("label").hidden = data.topics.length < 2;
+  for (const id of ["by-group", "by-family"]) {
+    document.getElementById(id).closest("label").hidden = data.groups.length < 2;
   }
   const form = document.getElementById("filters");
   form.addEventListener("input", drawTable);

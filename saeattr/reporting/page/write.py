@@ -31,7 +31,7 @@ class InlineFigure:
     """A picture in the page.
 
     Attributes:
-        section: where it stands: behaviour, overlap or topic.
+        section: where it stands: behaviour, overlap or group.
         caption: below the picture; text: what it shows, for who cannot see it.
         source: a data: URI; width, height: in CSS pixels.
     """
@@ -53,7 +53,7 @@ class Report:
     findings: list[str]
     facts: list[tuple[str, str]]
     notes: list[str]
-    topics: list[dict[str, Any]]
+    groups: list[dict[str, Any]]
     features: list[dict[str, Any]]
     contexts: list[dict[str, Any]]
     checks: list[dict[str, Any]]

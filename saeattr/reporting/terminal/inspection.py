@@ -21,7 +21,7 @@ TOKENS = 5
 
 
 def print_inspection(found: Inspection, console: Console | None = None) -> None:
-    """Print each feature with its label and page, the quick lists, and what was left out."""
+    """Print each feature with its label and page, the quick pairs, and what was left out."""
     console = console or Console()
     for row in found.table.to_dict("records"):
         # Not wrapped: an address that is broken over two lines cannot be clicked.

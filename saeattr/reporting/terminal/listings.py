@@ -23,7 +23,7 @@ PLAN_PARTS = {
     "sae": "streamed: the present SAE and the next",
     "encode": "while an SAE encodes",
     "validation": "while edited copies of the prompts run (in place of working)",
-    "tables": "on the host, until a topic is written",
+    "tables": "on the host, until a group is written",
 }
 
 
@@ -49,7 +49,7 @@ def print_published(saes: Sequence[PublishedSae], known: NamedModel | None, cons
 def print_plan(plan: MemoryPlan, device: str, console: Console | None = None) -> None:
     """Print what each part needs, what is resident and what is streamed."""
     table = Table(
-        title=f"memory on {escape(device)}, {plan.batch_size} lists a batch, {plan.copies} edited copies",
+        title=f"memory on {escape(device)}, {plan.batch_size} pairs a batch, {plan.copies} edited copies",
         title_justify="left",
     )
     table.add_column("part")
@@ -88,7 +88,7 @@ def print_selection(table: pd.DataFrame, reason: str, console: Console | None = 
 
 
 def print_overlap(pairs: pd.DataFrame, families: pd.DataFrame, top: int, console: Console | None = None) -> None:
-    """Print the mean Jaccard index by site, beside what chance would give, and the features of the most topics."""
+    """Print the mean Jaccard index by site, beside what chance would give, and the features of the most groups."""
     console = console or Console()
     console.print(_sites(pairs))
     console.print(_features(families.head(top)))
@@ -98,8 +98,8 @@ def print_overlap(pairs: pd.DataFrame, families: pd.DataFrame, top: int, console
 
 def _sites(pairs: pd.DataFrame) -> Table:
     table = Table(
-        title="overlap of topics by site",
-        caption="mean over pairs of topics; p <= 0.05: share of pairs that share more than chance would",
+        title="overlap of groups by site",
+        caption="mean over pairs of groups; p <= 0.05: share of pairs that share more than chance would",
         title_justify="left",
         caption_justify="left",
     )
@@ -118,15 +118,15 @@ def _sites(pairs: pd.DataFrame) -> Table:
 
 
 def _features(families: pd.DataFrame) -> Table:
-    table = Table(title="features of the most topics", title_justify="left")
+    table = Table(title="features of the most groups", title_justify="left")
     table.add_column("site/feature", no_wrap=True)
-    table.add_column("topics", justify="right")
+    table.add_column("groups", justify="right")
     table.add_column("family")
     table.add_column("mean effect", justify="right")
     table.add_column("in", overflow="fold")
     for row in families.to_dict("records"):
         effect = "" if pd.isna(row["effect_mean"]) else f"{row['effect_mean']:+.3f}"
-        named = ", ".join(row["topics"][:4]) + (", ..." if len(row["topics"]) > 4 else "")
+        named = ", ".join(row["groups"][:4]) + (", ..." if len(row["groups"]) > 4 else "")
         address = feature_address(row["kind"], row["layer"], row["feature"])
-        table.add_row(address, str(row["n_topics"]), row["family"], effect, escape(named))
+        table.add_row(address, str(row["n_groups"]), row["family"], effect, escape(named))
     return table

@@ -19,16 +19,16 @@ VERDICT_STYLES = {"causal": "green", "weak": "yellow", "not causal": "dim", "opp
 LONGEST_LABEL = 60
 
 
-def topic_table(rows: pd.DataFrame, topic: str, study: Study, labels: Mapping[str, str]) -> Table:
+def group_table(rows: pd.DataFrame, group: str, study: Study, labels: Mapping[str, str]) -> Table:
     """The attribution of each feature with its interval or, where it was validated, its exact effect and verdict."""
     settings = study.record["settings"]
-    n_lists = study.metric_by_item(topic)["list_id"].nunique()
-    checked = {_key(row): row for row in study.validation(topic).to_dict("records")}
+    n_pairs = study.metric_by_point(group)["pair_id"].nunique()
+    checked = {_key(row): row for row in study.validation(group).to_dict("records")}
     caption = "effect: estimated change of the metric when the feature is set to its base value, mean over lists"
     if checked:
-        caption += "; exact: the same, measured [95 % interval over lists]; verdict: against matched controls"
+        caption += "; exact: the same, measured [95 % interval over pairs]; verdict: against matched controls"
     table = Table(
-        title=f"{escape(topic)}: top features by estimated effect ({settings['method']}, base {settings['base']})",
+        title=f"{escape(group)}: top features by estimated effect ({settings['method']}, base {settings['base']})",
         caption=caption,
         title_justify="left",
         caption_justify="left",
@@ -40,7 +40,7 @@ def topic_table(rows: pd.DataFrame, topic: str, study: Study, labels: Mapping[st
     table.add_column("label on Neuronpedia" if labels else "fires mostly at")
     for row in rows.to_dict("records"):
         known = checked.get(_key(row))
-        interval, last = f"{row['effect_low']:+.3f} to {row['effect_high']:+.3f}", f"{row['n_lists']}/{n_lists}"
+        interval, last = f"{row['effect_low']:+.3f} to {row['effect_high']:+.3f}", f"{row['n_pairs']}/{n_pairs}"
         if checked:
             interval, last = ("", "not tested") if known is None else _measured(known)
         address = feature_address(row["kind"], row["layer"], row["feature"])
@@ -61,27 +61,27 @@ def _measured(row: Mapping[Hashable, Any]) -> tuple[str, str]:
     return effect, f"[{VERDICT_STYLES[row['verdict']]}]{row['verdict']}[/]"
 
 
-def shared_table(features: pd.DataFrame, n_topics: int, top: int, labels: Mapping[str, str]) -> Table:
-    """Features ranked by how many topics have them among their own top features."""
+def shared_table(features: pd.DataFrame, n_groups: int, top: int, labels: Mapping[str, str]) -> Table:
+    """Features ranked by how many groups have them among their own top features."""
     best = features[features["rank"] <= top]
     grouped = best.groupby(["kind", "layer", "feature"], as_index=False).agg(
-        topics=("topic", "nunique"),
+        groups=("group", "nunique"),
         mean=("effect_mean", "mean"),
         low=("effect_mean", "min"),
         high=("effect_mean", "max"),
     )
     grouped["size"] = grouped["mean"].abs()
-    grouped = grouped.sort_values(["topics", "size", "layer", "feature"], ascending=[False, False, True, True]).head(
+    grouped = grouped.sort_values(["groups", "size", "layer", "feature"], ascending=[False, False, True, True]).head(
         top
     )
     table = Table(
-        title=f"features among the top {top} of most topics",
-        caption="effect: mean over the topics that have it, and its range over them",
+        title=f"features among the top {top} of most groups",
+        caption="effect: mean over the groups that have it, and its range over them",
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("site/feature", no_wrap=True)
-    for name in ("topics", "effect", "range"):
+    for name in ("groups", "effect", "range"):
         table.add_column(name, justify="right")
     if labels:
         table.add_column("label on Neuronpedia")
@@ -89,7 +89,7 @@ def shared_table(features: pd.DataFrame, n_topics: int, top: int, labels: Mappin
         address = feature_address(row["kind"], row["layer"], row["feature"])
         table.add_row(
             address,
-            f"{row['topics']}/{n_topics}",
+            f"{row['groups']}/{n_groups}",
             f"{row['mean']:+.3f}",
             f"{row['low']:+.3f} to {row['high']:+.3f}",
             *([escape(show_token(labels.get(address, ""), LONGEST_LABEL))] if labels else []),
@@ -98,24 +98,24 @@ def shared_table(features: pd.DataFrame, n_topics: int, top: int, labels: Mappin
 
 
 def generation_table(rows: pd.DataFrame) -> Table:
-    """What lists became under ablation: items, and what each condition adds to nothing, by topic and site."""
+    """What pairs became under ablation: items, and what each condition adds to nothing, by group and site."""
     table = Table(
-        title="ablation while generating: items in a list",
-        caption="mean over lists; in brackets what is added to lists with nothing ablated, with its 95 % interval",
+        title="ablation while generating: items in a pair",
+        caption="mean over pairs; in brackets what is added to pairs with nothing ablated, with its 95 % interval",
         title_justify="left",
         caption_justify="left",
     )
-    table.add_column("topic, site")
+    table.add_column("group, site")
     conditions = list(dict.fromkeys(rows["condition"]))
     for condition in conditions:
         table.add_column(condition, justify="right")
     items = rows[rows["measure"] == "items"]
-    for (topic, layer, kind), own in items.groupby(["topic", "layer", "kind"], sort=False):
+    for (group, layer, kind), own in items.groupby(["group", "layer", "kind"], sort=False):
         cells = {}
         for row in own.to_dict("records"):
             added = f" ({row['added']:+.1f}: {row['added_low']:+.1f}, {row['added_high']:+.1f})"
             cells[row["condition"]] = f"{row['mean']:.1f}" + ("" if row["condition"] == "nothing" else added)
-        name = f"{show_token(str(topic), 24)} {kind}.{layer}"
+        name = f"{show_token(str(group), 24)} {kind}.{layer}"
         table.add_row(escape(name), *(cells.get(condition, "") for condition in conditions))
     return table
 
@@ -154,12 +154,12 @@ def check_table(site_effects: pd.DataFrame) -> Table:
     return table
 
 
-#: With more topics than this, only the shared features are printed.
+#: With more groups than this, only the shared features are printed.
 TOPICS_IN_FULL = 3
 
 
 class StageProgress:
-    """A progress bar for each stage of each topic, on standard error; called as ``OnProgress``."""
+    """A progress bar for each stage of each group, on standard error; called as ``OnProgress``."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -179,26 +179,26 @@ class StageProgress:
         if self._tasks:
             self._progress.stop()
 
-    def __call__(self, topic: str, stage: str, done: int, total: int) -> None:
-        key = (topic, stage)
+    def __call__(self, group: str, stage: str, done: int, total: int) -> None:
+        key = (group, stage)
         if not self._tasks:
             # Not before there is something to show: a refusal prints its one line only.
             self._progress.start()
         if key not in self._tasks:
-            self._tasks[key] = self._progress.add_task(f"{escape(topic)}: {stage}", total=total)
+            self._tasks[key] = self._progress.add_task(f"{escape(group)}: {stage}", total=total)
         self._progress.update(self._tasks[key], completed=done, total=total)
 
 
 def print_study(study: Study, top: int, console: Console | None = None) -> None:
-    """Print the top features of each topic (of all topics, if many), the checks and the files."""
+    """Print the top features of each group (of all groups, if many), the checks and the files."""
     console = console or Console()
     features = study.features()
     labels = label_texts(read_links(study.folder).labels)
-    if len(study.topics) <= TOPICS_IN_FULL:
-        for topic in study.topics:
-            console.print(topic_table(features[features["topic"] == topic].head(top), topic, study, labels))
-    if len(study.topics) > 1:
-        console.print(shared_table(features, len(study.topics), top, labels))
+    if len(study.groups) <= TOPICS_IN_FULL:
+        for group in study.groups:
+            console.print(group_table(features[features["group"] == group].head(top), group, study, labels))
+    if len(study.groups) > 1:
+        console.print(shared_table(features, len(study.groups), top, labels))
     console.print(check_table(study.site_effects()))
     generation = study.generation()
     if not generation.empty:

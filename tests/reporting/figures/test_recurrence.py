@@ -7,15 +7,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from saeattr.features.recurrence import overlap_table
-from saeattr.reporting.figures.clustermap import activation_clusters, list_activations, same_topic_neighbours
+from saeattr.reporting.figures.clustermap import activation_clusters, list_activations, same_group_neighbours
 from saeattr.reporting.figures.recurrence import feature_presence, jaccard_by_layer, overlap_by_layer
 from saeattr.reporting.page.figures import figure_title
 from tests.reporting.pages import random_features
 
 
 def sets(members: dict[str, list[int]], layer: int) -> pd.DataFrame:
-    rows = [(layer, "resid_post", feature, topic) for topic, features in members.items() for feature in features]
-    return pd.DataFrame(rows, columns=["layer", "kind", "feature", "topic"])
+    rows = [(layer, "resid_post", feature, group) for group, features in members.items() for feature in features]
+    return pd.DataFrame(rows, columns=["layer", "kind", "feature", "group"])
 
 
 def image(figure: Figure | None, nth: int = 0) -> np.ndarray:
@@ -26,7 +26,7 @@ def image(figure: Figure | None, nth: int = 0) -> np.ndarray:
 def test_presence_shows_families_with_the_most_shared_first() -> None:
     table = pd.concat([sets({"a": [1, 2], "b": [2], "c": [2]}, 0), sets({"a": [5], "b": [5, 6], "c": [5]}, 4)])
     figure = feature_presence(table, "resid_post")
-    # Rows: layer 0 features 2 and 1, layer 4 features 5 and 6; 1 is shared, 3 topic-specific, 0 absent.
+    # Rows: layer 0 features 2 and 1, layer 4 features 5 and 6; 1 is shared, 3 group-specific, 0 absent.
     np.testing.assert_array_equal(image(figure), [[1, 1, 1], [3, 0, 0], [1, 1, 1], [0, 3, 0]])
     assert figure is not None
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["2", "1", "5", "6"]
@@ -67,13 +67,13 @@ def test_overlap_by_layer_draws_the_means() -> None:
 
 
 def attributions() -> pd.DataFrame:
-    """Two topics of four lists; features 1 and 2 belong to the first, 3 to the second, 4 to no list's run."""
+    """Two groups of four pairs; features 1 and 2 belong to the first, 3 to the second, 4 to no list's run."""
     rows = []
     for number in range(8):
-        topic, own = ("a", (1, 2)) if number < 4 else ("b", (3,))
-        rows += [(topic, str(number % 4), feature, value) for feature in own for value in (1.0, 2.0 + number / 10)]
-        rows.append((topic, str(number % 4), 4, 0.0))
-    table = pd.DataFrame(rows, columns=["topic", "list_id", "feature", "act_clean"])
+        group, own = ("a", (1, 2)) if number < 4 else ("b", (3,))
+        rows += [(group, str(number % 4), feature, value) for feature in own for value in (1.0, 2.0 + number / 10)]
+        rows.append((group, str(number % 4), 4, 0.0))
+    table = pd.DataFrame(rows, columns=["group", "pair_id", "feature", "act_clean"])
     return table.assign(layer=1, kind="resid_post")
 
 
@@ -85,7 +85,7 @@ def test_the_activation_of_a_list_is_its_largest() -> None:
     assert cells.loc[(1, "resid_post", 3), ("a", "2")] == 0
 
 
-def test_lists_of_one_topic_stand_together() -> None:
+def test_lists_of_one_group_stand_together() -> None:
     chosen = pd.DataFrame({"layer": 1, "kind": "resid_post", "feature": [1, 2, 3, 4]})
     figure = activation_clusters(list_activations(attributions(), chosen), "resid_post")
     assert figure is not None
@@ -100,4 +100,4 @@ def test_lists_of_one_topic_stand_together() -> None:
 
 def test_neighbours_by_chance_are_counted() -> None:
     cells = np.array([[1.0, 0.9, 0.0, 0.1], [0.0, 0.1, 1.0, 0.9]])
-    assert same_topic_neighbours(cells, np.array(["a", "a", "b", "b"], dtype=object)) == (1.0, 4 / 12)
+    assert same_group_neighbours(cells, np.array(["a", "a", "b", "b"], dtype=object)) == (1.0, 4 / 12)

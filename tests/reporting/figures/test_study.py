@@ -8,23 +8,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from saeattr.reporting.figures.heatmaps import feature_by_list, feature_by_topic
-from saeattr.reporting.figures.lines import metric_by_item
+from saeattr.reporting.figures.heatmaps import feature_by_pair, feature_by_group
+from saeattr.reporting.figures.lines import metric_by_point
 from saeattr.reporting.figures.style import feature_address, save_figure, show_token
 
 
-def features(topic: str, effects: dict[int, float], token: str = "\n") -> pd.DataFrame:
+def features(group: str, effects: dict[int, float], token: str = "\n") -> pd.DataFrame:
     order = sorted(effects, key=lambda feature: -abs(effects[feature]))
     return pd.DataFrame(
         {
-            "topic": topic,
+            "group": group,
             "layer": [feature % 3 for feature in order],
             "kind": "resid_post",
             "feature": order,
             "effect_mean": [effects[feature] for feature in order],
             "effect_low": [effects[feature] - 0.1 for feature in order],
             "effect_high": [effects[feature] + 0.1 for feature in order],
-            "n_lists": 2,
+            "n_pairs": 2,
             "rank": range(1, len(order) + 1),
             "top_role": "newline",
             "top_token": token,
@@ -33,11 +33,11 @@ def features(topic: str, effects: dict[int, float], token: str = "\n") -> pd.Dat
 
 
 def attributions() -> pd.DataFrame:
-    """Feature 4 acts in both lists (twice in the first), feature 5 in the second only."""
+    """Feature 4 acts in both pairs (twice in the first), feature 5 in the second only."""
     rows = [("00", 4, -1.0), ("00", 4, -0.5), ("01", 4, -2.0), ("01", 5, 0.25)]
     return pd.DataFrame(
         [("cities", name, feature % 3, "resid_post", feature, effect) for name, feature, effect in rows],
-        columns=["topic", "list_id", "layer", "kind", "feature", "effect"],
+        columns=["group", "pair_id", "layer", "kind", "feature", "effect"],
     )
 
 
@@ -52,13 +52,13 @@ def title(figure: object) -> str:
 
 
 def test_a_cell_is_the_features_effect_in_that_list() -> None:
-    figure = feature_by_list(attributions(), features("cities", {4: -1.75, 5: 0.125}), "cities", "resid_post")
+    figure = feature_by_pair(attributions(), features("cities", {4: -1.75, 5: 0.125}), "cities", "resid_post")
     assert figure is not None
     np.testing.assert_allclose(cells(figure), [[-1.5, -2.0], [np.nan, 0.25]])
     assert "resid_post.1/4, mean effect -1.75 [-1.85, -1.65]" in title(figure)
 
 
-def test_shared_features_are_those_of_two_or_more_topics() -> None:
+def test_shared_features_are_those_of_two_or_more_groups() -> None:
     table = pd.concat(
         [
             features("cities", {1: 3.0, 2: -2.0, 3: 1.0}),
@@ -66,21 +66,21 @@ def test_shared_features_are_those_of_two_or_more_topics() -> None:
             features("books", {1: 1.0, 8: 0.5}),
         ]
     )
-    figure = feature_by_topic(table, "resid_post")
+    figure = feature_by_group(table, "resid_post")
     assert figure is not None
     np.testing.assert_allclose(cells(figure), [[3.0, 2.0, 1.0], [-2.0, -1.0, np.nan]])
-    assert "of 2 features among the top 30 of two or more topics, 1 are in all 3" in title(figure)
+    assert "of 2 features among the top 30 of two or more groups, 1 are in all 3" in title(figure)
 
 
 def test_nothing_to_draw_is_none() -> None:
     table = pd.concat([features("cities", {1: 3.0}), features("rivers", {2: 2.0})])
-    assert feature_by_topic(table, "resid_post") is None
-    assert feature_by_list(attributions(), table, "cities", "attn_z") is None
+    assert feature_by_group(table, "resid_post") is None
+    assert feature_by_pair(attributions(), table, "cities", "attn_z") is None
 
 
 @pytest.mark.parametrize("token", ["$x_1$", "<b>&amp;", "\x1b[31m", "日本", "\n", " ", "\\frac{"])
 def test_any_token_can_be_drawn(tmp_path: Path, token: str) -> None:
-    figure = feature_by_list(attributions(), features("cities", {4: -1.75}, token), "cities", "resid_post")
+    figure = feature_by_pair(attributions(), features("cities", {4: -1.75}, token), "cities", "resid_post")
     assert figure is not None
     save_figure(figure, tmp_path, "x")
     assert (tmp_path / "x.png").stat().st_size > 5000
@@ -95,14 +95,14 @@ def test_the_metric_curve_shows_the_means(tmp_path: Path) -> None:
             for run, base in (("clean", 0.0), ("corrupted", -4.0))
             for item, value in ((1, base - 3.0), (2, base + 3.0))
         ],
-        columns=["topic", "list_id", "item", "n_items", "run", "metric"],
+        columns=["group", "pair_id", "item", "n_items", "run", "metric"],
     )
-    figure = metric_by_item(table, "cities", "logit(<end_of_turn>) - logit($)")
+    figure = metric_by_point(table, "cities", "logit(<end_of_turn>) - logit($)")
     lines = {line.get_label(): list(np.asarray(line.get_ydata())) for line in figure.axes[0].get_lines()}
     assert lines["clean"] == pytest.approx([-2.5, 3.5])
     assert lines["corrupted"] == pytest.approx([-6.5, -0.5])
     save_figure(figure, tmp_path / "a", "curve")
-    save_figure(metric_by_item(table, "cities", "logit(<end_of_turn>) - logit($)"), tmp_path / "b", "curve")
+    save_figure(metric_by_point(table, "cities", "logit(<end_of_turn>) - logit($)"), tmp_path / "b", "curve")
     for name in ("curve.png", "curve.svg"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
@@ -118,9 +118,9 @@ def test_labels() -> None:
 
 @pytest.mark.parametrize("draw", [True, False])
 def test_long_labels_leave_the_title_in_the_figure(draw: bool) -> None:
-    both = pd.concat([features(topic, {4: -1.75, 5: 0.125}) for topic in ("cities", "animals")])
+    both = pd.concat([features(group, {4: -1.75, 5: 0.125}) for group in ("cities", "animals")])
     labels = {feature_address("resid_post", 1, 4): "notations or terms indicating particular scientific concepts"}
-    figure = feature_by_topic(both, "resid_post", labels=labels if draw else None)
+    figure = feature_by_group(both, "resid_post", labels=labels if draw else None)
     assert figure is not None
     figure.draw_without_rendering()
     axes = figure.axes[0]

@@ -23,7 +23,7 @@ def compared() -> pd.DataFrame:
         (2, "resid_post", 8, 0.1, -0.2, False),
     ]
     columns = ["layer", "kind", "feature", "effect_mean", "exact_mean", "tested"]
-    return pd.DataFrame(rows, columns=columns).assign(topic="cities")
+    return pd.DataFrame(rows, columns=columns).assign(group="cities")
 
 
 def validation() -> pd.DataFrame:
@@ -38,7 +38,7 @@ def curves() -> pd.DataFrame:
     rows = []
     for order, removed in (("attribution", (0.2, 0.6)), ("random", (0.0, 0.1)), (ALL, (0.9,)), (ALL_AND_ERROR, (1.0,))):
         rows += [{"order": order, "n_features": 2**at, "removed": share} for at, share in enumerate(removed)]
-    table = pd.DataFrame(rows, columns=CURVE_COLUMNS).fillna({"topic": "cities"})
+    table = pd.DataFrame(rows, columns=CURVE_COLUMNS).fillna({"group": "cities"})
     return table.fillna(dict.fromkeys(CURVE_COLUMNS[3:], 0.0))
 
 

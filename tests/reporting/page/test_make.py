@@ -80,7 +80,7 @@ def activations(page: dict, row: dict) -> dict[tuple, tuple[float, float]]:
     for firing in row["detail"]["firings"]:
         context = page["contexts"][firing["context"]]
         for at, clean, corrupted in zip(firing["position"], firing["clean"], firing["corrupted"], strict=True):
-            found[context["topic"], context["list_id"], context["start"] + at] = (clean, corrupted)
+            found[context["group"], context["pair_id"], context["start"] + at] = (clean, corrupted)
     return found
 
 
@@ -91,23 +91,23 @@ def test_labels_come_from_the_study_folder(study: Study, tmp_path: Path, monkeyp
     best = largest_features(own.features(), 1).iloc[0]
     source = Source("gemma-2-2b", "20-gemmascope-res-16k", "repo", "path", "ran on another")
     site = Site(best["kind"], int(best["layer"]))
-    link = FeatureLink(site, int(best["feature"]), source, "ends of <lists>", doubtful=True)
+    link = FeatureLink(site, int(best["feature"]), source, "ends of <pairs>", doubtful=True)
     write_links(own.folder, {site: source}, [link])
     drawn: dict = {}
     monkeypatch.setattr(make, "report_figures", lambda study, depth, labels: drawn.update(labels) or [])
     found = data(make_report(own, top=4))
     first, *rest = found["features"]
-    assert (first["label"], first["doubtful"], first["note"]) == ("ends of <lists>", True, "ran on another")
+    assert (first["label"], first["doubtful"], first["note"]) == ("ends of <pairs>", True, "ran on another")
     assert (first["url"], first["embed_url"]) == (link.url, link.embed_url)
     assert all(row["label"] is None and row["url"] is None for row in rest)
-    assert drawn[link.address]["label"] == "ends of <lists>"
+    assert drawn[link.address]["label"] == "ends of <pairs>"
     assert ["Neuronpedia", "ran on another"] in found["facts"]
     assert "https://www.neuronpedia.org" in re.findall(r"frame-src ([^;]*);", (copy / "report.html").read_text())[0]
     # The heatmaps name it as well.
-    figure = figures.feature_by_list(own, "cities", site.kind)
+    figure = figures.feature_by_pair(own, "cities", site.kind)
     assert figure is not None
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    assert [name for name in names if name.startswith(f"{best['feature']} ") and "(doubtful) ends of <lists>" in name]
+    assert [name for name in names if name.startswith(f"{best['feature']} ") and "(doubtful) ends of <pairs>" in name]
 
 
 def test_figures_are_drawn_again_when_labels_are_new(study: Study, tmp_path: Path, monkeypatch) -> None:
@@ -124,7 +124,7 @@ def test_figures_are_drawn_again_when_labels_are_new(study: Study, tmp_path: Pat
             os.utime(folder / f"{name}.{suffix}", (2_000_000_000, 2_000_000_000))
 
     monkeypatch.setattr(figures, "save_figure", save)
-    for name in ("metric_by_item", "feature_by_list", "feature_by_topic", "feature_presence", "jaccard_by_layer"):
+    for name in ("metric_by_point", "feature_by_pair", "feature_by_group", "feature_presence", "jaccard_by_layer"):
         monkeypatch.setattr(figures, name, lambda *_: "drawn")
     for name in ("activation_clusters", "overlap_by_layer"):
         monkeypatch.setattr(figures, name, lambda *_: "drawn")
@@ -144,14 +144,14 @@ def test_figures_are_drawn_again_when_labels_are_new(study: Study, tmp_path: Pat
     assert drawn() == set()
     path, _ = write_links(own.folder, {site: source}, [FeatureLink(site, 1, source, "ends")])
     os.utime(path, (2_000_000_001, 2_000_000_001))
-    assert {name.split("-")[0] for name in drawn()} == {"features", "topics"}
+    assert {name.split("-")[0] for name in drawn()} == {"features", "groups"}
 
 
-def test_one_topic_gets_its_own_figures(tmp_path: Path) -> None:
+def test_one_group_gets_its_own_figures(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     one = saeattr.attribute("cities", out=folder, lists=2, sites=SITES, figures=False, device="cpu")
     found = data(make_report(one, top=4, validation=one.validation()))
-    assert [figure["section"] for figure in found["figures"]] == ["behaviour", *["topic"] * 5]
+    assert [figure["section"] for figure in found["figures"]] == ["behaviour", *["group"] * 5]
     assert sum("tested by exact ablation" in text for text in found["findings"]) == 1
     assert all(row["family"] == "" for row in found["features"])
 

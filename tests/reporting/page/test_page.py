@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from saeattr.features.recurrence import overlap_table
 from saeattr.reporting.figures.clustermap import activation_clusters
-from saeattr.reporting.figures.heatmaps import feature_by_topic
+from saeattr.reporting.figures.heatmaps import feature_by_group
 from saeattr.reporting.figures.recurrence import feature_presence, jaccard_by_layer, overlap_by_layer
 from saeattr.reporting.page.figures import inline_figure
-from saeattr.reporting.page.rows import check_rows, feature_rows, topic_rows
+from saeattr.reporting.page.rows import check_rows, feature_rows, group_rows
 from saeattr.reporting.page.write import Report, embed_json, render
 from tests.reporting.pages import BAD, random_features, small_report
 
@@ -35,7 +35,7 @@ def test_bad_names_stay_text() -> None:
     assert page.count("<script") == 2
     assert page.count("</script") == 2
     data = embedded(page)
-    assert data["topics"][0]["name"] == BAD
+    assert data["groups"][0]["name"] == BAD
     assert data["features"][0]["token"] == BAD
     assert data["contexts"][0]["tokens"][0] == BAD
 
@@ -77,35 +77,35 @@ def test_only_the_hosts_of_dashboards_may_be_framed() -> None:
 def test_rows_equal_the_tables() -> None:
     table = random_features(3, 40, 1)
     chosen = table[["layer", "kind", "feature"]].drop_duplicates().head(5)
-    topics = tuple(table["topic"].unique())
+    groups = tuple(table["group"].unique())
     address = f"resid_post.{chosen['layer'].iloc[0]}/{chosen['feature'].iloc[0]}"
-    validation = table.head(1)[["topic", "layer", "kind", "feature"]]
+    validation = table.head(1)[["group", "layer", "kind", "feature"]]
     validation = validation.assign(exact_low=-2.0, exact_high=-1.0, verdict="confirmed")
     labels = {address: {"label": "ends lists", "url": "https://x.org", "doubtful": True}}
-    rows = feature_rows(table, chosen, topics, 10, labels, validation)
+    rows = feature_rows(table, chosen, groups, 10, labels, validation)
     for row, key in zip(rows, chosen.itertuples(index=False), strict=True):
         own = table[(table["layer"] == key.layer) & (table["feature"] == key.feature)]
         assert row["effect"] == pytest.approx(own["effect_mean"].mean())
         assert (row["low"], row["high"]) == (own["effect_mean"].min(), own["effect_mean"].max())
-        assert len(row["by_topic"]) == len(own)
+        assert len(row["by_group"]) == len(own)
     assert (rows[0]["label"], rows[0]["doubtful"], rows[0]["verdict"]) == ("ends lists", True, "confirmed")
-    assert rows[0]["by_topic"][0]["exact"] == [-2.0, -1.0]
+    assert rows[0]["by_group"][0]["exact"] == [-2.0, -1.0]
     assert rows[1]["verdict"] == ""
 
 
-def test_one_topic_has_no_family_and_its_own_interval() -> None:
+def test_one_group_has_no_family_and_its_own_interval() -> None:
     table = random_features(1, 20, 1)
     row = feature_rows(table, table.head(1), ("t0",), 10)[0]
     assert (row["family"], row["low"], row["high"]) == ("", *table.loc[0, ["effect_low", "effect_high"]])
 
 
-def test_topics_and_checks_equal_the_tables() -> None:
+def test_groups_and_checks_equal_the_tables() -> None:
     metric = pd.DataFrame(
         [("a", "0", 1, 2, -5.0), ("a", "0", 2, 2, 1.0), ("a", "1", 1, 1, 3.0)],
-        columns=["topic", "list_id", "item", "n_items", "metric"],
+        columns=["group", "pair_id", "item", "n_items", "metric"],
     )
     both = pd.concat([metric.assign(run="clean"), metric.assign(run="corrupted", metric=-9.0)])
-    assert topic_rows(both, ("a",)) == [{"name": "a", "n_lists": 2, "items": 1.5, "clean": 2.0, "corrupted": -9.0}]
+    assert group_rows(both, ("a",)) == [{"name": "a", "n_pairs": 2, "items": 1.5, "clean": 2.0, "corrupted": -9.0}]
     effects = pd.DataFrame(
         {"layer": 3, "kind": "mlp_out", "features_effect": [1.0, 2.0], "error_effect": [0.5, 0.5]}
     ).assign(total_effect=[4.0, 4.0], l0=[10.0, 20.0], unexplained=[0.1, 0.3])
@@ -113,17 +113,17 @@ def test_topics_and_checks_equal_the_tables() -> None:
     assert check == {"site": "mlp_out.3", "ratio": 0.5, "error_share": 0.25, "l0": 15.0, "unexplained": 0.2}
 
 
-def test_the_page_of_26_topics_and_100_features_is_under_five_megabytes() -> None:
+def test_the_page_of_26_groups_and_100_features_is_under_five_megabytes() -> None:
     table = random_features(26, 200, 6)
     overlap = overlap_table(table, 30, permutations=20)
-    topics = tuple(table["topic"].unique())
-    lists = pd.MultiIndex.from_tuples([(topic, f"{at:03}") for topic in topics for at in range(10)])
+    groups = tuple(table["group"].unique())
+    lists = pd.MultiIndex.from_tuples([(group, f"{at:03}") for group in groups for at in range(10)])
     keys = table[["layer", "kind", "feature"]].drop_duplicates().head(60)
-    noise = np.random.default_rng(0).random((60, len(lists)))
-    activations = pd.DataFrame(noise, pd.MultiIndex.from_frame(keys), lists.set_names(["topic", "list_id"]))
+    noise = np.random.default_rng(0).random((60, len(pairs)))
+    activations = pd.DataFrame(noise, pd.MultiIndex.from_frame(keys), lists.set_names(["group", "pair_id"]))
     drawn = [
         feature_presence(table, "resid_post"),
-        feature_by_topic(table, "resid_post"),
+        feature_by_group(table, "resid_post"),
         jaccard_by_layer(overlap, "resid_post"),
         activation_clusters(activations, "resid_post"),
         overlap_by_layer(overlap),
@@ -131,9 +131,9 @@ def test_the_page_of_26_topics_and_100_features_is_under_five_megabytes() -> Non
     figures = [inline_figure(figure, "overlap") for figure in drawn if figure is not None]
     assert len(figures) == 5
     chosen = table[["layer", "kind", "feature"]].drop_duplicates().head(100)
-    rows = feature_rows(table, chosen, topics, 30)
+    rows = feature_rows(table, chosen, groups, 30)
     one = small_report()
-    # As much as a real page holds: six lists of 60 tokens a feature, no two features sharing one.
+    # As much as a real page holds: six pairs of 60 tokens a feature, no two features sharing one.
     context = {**one.contexts[0], "tokens": [" token"] * 60, "roles": ["newline"] * 60}
     firing = {"position": list(range(30)), "clean": [1.2345] * 30, "corrupted": [1.2345] * 30}
     for number, row in enumerate(rows):

@@ -63,7 +63,7 @@ def test_the_policy_stops_a_request_and_code_from_text(page: Page) -> None:
 def test_bad_names_stay_text_in_the_browser(browser: Page, tmp_path: Path) -> None:
     page = opened(browser, tmp_path, BAD)
     assert page.evaluate("document.querySelector('h1').textContent").endswith(BAD)
-    assert page.evaluate("document.querySelector('#topics-table td').textContent") == BAD
+    assert page.evaluate("document.querySelector('#groups-table td').textContent") == BAD
     page.go("resid_post.0/100")
     assert BAD in page.evaluate("document.getElementById('feature').textContent")
     assert page.evaluate("window.pwned") is None
@@ -106,7 +106,7 @@ def test_the_table_filters(page: Page) -> None:
     assert page.evaluate(FIRST_CELLS) == ["mlp_out.1/105"]
     for field in ("by-kind", "by-layer", "search"):
         choose(page, field, "")
-    choose(page, "by-topic", "1")
+    choose(page, "by-group", "1")
     assert len(page.evaluate(FIRST_CELLS)) == 6
     assert "95 % interval" in page.evaluate("document.querySelector('th[data-key=low]').textContent")
 
@@ -162,13 +162,13 @@ def test_a_dashboard_is_fetched_on_a_click_and_not_before(browser: Page, tmp_pat
 def test_a_label_links_to_the_page_and_says_what_is_doubtful(browser: Page, tmp_path: Path) -> None:
     page = with_dashboard(browser, tmp_path, doubtful=True, note="the study ran on gemma-2-2b-it")
     text = page.evaluate(BLOCK + ".textContent")
-    assert "ends <b>of</b> lists (doubtful: it is not shown to be about the SAE used here)" in text
+    assert "ends <b>of</b> pairs (doubtful: it is not shown to be about the SAE used here)" in text
     assert "the study ran on gemma-2-2b-it" in text
     assert page.evaluate(BLOCK + ".querySelector('a').href") == DASHBOARD
     assert page.evaluate(BLOCK + ".querySelector('a').rel") == "noopener noreferrer"
     page.go("features")
     cells = "[...document.querySelectorAll('#feature-table td.label')].map((cell) => cell.textContent)"
-    assert "ends <b>of</b> lists (doubtful)" in page.evaluate(cells)
+    assert "ends <b>of</b> pairs (doubtful)" in page.evaluate(cells)
     choose(page, "search", "ends lists")
     assert page.evaluate(FIRST_CELLS) == ["resid_post.0/100"]
     page.look(width=320, height=700)
