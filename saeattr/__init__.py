@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from saeattr.errors import UserError
 
 if TYPE_CHECKING:
+    from saeattr import plots
     from saeattr.api import attribute, overlap, plan, report, select, validate
     from saeattr.behaviours.lists.topics import TOPICS
     from saeattr.model.loading import load_model
@@ -33,6 +34,7 @@ __all__ = [
     "load_study",
     "overlap",
     "plan",
+    "plots",
     "report",
     "select",
     "validate",
@@ -52,12 +54,12 @@ _HOMES = {
     "report": "saeattr.api",
     "select": "saeattr.api",
     "validate": "saeattr.api",
-    "plots": "saeattr.plots",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plots":
+        return importlib.import_module("saeattr.plots")
     if name not in _HOMES:
         raise AttributeError(f"module 'saeattr' has no attribute {name!r}")
-    home = importlib.import_module(_HOMES[name])
-    return home if name == "plots" else getattr(home, name)
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from saeattr.errors import UserError
+from saeattr.tables import Table
+
+LONGEST_SLUG = 60
 
 
 def write_text(path: Path, text: str) -> None:
@@ -37,13 +42,18 @@ def read_metadata(path: Path) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in (pq.read_schema(path).metadata or {}).items()}
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_table(path: Path, table: Table | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a Parquet file, all of it or some columns.
 
+    Args:
+        table: what it must be.
+
     Raises:
-        UserError: it is missing or damaged.
+        UserError: it is missing, damaged, or not that table.
     """
     try:
+        if table is not None:
+            table.check(pq.read_schema(path), str(path), columns)
         return pd.read_parquet(path, columns=None if columns is None else list(columns))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: run saeattr attribute into this folder first") from error
@@ -109,3 +119,16 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise UserError(
             f"{path} cannot be written ({reason}): free space or choose another folder with --out"
         ) from error
+
+
+def slug(name: str) -> str:
+    """A group's name in file names: lower-case ASCII letters, digits and hyphens, and different for different names.
+
+    Where these alone would not tell the name from another one, ``_`` and a hash of the name follow.
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    # Only a name that is spelt out in full goes without a hash: no two of those share a slug.
+    if plain and name == plain.replace("-", " ") and len(plain) <= LONGEST_SLUG:
+        return plain
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{plain[:LONGEST_SLUG] or 'group'}_{digest}"

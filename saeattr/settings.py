@@ -1,4 +1,8 @@
-"""The settings of a study: a YAML file and flags give the same fields, checked before anything is loaded."""
+"""Every setting of a study, once: type, default, help, whether it identifies a study, and the commands that take it.
+
+Python's keywords, the YAML file and the command line's options are made from ``StudySettings``: a field has the same
+name in each (``max_sites``, ``max_sites:``, ``--max-sites``).
+"""
 
 from __future__ import annotations
 
@@ -12,45 +16,78 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from saeattr.errors import UserError
 from saeattr.sites import Kind, Site, parse_site
 
-#: A study keeps its tables when these change: they choose what to add or where to run, not what a number means.
-NOT_IDENTITY = ("topics", "device", "batch_size", "vram", "max_sites", "validate_top")
+Decision = Literal["last", "all"]
+BaseName = Literal["corrupted", "zero", "mean"]
+
+#: Other names of a field, in YAML and as an option: the groups of the behaviour lists are topics.
+ALIASES = {"topic": "group"}
+
+_ALL = ("attribute", "select", "plan")
+
+
+def _setting(default: Any, help: str, commands: tuple[str, ...] = _ALL, identifies: bool = True, **limits: Any) -> Any:
+    """A field with what the command line and the study record need to know of it."""
+    extra = {"commands": list(commands), "identifies": identifies}
+    return Field(default, description=help, json_schema_extra=extra, **limits)
 
 
 class StudySettings(BaseModel):
     """What a study asks, of which model, and how.
 
-    Results are a function of these fields (and the files they name); ``batch_size``, ``vram`` and ``device``
-    change speed and memory only, but for what a study begins with: without named sites, ``vram`` and ``max_sites``
-    choose them, once. ``validate_top`` is the number of features validated in each topic; 0 for none.
+    Results are a function of the fields that identify a study (and the files they name). The others choose what to add
+    or where to run: a study keeps its tables when they change. Without named sites, ``vram`` and ``max_sites`` choose
+    the sites a study begins with, once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    topics: tuple[str, ...] = ("cities",)
-    lists: int = Field(default=10, ge=1, le=10_000)
-    model: str = "bundled"
-    saes: str | None = None
-    sae_width: str | None = None
-    sae_l0: float | None = Field(default=None, gt=0)
-    layers: tuple[int, ...] | Literal["all"] | None = None
-    max_sites: int | None = Field(default=None, ge=1)
-    kinds: tuple[Kind, ...] | None = None
-    sites: tuple[str, ...] | None = None
-    metric: str = "end-vs-continue"
-    contrast: tuple[str, str] | None = None
-    decision: Literal["last", "all"] = "last"
-    base: Literal["corrupted", "zero", "mean"] = "corrupted"
-    method: Literal["attribution", "ig", "relp"] = "attribution"
-    ig_steps: int = Field(default=10, ge=1, le=1000)
-    validate_top: int = Field(default=20, ge=0, le=1000)
-    temperature: float = Field(default=0.8, ge=0, le=10)
-    top_p: float = Field(default=0.9, gt=0, le=1)
-    max_new_tokens: int = Field(default=200, ge=1, le=8192)
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    batch_size: int = Field(default=16, ge=1)
-    vram: str | None = None
-    device: str = "auto"
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    behaviour: str = _setting("lists", "Where the pairs of prompts come from: lists or facts.")
+    group: tuple[str, ...] = _setting(
+        (),
+        "A group of pairs: a topic of lists, a relation of facts; repeat for more. 'all': every one that comes along.",
+        ("attribute", "select"),
+        identifies=False,
+    )
+    lists: int = _setting(10, "Lists sampled for each topic.", ge=1, le=10_000)
+    temperature: float = _setting(0.8, "Of the sampled lists.", ("attribute", "select"), ge=0, le=10)
+    top_p: float = _setting(0.9, "Of the sampled lists.", ("attribute", "select"), gt=0, le=1)
+    max_new_tokens: int = _setting(200, "Longest list, in tokens.", ("attribute", "select"), ge=1, le=8192)
+    model: str = _setting("bundled", "bundled, a folder or a name (gemma-2-2b-it, org/name).")
+    saes: str | None = _setting(None, "A folder or releases of SAEs; without it the model's own.")
+    sae_width: str | None = _setting(None, "Width of published SAEs, such as 16k; without it the releases' first.")
+    sae_l0: float | None = _setting(None, "Take the published SAEs with the nearest L0.", gt=0)
+    metric: str | None = _setting(
+        None, "What to explain; without it the behaviour's first (lists: end-vs-continue).", ("attribute", "select")
+    )
+    contrast: tuple[str, str] | None = _setting(
+        None, "Metric logit(A) - logit(B) for two tokens.", ("attribute", "select")
+    )
+    decision: Decision = _setting(
+        "last", "Read the metric at the last decision point, or the mean of all.", ("attribute", "select")
+    )
+    base: BaseName = _setting("corrupted", "What features are patched to: corrupted, zero or mean.", ("attribute",))
+    method: str = _setting("attribution", "How effects are estimated.", ("attribute",))
+    ig_steps: int = _setting(10, "Steps of integrated gradients.", ("attribute",), ge=1, le=1000)
+    layers: tuple[int, ...] | Literal["all"] | None = _setting(
+        None, "Layers, e.g. 0,3,5, or all; without it the best that fit.", ("attribute", "plan")
+    )
+    kinds: tuple[Kind, ...] | None = _setting(None, "resid_post, attn_z, mlp_out, with commas.")
+    sites: tuple[str, ...] | None = _setting(None, "Sites, e.g. resid_post.0,attn_z.3.", ("attribute", "plan"))
+    max_sites: int | None = _setting(None, "Choose at most so many sites.", identifies=False, ge=1)
+    validate_top: int = _setting(
+        20, "Features validated in a group; 0 for none.", ("attribute", "validate"), identifies=False, ge=0, le=1000
+    )
+    seed: int = _setting(0, "Of sampling and intervals.", ("attribute", "select"), ge=0, lt=2**31)
+    batch_size: int = _setting(16, "Prompts in one forward.", (*_ALL, "validate"), identifies=False, ge=1)
+    vram: str | None = _setting(
+        None, "Memory to stay within, e.g. 8GiB: decides the batch.", (*_ALL, "validate"), identifies=False
+    )
+    device: str = _setting(
+        "auto", "auto, cpu, cuda, cuda:N, cuda*N (N cards) or mps.", (*_ALL, "validate"), identifies=False
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] | None = _setting(
+        None, "float32, bfloat16 or float16; without it bfloat16 on a GPU."
+    )
 
     @property
     def names_sites(self) -> bool:
@@ -60,18 +97,30 @@ class StudySettings(BaseModel):
     def identity(self) -> dict[str, Any]:
         """The fields that decide what the numbers are, as plain values."""
         fields = self.model_dump(mode="json")
-        return {name: value for name, value in fields.items() if name not in NOT_IDENTITY}
+        return {name: value for name, value in fields.items() if identifies(name)}
+
+
+def identifies(name: str) -> bool:
+    """Whether a study with another value of this field is another study."""
+    extra: Any = StudySettings.model_fields[name].json_schema_extra
+    return extra["identifies"]
+
+
+def taken_by(command: str) -> list[str]:
+    """The fields that a command takes as options, in order."""
+    fields = StudySettings.model_fields.items()
+    return [name for name, field in fields if command in field.json_schema_extra["commands"]]  # pyright: ignore[reportOperatorIssue, reportOptionalSubscript, reportIndexIssue, reportArgumentType]
 
 
 def recorded_settings(record: Mapping[str, Any]) -> StudySettings:
-    """The settings of a study's record, with its topics.
+    """The settings of a study's record, with its groups.
 
     Raises:
         UserError: the record holds settings that this version does not know.
     """
     fields = {name: value for name, value in record["settings"].items() if value is not None}
     try:
-        return StudySettings.model_validate({**fields, "topics": tuple(record["topics"]) or ("cities",)})
+        return StudySettings.model_validate({**fields, "group": tuple(record["groups"])})
     except ValidationError as error:
         raise UserError(f"study.yaml cannot be used by this version: {_one_line(error)}") from error
 
@@ -82,14 +131,20 @@ def make_settings(values: dict[str, Any], config: Path | None = None) -> StudySe
     Raises:
         UserError: a field is unknown or out of range, or the file cannot be read.
     """
-    merged = read_config(config) if config is not None else {}
-    merged.update({name: value for name, value in values.items() if value is not None})
+    merged = _plain_names(read_config(config)) if config is not None else {}
+    merged.update({name: value for name, value in _plain_names(values).items() if value is not None})
     if merged.get("sites") is not None and (merged.get("layers") is not None or merged.get("kinds") is not None):
         raise UserError("--sites names whole sites already: leave out --layers and --kinds")
     try:
         return StudySettings.model_validate({name: value for name, value in merged.items() if value is not None})
     except ValidationError as error:
         raise UserError(_one_line(error)) from error
+
+
+def _plain_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields under their own names, not their aliases; one group may be written without a list."""
+    plain = {ALIASES.get(name, name): value for name, value in values.items() if value is not None}
+    return {name: (value,) if name == "group" and isinstance(value, str) else value for name, value in plain.items()}
 
 
 def read_config(path: Path) -> dict[str, Any]:

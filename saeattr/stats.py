@@ -44,11 +44,12 @@ def ratio_interval(
     list in which ``below`` is near zero does not blow it up.
 
     Returns:
-        the ratio, low and high; NaN where mean(below) is zero.
+        the ratio, low and high; NaN where mean(below) is zero or unknown.
     """
     n_pairs = len(above)
     draws = np.random.default_rng(seed).integers(0, n_pairs, (RESAMPLES, n_pairs))
-    if not below.mean():
+    # NaN is not above 0 either.
+    if not abs(below.mean()) > 0:
         return float("nan"), float("nan"), float("nan")
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = above[draws].mean(axis=1) / below[draws].mean(axis=1)

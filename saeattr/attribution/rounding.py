@@ -14,8 +14,10 @@ from saeattr.behaviours.pair import Pair, pad_pairs
 from saeattr.model.capture import Run, capture
 from saeattr.model.loading import LanguageModel
 from saeattr.model.precision import run_in_float32
+from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import SiteTokens
-from saeattr.runs.metric import Decision, Metric, per_prompt, plan_reads, read_values
+from saeattr.runs.metric import per_prompt, plan_reads, read_values
+from saeattr.runs.question import Question
 from saeattr.saes.sae import SparseAutoencoder
 
 #: A warning is given for a larger relative difference of the attributions. A judgement; what was measured, and what
@@ -42,24 +44,25 @@ class Rounding:
     difference: float
 
 
-def measure_rounding(
-    lm: LanguageModel, pair: Pair, sae: SparseAutoencoder, metric: Metric, decision: Decision = "last"
-) -> Rounding:
+def measure_rounding(lm: LanguageModel, pair: Pair, sae: SparseAutoencoder, question: Question) -> Rounding:
     """Attribute one pair at one site twice: as the model runs, and with its weights in float32 layer by layer.
+
+    The pair must have a corrupted prompt, which is the base whatever the question's.
 
     Costs about three forwards and two backwards of two prompts, and one layer in float32.
     """
     padded = pad_pairs([pair], lm.pad_id, lm.device)
     # The clean row first, the corrupted one second.
+    assert padded.corrupted is not None
     tokens, mask = torch.cat([padded.clean, padded.corrupted]), padded.mask.repeat(2, 1)
-    reads = plan_reads(metric, [pair, pair], decision)
+    reads = plan_reads([pair, pair], question.decision)
 
     def read(hidden: Tensor) -> Tensor:
-        return per_prompt(reads, read_values(lm, metric, reads, hidden))
+        return per_prompt(reads, read_values(lm, question.metric, reads, hidden))
 
     run = capture(lm, tokens, mask, [sae.site], read, gradients=True, for_recompute=True)
     exact = run_in_float32(lm, run, [sae.site], read)
-    first, last = min(pair.swap_positions), int(reads.last_position()[0])
+    first, last = pair.changed_positions[0], int(reads.last_position()[0])
     effects, effects_float32 = (_effects(sae, one, first, last) for one in (run, exact))
     assert run.metric is not None
     assert exact.metric is not None
@@ -85,7 +88,7 @@ def dtype_warning(found: Sequence[Rounding]) -> str | None:
     worst = max(found, key=lambda one: one.difference)
     return (
         f"{worst.dtype} changes attributions at {worst.site} by {100 * typical(found):.0f} % (median of {len(found)} "
-        f"lists against float32; list {worst.pair_id}: correlation {worst.correlation:.3f}, metric {worst.metric:+.2f} "
+        f"pairs against float32; pair {worst.pair_id}: correlation {worst.correlation:.3f}, metric {worst.metric:+.2f} "
         f"against {worst.metric_float32:+.2f}): use --dtype float32 where memory allows"
     )
 
@@ -102,5 +105,5 @@ def _effects(sae: SparseAutoencoder, run: Run, first: int, last: int) -> Tensor:
     tokens = SiteTokens(
         torch.zeros_like(position), position, x[0, position].float(), x[1, position].float(), g[0, position].float()
     )
-    found = attribute_site(sae, tokens, "corrupted")
+    found = attribute_site(SiteBase("corrupted", sae), tokens)
     return torch.zeros(sae.d_sae, device=x.device).index_add(0, found.feature, found.effect)

@@ -10,17 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saeattr.attribution.site import SiteAttribution
+from saeattr.attribution.site import SiteAttribution, SiteEffects
 from saeattr.behaviours.pair import Pair
 from saeattr.runs.batch import BatchRuns, SiteTokens
 from saeattr.sites import Site
 from saeattr.stats import bootstrap_interval
+from saeattr.tables import FEATURES
 
 #: features.parquet keeps so many features of a group, the largest by |mean effect|; attributions.parquet has all.
 MAX_FEATURES = 5000
-
-FEATURE_COLUMNS = ["group", "layer", "kind", "feature", "effect_mean", "effect_low", "effect_high", "n_pairs"]
-FEATURE_COLUMNS += ["rank", "top_role", "top_token"]
 
 
 def attribution_rows(
@@ -66,7 +64,7 @@ def pair_effects(rows: pd.DataFrame, pair_ids: list[str]) -> pd.DataFrame:
 def feature_means(rows: pd.DataFrame, pair_ids: list[str], seed: int) -> pd.DataFrame:
     """Mean effect over pairs with a bootstrap interval for every feature of one site's rows (all pairs of a group)."""
     if rows.empty:
-        return pd.DataFrame(columns=[name for name in FEATURE_COLUMNS if name != "rank"])
+        return FEATURES.empty().drop(columns="rank")
     effects = pair_effects(rows, pair_ids).astype(np.float64)
     low, high = bootstrap_interval(effects.to_numpy(), seed)
     table = pd.DataFrame(
@@ -89,28 +87,25 @@ def rank_features(sites: list[pd.DataFrame]) -> pd.DataFrame:
     """All sites' features of a group, the largest |mean effect| first (rank 1), cut at ``MAX_FEATURES``."""
     filled = [table for table in sites if not table.empty]
     if not filled:
-        return pd.DataFrame(columns=FEATURE_COLUMNS)
+        return FEATURES.empty()
     table = pd.concat(filled, ignore_index=True)
     order = np.lexsort((table["feature"], table["kind"], table["layer"], -table["effect_mean"].abs()))
     table = table.iloc[order[:MAX_FEATURES]].reset_index(drop=True)
     table["rank"] = np.arange(1, len(table) + 1, dtype=np.int32)
-    return table[FEATURE_COLUMNS]
+    return FEATURES.frame(table)
 
 
 def site_effect_rows(
     site: Site,
     batch: BatchRuns,
-    tokens: SiteTokens,
-    found: SiteAttribution,
-    exact: Float[Tensor, " batch"],
-    rebuilt: Float[Tensor, " batch"],
+    measured: SiteEffects,
     centre: Float[Tensor, " d_in"],
 ) -> pd.DataFrame:
     """Per pair: the sum of feature effects, the error term's, the exact total effect, and reconstruction quality.
 
-    ``rebuilt`` is the metric's change with x_hat in place of x; ``unexplained`` is the fraction of variance about
-    ``centre`` that the reconstruction misses.
+    ``unexplained`` is the fraction of variance about ``centre`` that the reconstruction misses.
     """
+    tokens, found = measured.tokens, measured.found
 
     def by_row(values: Float[Tensor, " tokens"]) -> np.ndarray:
         # Summed on the CPU: MPS has no float64.
@@ -126,8 +121,8 @@ def site_effect_rows(
             "kind": site.kind,
             "features_effect": by_row(found.features_effect),
             "error_effect": by_row(found.error_effect),
-            "total_effect": exact.cpu().double().numpy(),
-            "reconstruction_effect": rebuilt.cpu().double().numpy(),
+            "total_effect": measured.total.cpu().double().numpy(),
+            "reconstruction_effect": measured.rebuilt.cpu().double().numpy(),
             "l0": by_row(found.l0) / n_tokens,
             "unexplained": by_row(found.squared_error) / by_row((tokens.clean - centre).square().sum(1)),
         }
@@ -137,16 +132,18 @@ def site_effect_rows(
 def metric_rows(batch: BatchRuns) -> pd.DataFrame:
     """The metric at every decision point, clean and corrupted."""
     rows = batch.reads.row.numpy()
-    n_items = np.bincount(rows)[rows]
+    n_points = np.bincount(rows)[rows]
     both = []
     for run, values in (("clean", batch.clean_reads), ("corrupted", batch.corrupted_reads)):
+        if values is None:
+            continue
         both.append(
             pd.DataFrame(
                 {
                     "group": batch.pairs[0].group,
                     "pair_id": np.array([pair.pair_id for pair in batch.pairs], dtype=object)[rows],
-                    "item": batch.reads.item.numpy().astype(np.int32),
-                    "n_items": n_items.astype(np.int32),
+                    "point": batch.reads.point.numpy().astype(np.int32),
+                    "n_points": n_points.astype(np.int32),
                     "run": run,
                     "metric": values.float().cpu().numpy(),
                 }

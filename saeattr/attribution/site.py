@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saeattr.runs.base import Base, SiteMeans, base_activation, token_chunks
+from saeattr.runs.base import SiteBase, token_chunks
 from saeattr.runs.batch import SiteTokens
 from saeattr.saes.sae import SparseAutoencoder
 
@@ -42,64 +42,57 @@ class SiteAttribution:
     squared_error: Float[Tensor, " tokens"]
 
 
-def attribute_site(
-    sae: SparseAutoencoder, tokens: SiteTokens, base: Base, means: SiteMeans | None = None
-) -> SiteAttribution:
-    """Attribute the metric to every feature of one SAE; ``means`` is needed for the mean base alone.
+@dataclass(frozen=True)
+class SiteEffects:
+    """One SAE on one batch.
 
-    An entry is kept where the feature is active in the clean or the base run. With the mean base almost every feature
-    has a small mean everywhere: entries are kept where it is active in the clean run, and the others are in
+    Attributes:
+        tokens: those that can have an effect, with the method's g.
+        found: their attributions.
+        total: exact effect of patching the whole site, [batch].
+        rebuilt: exact effect of the SAE's reconstruction in place of x, [batch].
+    """
+
+    tokens: SiteTokens
+    found: SiteAttribution
+    total: Float[Tensor, " batch"]
+    rebuilt: Float[Tensor, " batch"]
+
+
+def attribute_site(base: SiteBase, tokens: SiteTokens) -> SiteAttribution:
+    """Attribute the metric to every feature of one SAE.
+
+    An entry is kept where a feature has one (``SiteBase.entries``); what the mean base sets elsewhere counts in
     ``features_effect`` only.
     """
-    parts = [_attribute_chunk(sae, tokens, base, means, chunk) for chunk in token_chunks(sae, len(tokens.row))]
+    parts = [_attribute_chunk(base, tokens, chunk) for chunk in token_chunks(base.sae, len(tokens.row))]
     return SiteAttribution(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _attribute_chunk(
-    sae: SparseAutoencoder, tokens: SiteTokens, base: Base, means: SiteMeans | None, chunk: slice
-) -> tuple[Tensor, ...]:
+def _attribute_chunk(base: SiteBase, tokens: SiteTokens, chunk: slice) -> tuple[Tensor, ...]:
     """The columns of ``SiteAttribution`` for a slice of tokens.
 
     Nothing is decoded densely: x_hat is linear in f, so the features' part of (x_base - x_clean) . g is the sum of
     their effects, and the error term's is the rest.
     """
-    clean, g = tokens.clean[chunk], tokens.g[chunk]
+    sae, clean, g = base.sae, tokens.clean[chunk], tokens.g[chunk]
+    corrupted = None if tokens.corrupted is None else tokens.corrupted[chunk]
     f_clean = sae.encode(clean)
-    f_base = _base_features(sae, f_clean, tokens.corrupted[chunk], base, means)
-    active = f_clean > 0
-    l0 = active.sum(1)
-    if base == "corrupted":
-        active |= f_base > 0
-    token, feature = active.nonzero(as_tuple=True)
+    entry, f_base = base.entries(f_clean, corrupted)
+    l0 = (f_clean > 0).sum(1)
+    token, feature = entry.nonzero(as_tuple=True)
     act_clean, act_base = f_clean[token, feature], f_base[token, feature]
-    x_hat, grad = _decode_with_gradient(sae, active.sum(1), feature, act_clean, g)
+    x_hat, grad = _decode_with_gradient(sae, entry.sum(1), feature, act_clean, g)
     effect = (act_base - act_clean) * grad
-    if base != "mean":
+    if base.means is None:
         features_effect = effect.new_zeros(len(clean)).index_add(0, token, effect)
     else:
         # Features without an entry have a base value too.
-        assert means is not None
-        features_effect = ((sae.decode(means.f[None]) - x_hat) * g).sum(1)
-    x_base = base_activation(base, sae, tokens.corrupted[chunk], means)
-    error_effect = ((x_base - clean) * g).sum(1) - features_effect
+        features_effect = ((sae.decode(base.means.f[None]) - x_hat) * g).sum(1)
+    error_effect = ((base.activation(clean, corrupted) - clean) * g).sum(1) - features_effect
     squared_error = (clean - x_hat).square().sum(1)
     token = token + chunk.start
     return token, feature, act_clean, act_base, grad, effect, features_effect, error_effect, l0.float(), squared_error
-
-
-def _base_features(
-    sae: SparseAutoencoder,
-    f_clean: Float[Tensor, "tokens d_sae"],
-    corrupted: Float[Tensor, "tokens d_in"],
-    base: Base,
-    means: SiteMeans | None,
-) -> Float[Tensor, "tokens d_sae"]:
-    if base == "corrupted":
-        return sae.encode(corrupted)
-    if base == "zero":
-        return f_clean.new_zeros(()).expand_as(f_clean)
-    assert means is not None
-    return means.f.expand_as(f_clean)
 
 
 def _decode_with_gradient(

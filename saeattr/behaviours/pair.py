@@ -1,48 +1,89 @@
-"""Clean and corrupted prompts, token by token, and what a stage has to know of them."""
+"""A pair of prompts, token by token, with all that the stages know of it. Behaviours make them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from saeattr.behaviours.lists.parsing import ParsedList
-from saeattr.behaviours.lists.roles import Role
+from saeattr.errors import UserError
+
+#: The role of the beginning-of-sequence token, whose activations are of another size than all others.
+BOS = "bos"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A decision point: the model has read up to ``position`` and decides between tokens.
+
+    Attributes:
+        wanted, unwanted: the token ids that a metric contrasts there.
+        weight: its part of the mean over a pair's points (``decision="all"``), against 1 of the others.
+    """
+
+    position: int
+    wanted: tuple[int, ...]
+    unwanted: tuple[int, ...]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two token sequences of the same length that differ at ``swap_positions`` only.
+    """A clean prompt and a corrupted one of as many tokens; one aligns with the other position by position.
 
     Attributes:
-        decision_positions: the line break after each complete item that has one.
-        item_positions: the last token of each complete item.
-        roles: one for each position; the same for both sequences.
-        parsed: the clean sequence as a list.
+        group, pair_id: its address; ids are unique within a group.
+        title: what a reader calls it.
+        corrupted_ids: None where there is no corrupted prompt: features can then be patched to zero or their mean.
+        points: in the order of positions; one at least.
+        roles: what each position is for; ``bos`` is the only role that every behaviour shares.
+
+    Raises:
+        UserError: the prompts do not align, or a decision point lies outside.
     """
 
-    topic: str
-    list_id: str
+    group: str
+    pair_id: str
+    title: str
     clean_ids: tuple[int, ...]
-    corrupted_ids: tuple[int, ...]
-    swap_positions: tuple[int, ...]
-    decision_positions: tuple[int, ...]
-    item_positions: tuple[int, ...]
-    roles: tuple[Role, ...]
-    parsed: ParsedList
+    corrupted_ids: tuple[int, ...] | None
+    points: tuple[Point, ...]
+    roles: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        what = f"pair {self.pair_id} of {self.group!r}"
+        if self.corrupted_ids is not None and len(self.corrupted_ids) != len(self.clean_ids):
+            raise UserError(
+                f"{what} has {len(self.clean_ids)} clean and {len(self.corrupted_ids)} corrupted tokens: "
+                "both prompts must have equally many"
+            )
+        if self.corrupted_ids == self.clean_ids:
+            raise UserError(f"{what} has the same clean and corrupted tokens: change one of the prompts")
+        if len(self.roles) != len(self.clean_ids):
+            raise UserError(f"{what} has {len(self.roles)} roles for {len(self.clean_ids)} tokens: name one for each")
+        if not self.points or not all(0 <= point.position < len(self.clean_ids) for point in self.points):
+            raise UserError(f"{what} needs decision points, each at one of its {len(self.clean_ids)} tokens")
+
+    @property
+    def changed_positions(self) -> tuple[int, ...]:
+        """Where the prompts differ; nothing without a corrupted one."""
+        both = zip(self.clean_ids, self.corrupted_ids or self.clean_ids, strict=True)
+        return tuple(at for at, (clean, corrupted) in enumerate(both) if clean != corrupted)
 
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Pairs padded on the right to one length; ``mask`` is True at real tokens."""
+    """Pairs padded on the right to one length; ``mask`` is True at real tokens.
+
+    ``corrupted`` is None where any of the pairs has no corrupted prompt.
+    """
 
     clean: Int[Tensor, "batch pos"]
-    corrupted: Int[Tensor, "batch pos"]
+    corrupted: Int[Tensor, "batch pos"] | None
     mask: Bool[Tensor, "batch pos"]
-    decision_positions: tuple[tuple[int, ...], ...]
 
 
 def pad_pairs(pairs: Sequence[Pair], pad_id: int, device: torch.device | str = "cpu") -> PairBatch:
@@ -53,9 +94,23 @@ def pad_pairs(pairs: Sequence[Pair], pad_id: int, device: torch.device | str = "
     def stack(rows: list[tuple[int, ...]]) -> Int[Tensor, "batch pos"]:
         return torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in rows], device=device)
 
+    corrupted = [pair.corrupted_ids for pair in pairs if pair.corrupted_ids is not None]
     return PairBatch(
         clean=stack([pair.clean_ids for pair in pairs]),
-        corrupted=stack([pair.corrupted_ids for pair in pairs]),
+        corrupted=stack(corrupted) if len(corrupted) == len(pairs) else None,
         mask=(torch.arange(width) < lengths[:, None]).to(device),
-        decision_positions=tuple(pair.decision_positions for pair in pairs),
     )
+
+
+def chunks(pairs: Sequence[Pair], size: int) -> Iterator[list[Pair]]:
+    """The pairs in order, at most ``size`` at a time."""
+    for start in range(0, len(pairs), size):
+        yield list(pairs[start : start + size])
+
+
+def by_group(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+    """The pairs of each group, groups in the order in which they come first."""
+    groups: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(pair.group, []).append(pair)
+    return groups

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from saeattr.behaviours.lists.topics import LENGTH_WORDS
-from saeattr.features.recurrence import FEATURE
+from saeattr.tables import FEATURE, PAIR
 
 BINS = 20
 #: A feature's page shows so many pairs, at most one of each group while there are groups left.
@@ -66,12 +65,12 @@ class Activity:
 
 
 def table_activities(
-    attributions: Iterable[pd.DataFrame], chosen: pd.DataFrame, base: str
+    groups: Iterable[tuple[pd.DataFrame, pd.DataFrame]], chosen: pd.DataFrame, base: str
 ) -> tuple[list[Context], dict[tuple[int, str, int], Activity]]:
     """Contexts and activities from attributions.parquet alone, so over the positions that can have an effect.
 
     Args:
-        attributions: one table or more, with whole pairs each (such as one a group, to hold little in memory).
+        groups: attributions.parquet and pairs.parquet, group by group, to hold little in memory.
         chosen: layer, kind, feature. base: the study's; only the corrupted base tells the corrupted activations.
 
     Returns:
@@ -79,9 +78,9 @@ def table_activities(
     """
     contexts: list[Context] = []
     parts = []
-    for table in attributions:
+    for table, pairs in groups:
         index = {}
-        for context in _table_contexts(table):
+        for context in _stored_contexts(table, pairs):
             index[context.group, context.pair_id] = len(contexts)
             contexts.append(context)
         own = table.merge(chosen[FEATURE], on=FEATURE)
@@ -152,19 +151,20 @@ def keep_used(
     return [contexts[at] for at in used], moved
 
 
-def _table_contexts(attributions: pd.DataFrame) -> list[Context]:
-    """The tokens of each pair, from the rows of whatever feature is active there."""
-    columns = ["group", "pair_id", "position", "token", "role"]
-    tokens = attributions[columns].drop_duplicates(["group", "pair_id", "position"]).sort_values(columns[:3])
+def _stored_contexts(attributions: pd.DataFrame, pairs: pd.DataFrame) -> list[Context]:
+    """The tokens of each pair between the first and the last position that the attributions know."""
+    spans = attributions.groupby(PAIR, sort=False)["position"].agg(["min", "max"])
     contexts = []
-    for (group, pair_id), rows in tokens.groupby(["group", "pair_id"], sort=False):
-        first, last = int(rows["position"].iloc[0]), int(rows["position"].iloc[-1])
-        # A position where nothing at all is active has no row, so no known token.
-        whole = rows.set_index("position").reindex(range(first, last + 1)).fillna({"token": "\u2026", "role": "other"})
-        swapped = np.flatnonzero(whole["role"] == "length")
-        # The tables hold the clean tokens; a length word of one token is swapped for the other word.
-        swaps = {int(swapped[0]): LENGTH_WORDS["long"]} if len(swapped) == 1 else {}
-        contexts.append(Context(str(group), str(pair_id), first, tuple(whole["token"]), tuple(whole["role"]), swaps))
+    for row in pairs.to_dict("records"):
+        key = (row["group"], row["pair_id"])
+        if key not in spans.index:
+            continue
+        first, last = (int(spans.loc[key, end]) for end in ("min", "max"))  # pyright: ignore[reportArgumentType]
+        tokens, other, roles = (
+            tuple(map(str, row[name][first : last + 1])) for name in ("clean_tokens", "corrupted_tokens", "roles")
+        )
+        swaps = {at: after for at, (before, after) in enumerate(zip(tokens, other, strict=False)) if before != after}
+        contexts.append(Context(*map(str, key), first, tokens, roles, swaps))
     return contexts
 
 

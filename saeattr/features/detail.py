@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,23 +11,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
 from saeattr.features.activity import Activity, Context
 from saeattr.features.directions import direct_logits, nearest_features
 from saeattr.features.firing import Firings, firing_activity, most_active, pair_contexts, read_firings
 from saeattr.features.upstream import Target, Upstream, upstream_features
 from saeattr.model.loading import LanguageModel
+from saeattr.progress import counting
+from saeattr.runs.task import Task
 from saeattr.saes.loading import SaeFile, stream_saes
 from saeattr.saes.sae import SparseAutoencoder, take_features
-from saeattr.sites import Site, parse_kind
+from saeattr.sites import Site
+from saeattr.tables import Feature, features_of
 
 LOGITS = 10
 NEIGHBOURS = 8
 LOGIT_BINS = 50
-
-#: Told the stage, what is done and what there is.
-OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -55,21 +54,15 @@ class FeatureDetail:
 
 
 def feature_details(
-    lm: LanguageModel,
-    pairs: Sequence[Pair],
-    files: Mapping[Site, SaeFile],
-    chosen: pd.DataFrame,
-    *,
-    batch_size: int = 16,
-    with_upstream: bool = True,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    task: Task, chosen: pd.DataFrame, *, with_upstream: bool = True
 ) -> tuple[list[Context], list[FeatureDetail]]:
     """The details of chosen features over all pairs.
 
     SAEs are opened one at a time, three times each at most; of the chosen features alone the weights stay.
 
     Args:
-        files: the study's SAEs; upstream features are looked for in all of those at earlier sites.
+        task: the pairs of all groups, and the study's SAEs; upstream features are looked for in all of those at earlier
+            sites.
         chosen: layer, kind, feature.
         with_upstream: False leaves out the upstream features, which take a backward pass each.
 
@@ -79,55 +72,58 @@ def feature_details(
     Raises:
         UserError: there is no SAE for a site, or it has no such feature.
     """
+    lm, pairs, files = task.lm, task.pairs, {file.site: file for file in task.saes}
     ids = _by_site(chosen, files)
     wanted = [files[site] for site in ids]
     kept = {}
     for sae in stream_saes(wanted, lm.device):
         kept[sae.site] = take_features(sae, ids[sae.site].to(lm.device))
-    firings = read_firings(lm, pairs, kept, batch_size, lambda done, total: on_progress("activations", done, total))
+    firings = read_firings(lm, pairs, kept, task.pace.batch_size, counting(task.on_step, "activations"))
     contexts = pair_contexts(lm, pairs)
     targets = _targets(firings, kept, ids) if with_upstream else {}
-    ups = upstream_features(lm, pairs, list(targets.values()), list(files.values()), batch_size)
+    ups = upstream_features(task, list(targets.values()))
     upstream = dict(zip(targets, ups, strict=True))
     details: dict[tuple[Site, int], FeatureDetail] = {}
     for done, sae in enumerate(stream_saes(wanted, lm.device)):
-        on_progress("feature pages", done, len(wanted))
-        for detail in _site_details(lm, sae, ids[sae.site], firings, contexts, targets, upstream):
+        task.on_step("feature pages", done, len(wanted))
+        found = _Found(firings, contexts, targets, upstream)
+        for detail in _site_details(lm, sae, ids[sae.site], found):
             details[detail.site, detail.feature] = detail
-    on_progress("feature pages", len(wanted), len(wanted))
-    keys = chosen[["layer", "kind", "feature"]].itertuples(index=False, name=None)
-    return contexts, [details[Site(parse_kind(kind), int(layer)), int(feature)] for layer, kind, feature in keys]
+    task.on_step("feature pages", len(wanted), len(wanted))
+    return contexts, [details[key] for key in features_of(chosen)]
 
 
-def _site_details(
-    lm: LanguageModel,
-    sae: SparseAutoencoder,
-    ids: Tensor,
-    firings: Firings,
-    contexts: list[Context],
-    targets: Mapping[tuple[Site, int], Target],
-    upstream: Mapping[tuple[Site, int], Upstream],
-) -> list[FeatureDetail]:
+@dataclass(frozen=True)
+class _Found:
+    """What is known of the chosen features of all sites."""
+
+    firings: Firings
+    contexts: list[Context]
+    targets: Mapping[Feature, Target]
+    upstream: Mapping[Feature, Upstream]
+
+
+def _site_details(lm: LanguageModel, sae: SparseAutoencoder, ids: Tensor, found: _Found) -> list[FeatureDetail]:
     on_device = ids.to(lm.device)
     near, cosines = (part.cpu().tolist() for part in nearest_features(sae, on_device, NEIGHBOURS))
-    logits = direct_logits(lm, sae, on_device, firings.scales)
+    logits = direct_logits(lm, sae, on_device, found.firings.scales)
     top_values, top_tokens = logits.topk(min(LOGITS, logits.shape[1]))
     low_values, low_tokens = (-logits).topk(min(LOGITS, logits.shape[1]))
     details = []
     for nth, feature in enumerate(ids.tolist()):
         key = (sae.site, feature)
-        target = targets.get(key)
+        target = found.targets.get(key)
         details.append(
             FeatureDetail(
                 sae.site,
                 feature,
-                firing_activity(firings, sae.site, nth, contexts),
+                firing_activity(found.firings, sae.site, nth, found.contexts),
                 _named(lm, top_tokens[nth], top_values[nth]),
                 _named(lm, low_tokens[nth], -low_values[nth]),
                 *_histogram(logits[nth]),
                 tuple(zip(near[nth], cosines[nth], strict=True)),
                 None if target is None else (target.pair, target.position),
-                upstream.get(key),
+                found.upstream.get(key),
             )
         )
     return details
@@ -142,13 +138,12 @@ def _histogram(values: Float[Tensor, " vocab"]) -> tuple[tuple[float, ...], tupl
 def _by_site(chosen: pd.DataFrame, files: Mapping[Site, SaeFile]) -> dict[Site, Tensor]:
     """The chosen features of each site, in the order of sites."""
     found: dict[Site, list[int]] = {}
-    for layer, kind, feature in chosen[["layer", "kind", "feature"]].itertuples(index=False, name=None):
-        site = Site(parse_kind(kind), int(layer))
+    for site, feature in features_of(chosen):
         if site not in files:
             raise UserError(f"there is no SAE for {site}: open the report with the SAEs that the study was made with")
         if feature >= files[site].d_sae:
             raise UserError(f"the SAE of {site} has {files[site].d_sae} features, so none is numbered {feature}")
-        found.setdefault(site, []).append(int(feature))
+        found.setdefault(site, []).append(feature)
     return {site: torch.tensor(found[site]) for site in sorted(found)}
 
 

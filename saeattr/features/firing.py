@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,16 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from saeattr.behaviours.pair import Pair, pad_pairs
+from saeattr.behaviours.pair import BOS, Pair, chunks, pad_pairs
 from saeattr.features.activity import Activity, Context, summarise
 from saeattr.features.directions import NormScales, inverse_rms, project_heads
 from saeattr.model.capture import capture
 from saeattr.model.loading import LanguageModel
+from saeattr.progress import OnCount, quiet
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
-
-#: Told what is done and what there is.
-OnBatch = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,8 @@ class Firings:
 
     Attributes:
         pair, position: where each token stands.
-        clean, corrupted: by site, [tokens, features], the features in the order of the site's chosen ones.
+        clean, corrupted: by site, [tokens, features], the features in the order of the site's chosen ones; corrupted is
+            empty where a pair has no corrupted prompt.
         scales: sizes that the direct logits are divided by.
     """
 
@@ -46,7 +45,7 @@ def read_firings(
     pairs: Sequence[Pair],
     chosen: Mapping[Site, SparseAutoencoder],
     batch_size: int,
-    on_batch: OnBatch = lambda done, total: None,
+    on_batch: OnCount = quiet,
 ) -> Firings:
     """Run all pairs; ``chosen`` holds SAEs of the chosen features only (``take_features``)."""
     last = Site("resid_post", lm.n_layers - 1)
@@ -57,15 +56,17 @@ def read_firings(
     }
     final: list[Tensor] = []
     attention: dict[int, list[Tensor]] = {site.layer: [] for site in chosen if site.kind == "attn_z"}
-    for start in range(0, len(pairs), batch_size):
+    for nth, batch in enumerate(chunks(pairs, batch_size)):
+        start = nth * batch_size
         on_batch(start, len(pairs))
-        batch = list(pairs[start : start + batch_size])
         padded = pad_pairs(batch, lm.pad_id, lm.device)
         keep = padded.mask.clone()
-        keep[:, 0] &= torch.tensor([pair.roles[0] != "bos" for pair in batch], device=keep.device)
+        keep[:, 0] &= torch.tensor([pair.roles[0] != BOS for pair in batch], device=keep.device)
         row, position = (index.cpu().numpy() for index in keep.nonzero(as_tuple=True))
         where.append((row + start, position))
         for run, tokens in (("clean", padded.clean), ("corrupted", padded.corrupted)):
+            if tokens is None:
+                continue
             x = capture(lm, tokens, padded.mask, sites).x
             for site, sae in chosen.items():
                 found[run][site].append(sae.encode(x[site][keep]).cpu().numpy())
@@ -79,7 +80,9 @@ def read_firings(
     scales = NormScales(
         float(torch.cat(final).mean()), {layer: float(torch.cat(sizes).mean()) for layer, sizes in attention.items()}
     )
-    joined = {run: {site: np.concatenate(parts) for site, parts in by_site.items()} for run, by_site in found.items()}
+    joined = {
+        run: {site: np.concatenate(parts) for site, parts in by_site.items() if parts} for run, by_site in found.items()
+    }
     return Firings(pair, position, joined["clean"], joined["corrupted"], scales)
 
 
@@ -88,8 +91,9 @@ def pair_contexts(lm: LanguageModel, pairs: Sequence[Pair]) -> list[Context]:
     text = functools.cache(lambda token_id: str(lm.tokenizer.decode([token_id])))
     contexts = []
     for pair in pairs:
-        start = 1 if pair.roles[0] == "bos" else 0
-        swaps = {position - start: text(pair.corrupted_ids[position]) for position in pair.swap_positions}
+        start = 1 if pair.roles[0] == BOS else 0
+        other = pair.corrupted_ids or pair.clean_ids
+        swaps = {position - start: text(other[position]) for position in pair.changed_positions}
         tokens = tuple(text(token) for token in pair.clean_ids[start:])
         contexts.append(Context(pair.group, pair.pair_id, start, tokens, tuple(pair.roles[start:]), swaps))
     return contexts
@@ -97,11 +101,12 @@ def pair_contexts(lm: LanguageModel, pairs: Sequence[Pair]) -> list[Context]:
 
 def firing_activity(firings: Firings, site: Site, nth: int, contexts: Sequence[Context]) -> Activity:
     """The activity of the ``nth`` chosen feature of a site."""
-    clean, corrupted = firings.clean[site][:, nth], firings.corrupted[site][:, nth]
-    active = (clean > 0) | (corrupted > 0)
+    clean = firings.clean[site][:, nth]
+    corrupted = firings.corrupted[site][:, nth] if site in firings.corrupted else None
+    active = clean > 0 if corrupted is None else (clean > 0) | (corrupted > 0)
     pair = firings.pair[active]
     start = np.array([contexts[at].start for at in pair], dtype=np.int64)
-    values = (clean[active].astype(np.float64), corrupted[active].astype(np.float64))
+    values = (clean[active].astype(np.float64), None if corrupted is None else corrupted[active].astype(np.float64))
     return summarise(pair, firings.position[active] - start, *values, contexts, len(firings.pair))
 
 
@@ -114,6 +119,6 @@ def most_active(firings: Firings, site: Site, nth: int) -> tuple[int, int] | Non
 
 def _decisions(batch: Sequence[Pair]) -> tuple[Tensor, Tensor]:
     """Row and position of every decision point of a batch."""
-    points = [(row, position) for row, pair in enumerate(batch) for position in pair.decision_positions]
+    points = [(row, point.position) for row, pair in enumerate(batch) for point in pair.points]
     rows, positions = zip(*points, strict=True)
     return torch.tensor(rows), torch.tensor(positions)

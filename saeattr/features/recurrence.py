@@ -18,15 +18,12 @@ from numpy.typing import NDArray
 
 from saeattr.errors import UserError
 from saeattr.sites import KINDS
+from saeattr.tables import FEATURE, OVERLAP, SITE
 
 PERMUTATIONS = 1000
 ACTIVITY_CLASSES = 10
 #: Cells [draws, groups, features] held at a time.
 _CELLS = 8_000_000
-
-SITE = ["layer", "kind"]
-FEATURE = ["layer", "kind", "feature"]
-OVERLAP_COLUMNS = ["layer", "kind", "group_a", "group_b", "jaccard", "shared", "expected", "p_value"]
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,8 @@ def overlap_table(
             pairs = pairs.assign(group_b=np.array(present, dtype=object)[pairs["b"]], layer=layer, kind=kind)
             tables.append(pairs)
     if not tables:
-        return pd.DataFrame(columns=OVERLAP_COLUMNS)
-    return pd.concat(tables, ignore_index=True)[OVERLAP_COLUMNS]
+        return OVERLAP.empty()
+    return OVERLAP.frame(pd.concat(tables, ignore_index=True))
 
 
 def site_sets(members: pd.DataFrame, features: pd.DataFrame, groups: list[str]) -> SiteSets:

@@ -18,11 +18,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saeattr.attribution.site import attribute_site
-from saeattr.behaviours.pair import Pair, pad_pairs
+from saeattr.behaviours.pair import BOS, pad_pairs
 from saeattr.model.capture import final_hidden
-from saeattr.model.loading import LanguageModel
+from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import SiteTokens
-from saeattr.saes.loading import SaeFile, stream_saes
+from saeattr.runs.task import Task
+from saeattr.saes.loading import stream_saes
 from saeattr.sites import Site
 
 UPSTREAM_NOTE = (
@@ -66,15 +67,9 @@ class Upstream:
     sites: tuple[tuple[Site, float, float], ...]
 
 
-def upstream_features(
-    lm: LanguageModel,
-    pairs: Sequence[Pair],
-    targets: Sequence[Target],
-    files: Sequence[SaeFile],
-    batch_size: int,
-    count: int = 10,
-) -> list[Upstream]:
-    """Attribute every target's activation to the features of the earlier sites that ``files`` has SAEs for."""
+def upstream_features(task: Task, targets: Sequence[Target], count: int = 10) -> list[Upstream]:
+    """Attribute every target's activation to the features of the earlier sites that the task has SAEs for."""
+    files, batch_size = task.saes, task.pace.batch_size
     sites = sorted(file.site for file in files)
     tokens: dict[Site, list[SiteTokens]] = defaultdict(list)
     by_site: dict[Site, list[int]] = defaultdict(list)
@@ -84,17 +79,17 @@ def upstream_features(
         earlier = [other for other in sites if other < site]
         for start in range(0, len(members) if earlier else 0, batch_size):
             chunk = members[start : start + batch_size]
-            for other, found in _gradients(lm, pairs, targets, chunk, earlier).items():
+            for other, found in _gradients(task, [targets[at] for at in chunk], chunk, earlier).items():
                 tokens[other].append(found)
     features: dict[int, list[UpstreamFeature]] = defaultdict(list)
     sums: dict[int, list[tuple[Site, float, float]]] = defaultdict(list)
     wanted = [file for file in files if file.site in tokens]
-    for sae in stream_saes(wanted, lm.device):
+    for sae in stream_saes(wanted, task.lm.device):
         for kept in tokens[sae.site]:
             # Kept in the model's dtype: (x, g) of all targets and sites are most of what this stage holds.
             clean = kept.clean.float()
-            part = SiteTokens(kept.row, kept.position, clean, clean, kept.g.float())
-            found = attribute_site(sae, part, "zero")
+            part = SiteTokens(kept.row, kept.position, clean, None, kept.g.float())
+            found = attribute_site(SiteBase("zero", sae), part)
             # attribute_site gives the change when a feature is set to zero: what it adds is the opposite.
             row = part.row[found.token]
             for at in part.row.unique().tolist():
@@ -111,12 +106,12 @@ def upstream_features(
 
 
 def _gradients(
-    lm: LanguageModel, pairs: Sequence[Pair], targets: Sequence[Target], chunk: list[int], earlier: list[Site]
+    task: Task, targets: Sequence[Target], numbers: list[int], earlier: list[Site]
 ) -> dict[Site, SiteTokens]:
-    """x and g at the earlier sites for a chunk of targets of one site; ``row`` is the target's number."""
-    batch = [pairs[targets[at].pair] for at in chunk]
+    """x and g at the earlier sites for targets of one site; ``row`` is the target's number."""
+    lm, batch = task.lm, [task.pairs[target.pair] for target in targets]
     padded = pad_pairs(batch, lm.pad_id, lm.device)
-    site = targets[chunk[0]].site
+    site = targets[0].site
     seen: dict[Site, Tensor] = {}
 
     def reader(place: Site) -> Any:
@@ -132,19 +127,19 @@ def _gradients(
     with torch.enable_grad(), lm.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
         final_hidden(lm, padded.clean, padded.mask)
         at_site = seen.pop(site).flatten(2)
-        position = torch.tensor([targets[at].position for at in chunk], device=lm.device)
-        directions = torch.stack([targets[at].direction for at in chunk]).to(lm.device)
+        position = torch.tensor([target.position for target in targets], device=lm.device)
+        directions = torch.stack([target.direction for target in targets]).to(lm.device)
         # Each row is its own prompt, so the sum's gradient is each target's own.
-        value = (at_site[torch.arange(len(chunk)), position].float() * directions).sum()
+        value = (at_site[torch.arange(len(targets)), position].float() * directions).sum()
         slopes = torch.autograd.grad(value, list(seen.values()))
     keep = padded.mask & (torch.arange(padded.mask.shape[1], device=lm.device) <= position[:, None])
-    keep[:, 0] &= torch.tensor([pair.roles[0] != "bos" for pair in batch], device=lm.device)
+    keep[:, 0] &= torch.tensor([pair.roles[0] != BOS for pair in batch], device=lm.device)
     row, where = keep.nonzero(as_tuple=True)
-    number = torch.tensor(chunk, device=lm.device)[row]
+    number = torch.tensor(numbers, device=lm.device)[row]
     found = {}
     for (place, x), g in zip(seen.items(), slopes, strict=True):
         clean = x.detach().flatten(2)[row, where]
-        found[place] = SiteTokens(number, where, clean, clean, g.flatten(2)[row, where])
+        found[place] = SiteTokens(number, where, clean, None, g.flatten(2)[row, where])
     return found
 
 

@@ -23,10 +23,11 @@ from saeattr.behaviours.lists.sampling import SampledList, prompt_ids, sample_li
 from saeattr.behaviours.lists.topics import Length
 from saeattr.generation.summary import ConditionName, measure_list
 from saeattr.model.loading import LanguageModel
-from saeattr.runs.base import Base, SiteMeans
+from saeattr.progress import OnCount, quiet
+from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import BatchRuns, effect_tokens
-from saeattr.saes.sae import SparseAutoencoder, take_features
 from saeattr.sites import Site
+from saeattr.tables import GENERATED, site_columns
 from saeattr.validation.controls import SiteProfile, match_controls
 
 #: From the activation at a site and that of the corrupted run (both [rows, pos, d_in], float32; the second None where
@@ -38,86 +39,80 @@ Edit = Callable[[Tensor, Tensor | None], Tensor]
 class Sampling:
     """How lists are sampled, as for ``sample_lists``; ``corrupted`` is the length that the corrupted run asks for."""
 
+    n_lists: int = 10
     length: Length = "short"
     corrupted: Length = "long"
     temperature: float = 0.8
     top_p: float = 0.9
     max_new_tokens: int = 200
     batch_size: int = 16
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What is edited at one site while lists are written.
+
+    Attributes:
+        base: what the features are held at.
+        features: indices into the SAE, ablated together. controls: sets of as many, each ablated together.
+        steering: subtracted at the site (``mean_difference``); None leaves that condition out.
+    """
+
+    base: SiteBase
+    features: Sequence[int]
+    controls: Sequence[Sequence[int]] = ()
+    steering: Float[Tensor, " d_in"] | None = None
+
+    @property
+    def site(self) -> Site:
+        return self.base.sae.site
+
+    def edits(self) -> list[tuple[ConditionName, int, Edit | None]]:
+        """The conditions with the number of their set of controls (-1 but for controls)."""
+        edits: list[tuple[ConditionName, int, Edit | None]] = [("nothing", -1, None)]
+        edits.append(("features", -1, ablation(self.base, self.features)))
+        for number, chosen in enumerate(self.controls):
+            edits.append(("controls", number, ablation(self.base, chosen)))
+        if self.steering is not None:
+            edits.append(("steering", -1, lambda x, corrupted: x - self.steering))
+        return edits
 
 
 def generate_conditions(
-    lm: LanguageModel,
-    group: str,
-    sae: SparseAutoencoder,
-    features: Sequence[int],
-    controls: Sequence[Sequence[int]],
-    n_lists: int,
-    base: Base = "zero",
-    seed: int = 0,
-    *,
-    means: SiteMeans | None = None,
-    steering: Float[Tensor, " d_in"] | None = None,
-    sampling: Sampling | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    lm: LanguageModel, topic: str, ablated: Ablation, sampling: Sampling, on_condition: OnCount = quiet
 ) -> pd.DataFrame:
     """Sample lists with nothing ablated, the features, each set of controls, and steered.
 
     List number n draws the same random numbers in every condition, so that conditions compare list by list.
 
-    Args:
-        features: indices into the SAE, ablated together. controls: sets of as many, each ablated together.
-        base: what the features are held at.
-        means: needed for the mean base alone; as in attributions, a mean is set where the feature is active.
-        steering: subtracted at the site (``mean_difference``); None leaves the condition out.
-
     Returns:
-        one row for each list and condition: group, layer, kind, base, condition, control_set (-1 but for controls),
-        list_id, seed, items, tokens (of the answer), repeated (items named before), shannon (index of the items, in
-        nats), ended, text.
+        one row for each list and condition (``tables.GENERATED``).
 
     Raises:
         UserError: a setting of the sampling is out of range, or the two requests do not align (corrupted base).
     """
-    sampling = sampling or Sampling()
-    edits: list[tuple[ConditionName, int, Edit | None]] = [("nothing", -1, None)]
-    edits.append(("features", -1, ablation(sae, features, base, means)))
-    for number, chosen in enumerate(controls):
-        edits.append(("controls", number, ablation(sae, chosen, base, means)))
-    if steering is not None:
-        edits.append(("steering", -1, lambda x, corrupted: x - steering))
+    edits, base = ablated.edits(), ablated.base.name
     tables = []
     for done, (condition, control_set, edit) in enumerate(edits):
-        on_progress(done, len(edits))
+        on_condition(done, len(edits))
         corrupted_run = base == "corrupted" and condition in ("features", "controls")
-        lists = sample_edited(lm, group, n_lists, sae.site, edit, seed, sampling, corrupted_run=corrupted_run)
+        lists = sample_edited(lm, topic, ablated.site, edit, sampling, corrupted_run=corrupted_run)
         rows = pd.DataFrame([measure_list(one) for one in lists])
-        rows.insert(0, "control_set", control_set)
-        for name, value in (("condition", condition), ("base", base), ("kind", sae.site.kind)):
-            rows.insert(0, name, value)
-        rows.insert(0, "layer", sae.site.layer)
-        rows.insert(0, "group", group)
-        tables.append(rows)
-    on_progress(len(edits), len(edits))
+        rows = rows.assign(group=topic, base=base, condition=condition, control_set=control_set)
+        tables.append(GENERATED.frame(rows.assign(**site_columns(ablated.site))))
+    on_condition(len(edits), len(edits))
     return pd.concat(tables, ignore_index=True)
 
 
-def ablation(sae: SparseAutoencoder, features: Sequence[int], base: Base, means: SiteMeans | None = None) -> Edit:
+def ablation(base: SiteBase, features: Sequence[int]) -> Edit:
     """x + (f_base - f) W_dec for the named features; the corrupted base needs the corrupted run's x at each step."""
-    ids = torch.tensor(list(features), dtype=torch.long, device=sae.W_dec.device)
-    few = take_features(sae, ids)
+    few = base.of_features(torch.tensor(list(features), dtype=torch.long, device=base.sae.W_dec.device))
 
     def edit(x: Tensor, corrupted: Tensor | None) -> Tensor:
-        f = few.encode(x.flatten(0, 1))
-        if base == "zero":
-            change = -f
-        elif base == "corrupted":
-            assert corrupted is not None
-            change = few.encode(corrupted.flatten(0, 1)) - f
-        else:
-            assert means is not None
-            change = torch.where(f > 0, means.f[ids] - f, 0.0)
-        return x + (change @ few.W_dec).view_as(x)
+        f = few.sae.encode(x.flatten(0, 1))
+        change = few.change(f, None if corrupted is None else corrupted.flatten(0, 1))
+        return x + (change @ few.sae.W_dec).view_as(x)
 
     return edit
 
@@ -154,17 +149,17 @@ def mean_difference(batches: Sequence[BatchRuns], site: Site) -> Float[Tensor, "
     parts = []
     for batch in batches:
         chosen = effect_tokens(batch, "corrupted")
-        parts.append(batch.clean.x[site][chosen].float() - batch.corrupted.x[site][chosen].float())
+        corrupted = batch.corrupted_x(site, *chosen.nonzero(as_tuple=True))
+        assert corrupted is not None
+        parts.append(batch.clean.x[site][chosen].float() - corrupted)
     return torch.cat(parts).mean(0)
 
 
 def sample_edited(
     lm: LanguageModel,
-    group: str,
-    n_lists: int,
+    topic: str,
     site: Site,
     edit: Edit | None,
-    seed: int,
     sampling: Sampling,
     *,
     corrupted_run: bool = False,
@@ -177,8 +172,8 @@ def sample_edited(
         UserError: a setting is out of range, or clean and corrupted request do not align.
     """
     if corrupted_run:
-        check_swap(lm.tokenizer, group, sampling.length, sampling.corrupted)
-    first = 1 if prompt_ids(lm.tokenizer, group, sampling.length)[0] == lm.tokenizer.bos_token_id else 0
+        check_swap(lm.tokenizer, topic, sampling.length, sampling.corrupted)
+    first = 1 if prompt_ids(lm.tokenizer, topic, sampling.length)[0] == lm.tokenizer.bos_token_id else 0
 
     def replace(x: Tensor, hook: Any) -> Tensor | None:
         # Only the prompt is read several tokens at a time, and only it begins with BOS.
@@ -195,11 +190,11 @@ def sample_edited(
     with lm.bridge.hooks(fwd_hooks=[(site.hook_name, replace)]):  # pyright: ignore[reportArgumentType]
         return sample_lists(
             lm,
-            group,
-            n_lists,
+            topic,
+            sampling.n_lists,
             length=sampling.length,
             beside=sampling.corrupted if corrupted_run else None,
-            seed=seed,
+            seed=sampling.seed,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_new_tokens=sampling.max_new_tokens,

@@ -1,45 +1,47 @@
-"""Ablation while generating for a group: at each site its top features, controls matched to them, and steering."""
+"""Ablation while generating for a topic: at each site its top features, controls matched to them, and steering."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
-import torch
 
-from saeattr.attribution.group import AttributionPlan
-from saeattr.behaviours.pair import Pair
-from saeattr.generation.ablation import Sampling, control_sets, generate_conditions, mean_difference
-from saeattr.model.loading import LanguageModel
-from saeattr.runs.base import Base, site_means
-from saeattr.runs.batch import BatchRuns, run_batch
-from saeattr.saes.loading import SaeFile, stream_saes
-from saeattr.saes.sae import SparseAutoencoder
+from saeattr.generation.ablation import Ablation, Sampling, control_sets, generate_conditions, mean_difference
+from saeattr.progress import counting
+from saeattr.runs.base import SiteBase
+from saeattr.runs.batch import BatchRuns
+from saeattr.runs.task import Task, run_pairs
+from saeattr.saes.loading import stream_saes
+from saeattr.tables import GENERATED, at_site
 from saeattr.validation.controls import profile_site
 
 #: Features ablated together at a site, and sets of as many controls.
 TOP_FEATURES, CONTROL_SETS = 5, 3
 
 
-def generate_group(
-    lm: LanguageModel,
-    pairs: Sequence[Pair],
-    files: Sequence[SaeFile],
-    features: pd.DataFrame,
-    plan: AttributionPlan,
-    sampling: Sampling,
-    *,
-    n_lists: int = 10,
-    n_features: int = TOP_FEATURES,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> pd.DataFrame:
+@dataclass(frozen=True)
+class GenerationPlan:
+    """What to ablate.
+
+    Attributes:
+        top: the sites are those of so many top features of a group.
+        n_features: a site's first features by |mean effect| are ablated together.
+        n_sets: sets of as many controls.
+    """
+
+    top: int = 20
+    n_features: int = TOP_FEATURES
+    n_sets: int = CONTROL_SETS
+
+
+def generate_group(task: Task, features: pd.DataFrame, wanted: GenerationPlan, sampling: Sampling) -> pd.DataFrame:
     """Generate under ablation of each site's top features, one site after the other.
 
     Args:
-        pairs: of one group; means, controls and the steering direction come from them.
-        features: the group's rows of features.parquet; a site's features are its first ``n_features`` by |mean effect|.
-        n_lists: lists for each condition.
-        on_progress: told how many sites are done, and how many there are.
+        task: its pairs are of one topic: means, controls and the steering direction come from them; its SAEs are those
+            of the sites to be ablated.
+        features: the topic's rows of features.parquet; a site's features are its first by |mean effect|.
 
     Returns:
         the rows of ``generate_conditions`` for every site that has features; empty if none has.
@@ -47,50 +49,27 @@ def generate_group(
     Raises:
         UserError: as ``generate_conditions``.
     """
-    sites = [file.site for file in files]
-    batches = [
-        run_batch(lm, pairs[start : start + plan.batch_size], sites, plan.metric, plan.decision)
-        for start in range(0, len(pairs), plan.batch_size)
-    ]
-    tables = []
-    for done, sae in enumerate(stream_saes(files, lm.device)):
-        on_progress(done, len(files))
-        own = features[(features["layer"] == sae.site.layer) & (features["kind"] == sae.site.kind)]
-        top = own.sort_values("rank")["feature"].head(n_features).astype(int).tolist()
+    batches = run_pairs(task, [file.site for file in task.saes])
+    on_site = counting(task.on_step, "ablation while generating")
+    tables = [GENERATED.empty()]
+    for done, sae in enumerate(stream_saes(task.saes, task.lm.device)):
+        on_site(done, len(task.saes))
+        top = at_site(features, sae.site).sort_values("rank")["feature"].head(wanted.n_features).astype(int).tolist()
         if top:
-            tables.append(compare_site(lm, batches, sae, top, plan.base, sampling, n_lists=n_lists, seed=plan.seed))
-    on_progress(len(files), len(files))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+            ablated = matched_ablation(SiteBase.of(sae, batches), batches, top, wanted.n_sets)
+            tables.append(generate_conditions(task.lm, task.group, ablated, sampling))
+    on_site(len(task.saes), len(task.saes))
+    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
-def compare_site(
-    lm: LanguageModel,
+def matched_ablation(
+    base: SiteBase,
     batches: Sequence[BatchRuns],
-    sae: SparseAutoencoder,
     features: Sequence[int],
-    base: Base,
-    sampling: Sampling,
-    *,
-    n_lists: int,
-    seed: int = 0,
     n_sets: int = CONTROL_SETS,
     steer: bool = True,
-) -> pd.DataFrame:
-    """``generate_conditions`` with means, controls and steering direction taken from a group's runs."""
-    means = None
-    if base == "mean":
-        means = site_means(sae, torch.cat([batch.clean.x[sae.site][batch.usable] for batch in batches]))
-    controls = control_sets(profile_site(sae, batches, base, means), features, n_sets)
-    return generate_conditions(
-        lm,
-        batches[0].pairs[0].group,
-        sae,
-        features,
-        controls,
-        n_lists,
-        base,
-        seed,
-        means=means,
-        steering=mean_difference(batches, sae.site) if steer else None,
-        sampling=sampling,
-    )
+) -> Ablation:
+    """Features with controls matched to them, and the steering direction, taken from a topic's runs."""
+    controls = control_sets(profile_site(base, batches), features, n_sets)
+    steering = mean_difference(batches, base.sae.site) if steer else None
+    return Ablation(base, features, controls, steering)

@@ -10,13 +10,14 @@ import pandas as pd
 
 from saeattr.behaviours.lists.sampling import SampledList
 from saeattr.stats import bootstrap_interval
+from saeattr.tables import GENERATION, GROUP_SITE
 
 ConditionName = Literal["nothing", "features", "controls", "steering"]
 CONDITIONS: tuple[ConditionName, ...] = ("nothing", "features", "controls", "steering")
 #: What is measured of a list; each is a column of ``generate_conditions``.
 MEASURES = ("items", "tokens", "repeated", "shannon", "ended")
 #: What tells one comparison from another.
-COMPARISON = ["group", "layer", "kind", "base"]
+COMPARISON = [*GROUP_SITE, "base"]
 
 
 def measure_list(sampled: SampledList) -> dict[str, Any]:
@@ -77,4 +78,4 @@ def summarise(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
                         "added_high": float(high[1]),
                     }
                 )
-    return pd.DataFrame(rows)
+    return GENERATION.frame(pd.DataFrame(rows))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import webbrowser
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,23 +12,22 @@ import pandas as pd
 
 from saeattr.errors import UserError
 from saeattr.features.detail import feature_details
-from saeattr.features.recurrence import FEATURE, largest_features
+from saeattr.features.recurrence import largest_features
 from saeattr.neuronpedia.answers import FeatureAnswer
 from saeattr.neuronpedia.client import Client, NoAnswer, Wanted, open_client
 from saeattr.neuronpedia.dashboard import write_dashboards
 from saeattr.neuronpedia.exports import Exports
-from saeattr.neuronpedia.links import Sources, find_sources, link_study, site_notes, table_keys, top_set, with_source
+from saeattr.neuronpedia.links import Sources, find_sources, link_study, site_notes, top_set, with_source
 from saeattr.neuronpedia.lists import ListItem, list_requests, quick_list_urls, read_key, request_text, send_list
 from saeattr.neuronpedia.lookup import feature_table, gap_notes, look_up
 from saeattr.neuronpedia.source import API_URL
-from saeattr.study.reopen import check_same, open_study_model, study_pairs
-from saeattr.study.results import Study, load_study
+from saeattr.progress import OnProgress, about, quiet
+from saeattr.study.reopen import opened, study_task
+from saeattr.study.results import Study
+from saeattr.tables import FEATURE, features_of
 
 #: Pages opened in the browser where there is no quick list.
 OPENED = 20
-
-#: Told the command, the stage, what is done and what there is.
-OnProgress = Callable[[str, str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def inspect(
     open_pages: bool = False,
     export_dashboard: str | Path | None = None,
     client: Client | None = None,
-    on_progress: OnProgress = lambda command, stage, done, total: None,
+    on_progress: OnProgress = quiet,
 ) -> Inspection:
     """Find the study's top features on Neuronpedia and write neuronpedia.json.
 
@@ -88,29 +87,29 @@ def inspect(
         UserError: it is no study, has no such feature, an argument cannot be used, or the list could not be made.
     """
     key = _check_list(make_list, dry_run, network)
-    opened = study if isinstance(study, Study) else load_study(study)
+    known_study = opened(study)
     client = client or open_client(network=network)
-    features = opened.features()
+    features = known_study.features()
     chosen = _chosen(features, top, layer)
-    sources = find_sources(opened, features)
-    keys = list(table_keys(chosen))
+    sources = find_sources(known_study, features)
+    keys = features_of(chosen)
     exported = _exported(exports, with_source([*keys, *top_set(features)], sources))
     asking = functools.partial(on_progress, "inspect", "asking Neuronpedia")
     on_neuronpedia = look_up(with_source(keys, sources), client, exported, asking)
     told = {**exported, **{one: found.answer for one, found in on_neuronpedia.items()}}
     answers = {one: answer for one, answer in told.items() if isinstance(answer, FeatureAnswer)}
-    path, links = link_study(opened, client=client, answers=answers)
+    path, links = link_study(known_study, client=client, answers=answers)
     table = pd.concat([chosen, feature_table(keys, sources, on_neuronpedia, links)], axis=1)
     known = [one for one, found in on_neuronpedia.items() if found.exists]
-    quick_lists = tuple(quick_list_urls(f"saeattr: {opened.record['model']['name']}", known))
+    quick_lists = tuple(quick_list_urls(f"saeattr: {known_study.record['model']['name']}", known))
     notes = (*site_notes({site: sources[site] for site, _ in keys}), *gap_notes(on_neuronpedia))
     requests, list_url = (), None
     if make_list is not None:
-        requests, list_url = _make_list(make_list, table, known, opened, client, key)
+        requests, list_url = _make_list(make_list, table, known, known_study, client, key)
     pages = ()
     if export_dashboard is not None:
         labels = {address: link.label for address, link in links.items() if link.label and not link.doubtful}
-        pages = _dashboards(opened, chosen, sources, labels, Path(export_dashboard).expanduser(), on_progress)
+        pages = _dashboards(known_study, chosen, sources, labels, Path(export_dashboard).expanduser(), on_progress)
     if open_pages:
         for url in quick_lists or table["url"].dropna().head(OPENED):
             webbrowser.open(url)
@@ -175,11 +174,6 @@ def _dashboards(
     on_progress: OnProgress,
 ) -> tuple[Path, ...]:
     """The features' pages in Neuronpedia's JSON."""
-    on_progress("inspect", "loading the model", 0, 1)
-    lm, saes = open_study_model(study)
-    check_same(study.record, saes)
-    on_progress("inspect", "loading the model", 1, 1)
-    pairs = study_pairs(lm, study.folder, study.groups)
-    told = functools.partial(on_progress, "inspect")
-    contexts, details = feature_details(lm, pairs, saes, chosen, with_upstream=False, on_progress=told)
+    task = study_task(study, about(on_progress, "inspect"))
+    contexts, details = feature_details(task, chosen, with_upstream=False)
     return tuple(write_dashboards(folder, details, contexts, sources, study.record["model"]["name"], labels))

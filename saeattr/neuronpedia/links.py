@@ -11,14 +11,15 @@ from typing import Any
 import pandas as pd
 
 from saeattr.errors import UserError
-from saeattr.features.recurrence import FEATURE, largest_features
+from saeattr.features.recurrence import largest_features
 from saeattr.files import write_text
 from saeattr.neuronpedia.answers import FeatureAnswer
 from saeattr.neuronpedia.client import Client, NoAnswer, Wanted, open_client
 from saeattr.neuronpedia.source import NoSource, Source, embed_url, feature_url, index_text, study_sources
-from saeattr.sites import Site, parse_kind
+from saeattr.sites import Site
 from saeattr.study.folder import StudyFolder
 from saeattr.study.results import Study
+from saeattr.tables import FEATURE, features_of
 
 FILE = "neuronpedia.json"
 #: Of a label's fields, which are text.
@@ -200,7 +201,7 @@ def _link(site: Site, feature: int, source: Source, told: Iterable[FeatureAnswer
 
 def find_sources(study: Study, features: pd.DataFrame) -> dict[Site, Source | NoSource]:
     """Where the SAE of each site with a feature is on Neuronpedia."""
-    sites = sorted({site for site, _ in table_keys(features[FEATURE].drop_duplicates())})
+    sites = sorted({site for site, _ in features_of(features[FEATURE].drop_duplicates())})
     return study_sources(study.record, sites, _recorded_saes(study))
 
 
@@ -208,18 +209,12 @@ def top_set(features: pd.DataFrame) -> list[tuple[Site, int]]:
     """The features of neuronpedia.json: the largest over all groups, then the first of each group and kind."""
     of_groups = features.sort_values("rank").groupby(["group", "kind"], sort=False).head(OF_TOPIC)
     both = pd.concat([largest_features(features, OVER_TOPICS)[FEATURE], of_groups[FEATURE]])
-    return list(table_keys(both.drop_duplicates()))
+    return features_of(both.drop_duplicates())
 
 
 def with_source(keys: Iterable[tuple[Site, int]], sources: Sources) -> list[Wanted]:
     """Those of the features whose SAE is on Neuronpedia, as it names them."""
     return [(source, feature) for site, feature in keys if isinstance(source := sources[site], Source)]
-
-
-def table_keys(table: pd.DataFrame) -> Iterator[tuple[Site, int]]:
-    """Site and feature of each row."""
-    for layer, kind, feature in table[FEATURE].itertuples(index=False, name=None):
-        yield Site(parse_kind(kind), int(layer)), int(feature)
 
 
 def _asked(sources: Sources, answers: Mapping[Wanted, FeatureAnswer]) -> Iterator[tuple[Site, int]]:

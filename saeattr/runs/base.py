@@ -1,18 +1,31 @@
-"""The base value that a patched feature is set to: its value in the corrupted run, zero, or its mean."""
+"""The base: which entries exist, and what a feature becomes when it is patched. The rule is here and nowhere else.
+
+| base | f becomes | where a feature has an entry | error term |
+| --- | --- | --- | --- |
+| corrupted | its value in the corrupted run | active in either run | that of the corrupted run |
+| zero | 0 | active in this run | 0, so x becomes b_dec |
+| mean | its mean over the clean tokens | active in this run | so that x becomes the mean x |
+
+With the mean base almost every feature has a small mean everywhere: a mean is set where the feature is active, and what
+that leaves out counts in the sum over all features alone (``saeattr.attribution.site``).
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saeattr.saes.sae import SparseAutoencoder
+from saeattr.runs.batch import BatchRuns, clean_tokens
+from saeattr.saes.sae import SparseAutoencoder, take_features
+from saeattr.settings import BaseName
 
-Base = Literal["corrupted", "zero", "mean"]
-BASES: tuple[Base, ...] = get_args(Base)
+BASES: tuple[BaseName, ...] = get_args(BaseName)
 
 #: Dense feature activations are made for so many bytes of tokens at a time.
 DENSE_BYTES = 64 * 2**20
@@ -20,16 +33,69 @@ DENSE_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class SiteMeans:
-    """Means over the tokens of a group's clean pairs (BOS excluded) at one site."""
+    """Means over the clean tokens of a group's pairs (BOS excluded) at one site."""
 
     f: Float[Tensor, " d_sae"]
     x: Float[Tensor, " d_in"]
 
 
-def token_chunks(sae: SparseAutoencoder, n_tokens: int) -> list[slice]:
-    """Slices of tokens whose dense activations fit ``DENSE_BYTES``."""
-    size = max(1, DENSE_BYTES // (4 * sae.d_sae))
-    return [slice(start, min(start + size, n_tokens)) for start in range(0, n_tokens, size)]
+@dataclass(frozen=True)
+class SiteBase:
+    """What the features of one SAE are patched to; ``means`` is there for the mean base alone."""
+
+    name: BaseName
+    sae: SparseAutoencoder
+    means: SiteMeans | None = None
+
+    @classmethod
+    def of(cls, sae: SparseAutoencoder, batches: Sequence[BatchRuns]) -> SiteBase:
+        """The base that the runs were asked for."""
+        name = batches[0].question.base
+        means = site_means(sae, clean_tokens(batches, sae.site)) if name == "mean" else None
+        return cls(name, sae, means)
+
+    def entries(
+        self, f: Float[Tensor, "tokens d_sae"], corrupted: Float[Tensor, "tokens d_in"] | None
+    ) -> tuple[Bool[Tensor, "tokens d_sae"], Float[Tensor, "tokens d_sae"]]:
+        """Which features have an entry at which token, and what all features become.
+
+        Args:
+            f: activations in the run that is patched.
+            corrupted: x of the corrupted run at the same tokens; needed for the corrupted base alone.
+        """
+        active = f > 0
+        if self.name == "corrupted":
+            assert corrupted is not None
+            f_base = self.sae.encode(corrupted)
+            return active | (f_base > 0), f_base
+        if self.name == "zero":
+            return active, f.new_zeros(()).expand_as(f)
+        assert self.means is not None
+        return active, self.means.f.expand_as(f)
+
+    def change(
+        self, f: Float[Tensor, "tokens d_sae"], corrupted: Float[Tensor, "tokens d_in"] | None
+    ) -> Float[Tensor, "tokens d_sae"]:
+        """f_base - f, 0 where a feature has no entry."""
+        entry, f_base = self.entries(f, corrupted)
+        return torch.where(entry, f_base - f, 0.0)
+
+    def activation(
+        self, x: Float[Tensor, "tokens d_in"], corrupted: Float[Tensor, "tokens d_in"] | None
+    ) -> Float[Tensor, "tokens d_in"]:
+        """What x becomes when every feature and the error term are at their base value."""
+        if self.name == "corrupted":
+            assert corrupted is not None
+            return corrupted.float()
+        if self.name == "zero":
+            return self.sae.b_dec.expand(x.shape)
+        assert self.means is not None
+        return self.means.x.expand(x.shape)
+
+    def of_features(self, ids: Int[Tensor, " features"]) -> SiteBase:
+        """The same for a few features of the SAE, so that only they are encoded."""
+        means = None if self.means is None else dataclasses.replace(self.means, f=self.means.f[ids])
+        return SiteBase(self.name, take_features(self.sae, ids), means)
 
 
 def site_means(sae: SparseAutoencoder, x: Float[Tensor, "tokens d_in"]) -> SiteMeans:
@@ -40,20 +106,7 @@ def site_means(sae: SparseAutoencoder, x: Float[Tensor, "tokens d_in"]) -> SiteM
     return SiteMeans(total / len(x), x.float().mean(0))
 
 
-def base_activation(
-    base: Base,
-    sae: SparseAutoencoder,
-    x_corrupted: Float[Tensor, "tokens d_in"],
-    means: SiteMeans | None,
-) -> Float[Tensor, "tokens d_in"]:
-    """x when every feature and the error term are at their base value.
-
-    corrupted: the corrupted run's x. zero: f = 0 and no error, so b_dec. mean: the mean f and mean error, so the
-    mean x.
-    """
-    if base == "corrupted":
-        return x_corrupted.float()
-    if base == "zero":
-        return sae.b_dec.expand(x_corrupted.shape)
-    assert means is not None
-    return means.x.expand(x_corrupted.shape)
+def token_chunks(sae: SparseAutoencoder, n_tokens: int) -> list[slice]:
+    """Slices of tokens whose dense activations fit ``DENSE_BYTES``."""
+    size = max(1, DENSE_BYTES // (4 * sae.d_sae))
+    return [slice(start, min(start + size, n_tokens)) for start in range(0, n_tokens, size)]

@@ -1,106 +1,58 @@
 """The runs of one batch of pairs: clean with gradients, corrupted, and the metric at every decision point."""
 
 from __future__ import annotations
-from jaxtyping import Int
 
-
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saeattr.runs.base import Base
-from saeattr.runs.metric import Decision, Metric, Reads, per_prompt, plan_reads, read_values
+from saeattr.behaviours.pair import BOS, Pair, pad_pairs
+from saeattr.errors import UserError
 from saeattr.model.capture import Run, capture
 from saeattr.model.loading import LanguageModel
-from saeattr.model.relevance import relevance_rules
-from saeattr.behaviours.pair import Pair, pad_pairs
+from saeattr.runs.metric import Reads, per_prompt, plan_reads, read_values
+from saeattr.runs.question import Question
+from saeattr.settings import BaseName
 from saeattr.sites import Site
+
+#: What a method puts in force during the clean run, such as relevance patching's rules.
+Rules = Callable[[LanguageModel], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
 class BatchRuns:
-    """One padded batch after its forwards.
+    """One padded batch after its forwards, with the question it was run for.
 
     Attributes:
         clean: x, g and the metric of the clean prompts, with what ``recompute`` needs.
-        corrupted: x and the metric of the corrupted prompts.
+        corrupted: x and the metric of the corrupted prompts; None where there are none.
         clean_reads, corrupted_reads: the metric at every decision point, [reads].
         usable: real tokens other than BOS, whose activations are of another size than all others.
     """
 
+    lm: LanguageModel
+    question: Question
     pairs: list[Pair]
     reads: Reads
     clean: Run
-    corrupted: Run
+    corrupted: Run | None
     clean_reads: Float[Tensor, " reads"]
-    corrupted_reads: Float[Tensor, " reads"]
+    corrupted_reads: Float[Tensor, " reads"] | None
     usable: Bool[Tensor, "batch pos"]
 
-    def read_metric(self, lm: LanguageModel, metric: Metric, hidden: Tensor) -> Float[Tensor, " batch"]:
-        """One number per prompt from a final hidden state of this batch."""
-        return per_prompt(self.reads, read_values(lm, metric, self.reads, hidden))
+    def read(self, hidden: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, " batch"]:
+        """The metric of each prompt from the final norm's output."""
+        return per_prompt(self.reads, read_values(self.lm, self.question.metric, self.reads, hidden))
 
-
-def run_batch(
-    lm: LanguageModel,
-    pairs: Sequence[Pair],
-    sites: Sequence[Site],
-    metric: Metric,
-    decision: Decision,
-    *,
-    relevance: bool = False,
-) -> BatchRuns:
-    """One forward and one backward of the clean prompts, one forward of the corrupted ones.
-
-    With ``relevance``, g holds relevance patching's coefficients in place of gradients.
-
-    Raises:
-        UserError: no relevance rule is known for a part of the model.
-    """
-    padded = pad_pairs(list(pairs), lm.pad_id, lm.device)
-    reads = plan_reads(metric, list(pairs), decision)
-    at_reads: list[Tensor] = []
-
-    def read(hidden: Tensor) -> Tensor:
-        values = read_values(lm, metric, reads, hidden)
-        at_reads.append(values.detach())
-        return per_prompt(reads, values)
-
-    with relevance_rules(lm) if relevance else nullcontext():
-        clean = capture(lm, padded.clean, padded.mask, sites, read, gradients=True, for_recompute=True)
-    corrupted = capture(lm, padded.corrupted, padded.mask, sites, read)
-    usable = padded.mask.clone()
-    for row, pair in enumerate(pairs):
-        usable[row, [position for position, role in enumerate(pair.roles) if role == "bos"]] = False
-    return BatchRuns(list(pairs), reads, clean, corrupted, at_reads[0], at_reads[1], usable)
-
-
-def effect_tokens(batch: BatchRuns, base: Base) -> Bool[Tensor, "batch pos"]:
-    """The tokens whose patching can change the metric.
-
-    Not padding, not BOS, not after the last decision point (nothing there reaches it), and for the corrupted base not
-    before the swapped word (both runs are equal there).
-    """
-    usable = batch.usable
-    position = torch.arange(usable.shape[1], device=usable.device)
-    chosen = usable & (position <= batch.reads.last_position().to(usable.device)[:, None])
-    if base == "corrupted":
-        first_swap = torch.tensor([min(pair.swap_positions) for pair in batch.pairs], device=usable.device)
-        chosen &= position >= first_swap[:, None]
-    return chosen
-
-
-def site_tokens(batch: BatchRuns, site: Site, chosen: Bool[Tensor, "batch pos"]) -> SiteTokens:
-    """The chosen tokens of a site in float32, in row order."""
-    row, position = chosen.nonzero(as_tuple=True)
-    clean, corrupted, g = (
-        values[site][row, position].float() for values in (batch.clean.x, batch.corrupted.x, batch.clean.g)
-    )
-    return SiteTokens(row, position, clean, corrupted, g)
+    def corrupted_x(
+        self, site: Site, row: Int[Tensor, " tokens"], position: Int[Tensor, " tokens"]
+    ) -> Float[Tensor, "tokens d_in"] | None:
+        """x of the corrupted run at some tokens; None where there is no such run."""
+        return None if self.corrupted is None else self.corrupted.x[site][row, position].float()
 
 
 @dataclass(frozen=True)
@@ -109,12 +61,92 @@ class SiteTokens:
 
     Attributes:
         row, position: where each token stands in the padded batch.
-        clean, corrupted: activations, float32.
+        clean, corrupted: activations, float32; corrupted is None where there is no corrupted run.
         g: gradient of the metric at the clean activation (or a method's replacement for it), float32.
     """
 
     row: Int[Tensor, " tokens"]
     position: Int[Tensor, " tokens"]
     clean: Float[Tensor, "tokens d_in"]
-    corrupted: Float[Tensor, "tokens d_in"]
+    corrupted: Float[Tensor, "tokens d_in"] | None
     g: Float[Tensor, "tokens d_in"]
+
+
+def run_batch(
+    lm: LanguageModel,
+    pairs: Sequence[Pair],
+    sites: Sequence[Site],
+    question: Question,
+    *,
+    gradients: bool = True,
+    rules: Rules = lambda lm: nullcontext(),
+) -> BatchRuns:
+    """One forward and one backward of the clean prompts, one forward of the corrupted ones.
+
+    Args:
+        gradients: False leaves the backward out, and g empty.
+        rules: in force during the clean run.
+
+    Raises:
+        UserError: the question needs corrupted prompts and a pair has none, or the rules do not fit the model.
+    """
+    padded = pad_pairs(list(pairs), lm.pad_id, lm.device)
+    if question.base == "corrupted" and padded.corrupted is None:
+        lone = next(pair for pair in pairs if pair.corrupted_ids is None)
+        raise UserError(
+            f"pair {lone.pair_id} of {lone.group!r} has no corrupted prompt: features can be patched to --base zero or "
+            "mean only"
+        )
+    reads = plan_reads(pairs, question.decision)
+    at_reads: list[Tensor] = []
+
+    def read(hidden: Tensor) -> Tensor:
+        values = read_values(lm, question.metric, reads, hidden)
+        at_reads.append(values.detach())
+        return per_prompt(reads, values)
+
+    with rules(lm):
+        clean = capture(lm, padded.clean, padded.mask, sites, read, gradients=gradients, for_recompute=True)
+    corrupted = None if padded.corrupted is None else capture(lm, padded.corrupted, padded.mask, sites, read)
+    usable = padded.mask.clone()
+    for row, pair in enumerate(pairs):
+        usable[row, [position for position, role in enumerate(pair.roles) if role == BOS]] = False
+    corrupted_reads = at_reads[1] if corrupted is not None else None
+    return BatchRuns(lm, question, list(pairs), reads, clean, corrupted, at_reads[0], corrupted_reads, usable)
+
+
+def effect_tokens(batch: BatchRuns, base: BaseName) -> Bool[Tensor, "batch pos"]:
+    """The tokens whose patching can change the metric.
+
+    Not padding, not BOS, not after the last decision point (nothing there reaches it), and for the corrupted base not
+    before the first token that differs (both runs are equal there).
+    """
+    usable = batch.usable
+    position = torch.arange(usable.shape[1], device=usable.device)
+    chosen = usable & (position <= batch.reads.last_position().to(usable.device)[:, None])
+    if base == "corrupted":
+        first_change = torch.tensor([pair.changed_positions[0] for pair in batch.pairs], device=usable.device)
+        chosen &= position >= first_change[:, None]
+    return chosen
+
+
+def site_tokens(batch: BatchRuns, site: Site, chosen: Bool[Tensor, "batch pos"]) -> SiteTokens:
+    """The chosen tokens of a site in float32, in row order."""
+    row, position = chosen.nonzero(as_tuple=True)
+    clean, g = (values[site][row, position].float() for values in (batch.clean.x, batch.clean.g))
+    return SiteTokens(row, position, clean, batch.corrupted_x(site, row, position), g)
+
+
+def clean_tokens(batches: Sequence[BatchRuns], site: Site) -> Float[Tensor, "tokens d_in"]:
+    """x of the clean runs at every real token but BOS."""
+    return torch.cat([batch.clean.x[site][batch.usable] for batch in batches])
+
+
+def metric_gap(batches: Sequence[BatchRuns]) -> Float[Tensor, " pairs"]:
+    """Corrupted minus clean metric of each pair; NaN without a corrupted prompt."""
+    parts = []
+    for batch in batches:
+        assert batch.clean.metric is not None
+        there = None if batch.corrupted is None else batch.corrupted.metric
+        parts.append(torch.full_like(batch.clean.metric, torch.nan) if there is None else there - batch.clean.metric)
+    return torch.cat(parts)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from saeattr.runs.base import DENSE_BYTES
 from saeattr.errors import UserError
 from saeattr.model.memory import Rehearsal
+from saeattr.runs.base import DENSE_BYTES
 from saeattr.saes.loading import SaeFile
 
 #: Bytes at once for each (token, feature) of a dense encode: f of the clean run beside pre, relu and mask of the base.
@@ -60,33 +60,38 @@ class MemoryPlan:
     download: int = 0
 
 
+@dataclass(frozen=True)
+class Load:
+    """What is to be held.
+
+    Attributes:
+        n_pairs, length: pairs of a group, and tokens of the longest.
+        on_host: whether the device is the CPU, so that tables count too.
+        saes_in_memory: how many SAEs are held at once.
+    """
+
+    n_pairs: int
+    length: int
+    on_host: bool = True
+    saes_in_memory: int = 2
+
+
 def plan_memory(
-    rehearse: Rehearse,
-    saes: Sequence[SaeFile],
-    n_pairs: int,
-    length: int,
-    batch_size: int,
-    budget: int | None = None,
-    *,
-    on_host: bool = True,
-    saes_in_memory: int = 2,
+    rehearse: Rehearse, saes: Sequence[SaeFile], load: Load, batch_size: int, budget: int | None = None
 ) -> MemoryPlan:
     """The largest batch size up to ``batch_size`` whose predicted peak is within ``budget``.
 
     Args:
-        rehearse: what a batch of so many pairs takes (of ``length`` tokens, with the sites of ``saes`` captured).
+        rehearse: what a batch of so many pairs takes (of the load's length, with the sites of ``saes`` captured).
         saes: those that will be streamed.
-        n_pairs, length: pairs of a group, and tokens of the longest.
         budget: bytes; None plans without a limit.
-        on_host: whether the device is the CPU, so that tables count too.
-        saes_in_memory: how many SAEs are held at once.
 
     Raises:
         UserError: one pair at a time is too much; the message names the smallest budget that works.
     """
-    size = min(batch_size, n_pairs)
+    size = min(batch_size, load.n_pairs)
     while True:
-        plan = _plan(rehearse, saes, n_pairs, length, size, budget, on_host, saes_in_memory)
+        plan = _plan(rehearse(size), saes, load, size, budget)
         if budget is None or plan.peak <= budget:
             return plan
         if size == 1:
@@ -124,31 +129,23 @@ def parse_bytes(text: str) -> int:
     return int(value)
 
 
-def _plan(
-    rehearse: Rehearse,
-    saes: Sequence[SaeFile],
-    n_pairs: int,
-    length: int,
-    size: int,
-    budget: int | None,
-    on_host: bool,
-    saes_in_memory: int,
-) -> MemoryPlan:
-    one = rehearse(size)
-    captured = one.kept * n_pairs // size
+def _plan(one: Rehearsal, saes: Sequence[SaeFile], load: Load, size: int, budget: int | None) -> MemoryPlan:
+    """The plan for batches of ``size`` pairs, each of which takes what ``one`` says."""
+    captured = one.kept * load.n_pairs // size
     widest = max(saes, key=lambda file: file.d_sae)
     sae = sorted((file.n_bytes for file in saes), reverse=True)
-    held = sum(sae[:saes_in_memory])
-    tokens = min(size * length, max(1, DENSE_BYTES // (4 * widest.d_sae)))
+    held = sum(sae[: load.saes_in_memory])
+    tokens = min(size * load.length, max(1, DENSE_BYTES // (4 * widest.d_sae)))
     encode = ENCODE_BYTES * tokens * widest.d_sae
-    # Half of the longest pair's tokens have an effect in a typical list.
+    # Half of the longest pair's tokens have an effect in a typical pair.
     active = sum(min(EXPECTED_L0, file.d_sae // 20) for file in saes)
-    tables = ROW_BYTES * n_pairs * length * active // 2
-    capturing = (HOST_BYTES if on_host else 0) + one.weights + captured + one.peak - one.kept
-    attributing = one.weights + captured + held + max(encode, one.recompute) + (HOST_BYTES + tables if on_host else 0)
+    tables = ROW_BYTES * load.n_pairs * load.length * active // 2
+    host = HOST_BYTES if load.on_host else 0
+    capturing = host + one.weights + captured + one.peak - one.kept
+    attributing = one.weights + captured + held + max(encode, one.recompute) + (host + tables if load.on_host else 0)
     peak = max(capturing, attributing)
     working = one.peak - one.kept
     free = working if budget is None else max(working, budget - one.weights - captured - held - encode)
     each = max(1, one.recompute // size)
-    copies = max(1, min(free // each, MOST_COPIES_ON_HOST if on_host else MOST_COPIES))
+    copies = max(1, min(free // each, MOST_COPIES_ON_HOST if load.on_host else MOST_COPIES))
     return MemoryPlan(size, one.weights, captured, working, held, encode, tables, peak, budget, copies, copies * each)

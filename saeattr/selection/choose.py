@@ -11,9 +11,21 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from saeattr.errors import UserError
 from saeattr.runs.memory import megabytes
-from saeattr.saes.loading import SaeFile
+from saeattr.saes.formats import SaeFile
+from saeattr.tables import SITE, row_site, sites_of
 
-CHOICE_COLUMNS = ["sae_width", "sae_bytes", "chosen"]
+
+@dataclass(frozen=True)
+class Limits:
+    """What the chosen SAEs may take.
+
+    Attributes:
+        budget_bytes: of all of them together, in float32; None for no limit.
+        most: the largest number of sites; None for no limit.
+    """
+
+    budget_bytes: int | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -31,14 +43,8 @@ class LayerChoice:
     reason: str
 
 
-def choose_layers(
-    scores: pd.DataFrame,
-    saes: Sequence[SaeFile],
-    budget_bytes: int | None = None,
-    most: int | None = None,
-    doubling: float = 0.05,
-) -> LayerChoice:
-    """The SAEs of the largest total score that take at most ``budget_bytes`` together, one for each site at most.
+def choose_layers(scores: pd.DataFrame, saes: Sequence[SaeFile], limits: Limits, doubling: float = 0.05) -> LayerChoice:
+    """The SAEs of the largest total score within the limits, one for each site at most.
 
     With streaming only two SAEs are in memory at once, so the budget is of the SAEs that are kept: downloaded, or
     resident.
@@ -46,20 +52,19 @@ def choose_layers(
     Args:
         scores: as ``score_sites`` returns it, with a row for the site of every SAE.
         saes: the offer; several widths of one site are alternatives.
-        budget_bytes: in float32; None for no limit.
-        most: the largest number of sites; None for no limit.
         doubling: what twice the width of a site's narrowest SAE adds to the score, as a part of it.
 
     Raises:
         UserError: not even the smallest SAE fits, or no site has a score above 0.
     """
+    budget_bytes, most = limits.budget_bytes, limits.most
     ordered = sorted(saes, key=lambda sae: (sae.site.order, sae.d_sae))
-    by_site = scores.set_index(["layer", "kind"])
-    keys = pd.MultiIndex.from_tuples([(sae.site.layer, sae.site.kind) for sae in ordered], names=["layer", "kind"])
+    by_site = scores.set_index(SITE)
+    keys = pd.MultiIndex.from_tuples([(sae.site.layer, sae.site.kind) for sae in ordered], names=SITE)
     table = by_site.loc[keys].reset_index()
     table["sae_width"] = [sae.d_sae for sae in ordered]
     table["sae_bytes"] = [sae.n_bytes for sae in ordered]
-    narrowest = table.groupby(["layer", "kind"])["sae_width"].transform("min")
+    narrowest = table.groupby(SITE)["sae_width"].transform("min")
     values = table["score"] * (1 + doubling * np.log2(table["sae_width"] / narrowest))
     options = [
         Option(sae.site, float(value), sae.n_bytes) for sae, value in zip(ordered, values.to_list(), strict=True)
@@ -73,8 +78,10 @@ def choose_layers(
 
 def _reason(table: pd.DataFrame, budget_bytes: int | None, most: int | None) -> str:
     chosen = table[table["chosen"]].sort_values("score", ascending=False)
-    sites = table.drop_duplicates(["layer", "kind"])
-    names = [f"{row['kind']}.{row['layer']}" for row in chosen.to_dict("records")]
+    sites = table.drop_duplicates(SITE)
+    if len(chosen) == len(sites):
+        return f"all {len(sites)} sites are taken."
+    names = list(map(str, sites_of(chosen)))
     limits = [] if budget_bytes is None else [f"within {megabytes(budget_bytes)}"]
     limits += [] if most is None else [f"with at most {most} {'site' if most == 1 else 'sites'}"]
     share = chosen["score"].sum() / sites["score"].sum()
@@ -84,11 +91,9 @@ def _reason(table: pd.DataFrame, budget_bytes: int | None, most: int | None) -> 
         + (f", the most that is possible {' and '.join(limits)}" if limits else "")
         + f"; corrupted activations at {names[0]} move the metric by {best['ablation_effect']:.2f} (summed over roles)"
     )
-    left = sites.merge(chosen[["layer", "kind"]], how="left", indicator=True).query("_merge == 'left_only'")
-    if left.empty:
-        return sentence + "."
+    left = sites.merge(chosen[SITE], how="left", indicator=True).query("_merge == 'left_only'")
     top = left.sort_values("score", ascending=False).iloc[0]
-    return sentence + f", and the best site left out ({top['kind']}.{top['layer']}) scores {top['score']:.2f}."
+    return sentence + f", and the best site left out ({row_site(top)}) scores {top['score']:.2f}."
 
 
 def _nothing(table: pd.DataFrame, budget_bytes: int | None, most: int | None) -> str:

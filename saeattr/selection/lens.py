@@ -7,7 +7,7 @@ its MLP add.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,19 +16,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saeattr.behaviours.pair import Pair, pad_pairs
+from saeattr.behaviours.pair import Pair, chunks, pad_pairs
 from saeattr.model.capture import final_hidden
 from saeattr.model.loading import LanguageModel
-from saeattr.runs.metric import Decision, Metric, Reads, per_prompt, plan_reads
+from saeattr.runs.metric import Metric, Reads, per_prompt, plan_reads
+from saeattr.runs.task import Task
 from saeattr.sites import Site
-
-LENS_COLUMNS = ["group", "pair_id", "layer", "kind", "clean", "corrupted", "gain"]
+from saeattr.tables import LENS
 
 
 @torch.no_grad()
-def logit_lens(
-    lm: LanguageModel, pairs: Sequence[Pair], metric: Metric, decision: Decision = "last", batch_size: int = 16
-) -> pd.DataFrame:
+def logit_lens(task: Task) -> pd.DataFrame:
     """The lens after every layer, pair by pair; one forward of the clean prompts and one of the corrupted.
 
     Only the residual stream at the metric's positions is kept, and only the logits that the metric needs are made.
@@ -39,10 +37,11 @@ def logit_lens(
         after its MLP. gain is what that write adds to (clean - corrupted); ``resid_post`` has the whole layer's.
     """
     tables = []
-    for start in range(0, len(pairs), batch_size):
-        chunk = list(pairs[start : start + batch_size])
+    lm, metric = task.lm, task.question.metric
+    for chunk in chunks(task.pairs, task.pace.batch_size):
         padded = pad_pairs(chunk, lm.pad_id, lm.device)
-        reads = plan_reads(metric, chunk, decision)
+        assert padded.corrupted is not None
+        reads = plan_reads(chunk, task.question.decision)
         clean = _read_layers(lm, metric, reads, padded.clean, padded.mask)
         corrupted = _read_layers(lm, metric, reads, padded.corrupted, padded.mask)
         tables.append(_lens_rows(chunk, clean, corrupted))
@@ -69,7 +68,7 @@ def _read_layers(
 
     def read(stream: Float[Tensor, "reads d_model"]) -> Float[Tensor, " batch"]:
         hidden = lm.bridge.ln_final(stream[None])[0]
-        return per_prompt(reads, metric.values(lm, hidden, reads.next_ids))
+        return per_prompt(reads, metric.values(lm, hidden, reads))
 
     out = []
     for layer in range(lm.n_layers):
@@ -80,7 +79,7 @@ def _read_layers(
 
 
 def _lens_rows(pairs: list[Pair], clean: Tensor, corrupted: Tensor) -> pd.DataFrame:
-    """``LENS_COLUMNS`` from the metric after attention and MLP, [layers, 2, batch] for each run."""
+    """``tables.LENS`` from the metric after attention and MLP, [layers, 2, batch] for each run."""
     difference = (clean - corrupted).cpu().double().numpy()
     # Before the first layer both runs hold the same token's embedding at the metric's positions.
     before = np.concatenate([np.zeros_like(difference[:1, 1]), difference[:-1, 1]])
@@ -106,4 +105,4 @@ def _lens_rows(pairs: list[Pair], clean: Tensor, corrupted: Tensor) -> pd.DataFr
                     }
                 )
             )
-    return pd.concat(tables, ignore_index=True)[LENS_COLUMNS]
+    return pd.concat(tables, ignore_index=True)[LENS.names]

@@ -1,30 +1,38 @@
-"""Which layers are worth an SAE: measured on a few pairs before any SAE is loaded."""
+"""Which layers are worth an SAE: measured on a few pairs before any SAE is loaded.
+
+Three measurements, each cheap: the logit lens, positional ablation, and the first-order size of a site, which is
+attribution patching of x's own coordinates. A site's features share out (x_corrupted - x_clean) . g among themselves.
+So do its coordinates, which are there without an SAE: the effect of coordinate j is the mean over pairs of
+sum_pos g_j (x_corrupted - x_clean)_j, and the site's size is the Euclidean norm of these effects. What cancels in the
+signed sum still counts, as it does among features; many small effects count for less than a few large ones, and in
+docs/selection.md that comes nearer to the largest features' exact effects than the sum of absolute effects does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from saeattr.behaviours.pair import Pair
+from saeattr.behaviours.pair import by_group
 from saeattr.errors import UserError
-from saeattr.model.loading import LanguageModel
-from saeattr.runs.batch import BatchRuns, effect_tokens, run_batch, site_tokens
-from saeattr.runs.metric import Decision, Metric
-from saeattr.saes.loading import SaeFile
-from saeattr.selection.choose import choose_layers
+from saeattr.runs.batch import BatchRuns, effect_tokens, site_tokens
+from saeattr.runs.task import Task, run_pairs
+from saeattr.saes.formats import SaeFile
+from saeattr.selection.choose import Limits, choose_layers
 from saeattr.selection.lens import logit_lens
 from saeattr.selection.roles import positional_ablation
 from saeattr.selection.score import DEFAULT_WEIGHTS, ScoreWeights, score_sites
 from saeattr.sites import Site
+from saeattr.tables import LAYER_SCORES, LENS, ROLE_EFFECTS, site_columns
 
-#: Told a group, the number of groups done and of all.
-OnGroup = Callable[[str, int, int], None]
+#: Pairs of a group that are measured, the first ones.
+MEASURED_PAIRS = 4
 
 
 @dataclass(frozen=True)
@@ -47,9 +55,8 @@ class Selection:
     """The chosen SAEs and what they were chosen by.
 
     Attributes:
-        table: layer, kind, lens_gain, ablation_effect, gradient_effect, discount, score, sae_width, sae_bytes, chosen;
-            one row for each SAE offered.
-        lens, ablation: by list.
+        table: one row for each SAE offered (``tables.LAYER_SCORES``).
+        lens, ablation: by pair (``tables.LENS``, ``tables.ROLE_EFFECTS``).
         chosen: in the order in which the model computes their sites.
         reason: one sentence.
     """
@@ -61,70 +68,48 @@ class Selection:
     reason: str
 
 
-def select(
-    lm: LanguageModel,
-    pairs: Sequence[Pair],
-    saes: Sequence[SaeFile],
-    metric: Metric,
-    *,
-    decision: Decision = "last",
+def select_sites(
+    task: Task,
+    limits: Limits | None = None,
     weights: ScoreWeights = DEFAULT_WEIGHTS,
-    budget_bytes: int | None = None,
-    most: int | None = None,
-    pairs: int = 4,
-    batch_size: int = 16,
-    on_group: OnGroup = lambda group, done, total: None,
+    measured_pairs: int = MEASURED_PAIRS,
 ) -> Selection:
-    """Score every site that has an SAE and choose the best set within the budget; no SAE is opened.
+    """Score every site that has an SAE and choose the best set within the limits; no SAE is opened.
 
     Args:
-        pairs: of one group or of several; every group counts the same.
-        saes: known from their configurations; several widths of one site are alternatives.
-        budget_bytes: of the chosen SAEs together, in float32; None for no limit.
-        most: the largest number of sites; None for no limit.
-        pairs: how many pairs of a group are measured, the first ones.
-        batch_size: prompts in one forward; it does not change the scores.
+        task: its pairs are of one group or of several, every group counts the same; its SAEs are the offer, several
+            widths of one site are alternatives.
+        measured_pairs: how many pairs of a group are measured, the first ones.
 
     Raises:
-        UserError: there are no pairs or SAEs, or not even the smallest SAE fits.
+        UserError: there are no pairs or SAEs, a pair has no corrupted prompt, or not even the smallest SAE fits.
     """
-    if not pairs or not saes:
-        raise UserError("there is nothing to choose layers by: at least one usable list and one SAE are needed")
-    sites = sorted({sae.site for sae in saes})
-    found = measure_sites(lm, pairs, sites, metric, decision, pairs, batch_size, on_group)
-    scores = score_sites(found.lens, found.ablation, found.first_order, lm.n_layers, weights)
-    choice = choose_layers(scores, saes, budget_bytes, most, weights.doubling)
-    return Selection(choice.table, found.lens, found.ablation, choice.chosen, choice.reason)
+    if not task.pairs or not task.saes:
+        raise UserError("there is nothing to choose layers by: at least one usable pair and one SAE are needed")
+    if any(pair.corrupted_ids is None for pair in task.pairs):
+        raise UserError("layers are chosen by what the corrupted prompt changes, and a pair has none: name the --sites")
+    found = measure_sites(task, measured_pairs)
+    scores = score_sites(found.lens, found.ablation, found.first_order, task.lm.n_layers, weights)
+    choice = choose_layers(scores, task.saes, limits or Limits(), weights.doubling)
+    table = LAYER_SCORES.frame(choice.table)
+    return Selection(table, LENS.frame(found.lens), ROLE_EFFECTS.frame(found.ablation), choice.chosen, choice.reason)
 
 
-def measure_sites(
-    lm: LanguageModel,
-    pairs: Sequence[Pair],
-    sites: Sequence[Site],
-    metric: Metric,
-    decision: Decision,
-    pairs: int,
-    batch_size: int,
-    on_group: OnGroup = lambda group, done, total: None,
-) -> SiteMeasurements:
-    """Lens, positional ablation and first-order sizes of the first ``lists`` pairs of every group."""
-    by_group: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        by_group.setdefault(pair.group, []).append(pair)
+def measure_sites(task: Task, measured_pairs: int = MEASURED_PAIRS) -> SiteMeasurements:
+    """Lens, positional ablation and first-order sizes of the first pairs of every group."""
+    sites = sorted({sae.site for sae in task.saes})
+    groups = by_group(task.pairs)
     lens, ablation, first_order = [], [], []
-    for done, (group, own) in enumerate(by_group.items()):
-        on_group(group, done, len(by_group))
-        own = own[:pairs]
-        lens.append(logit_lens(lm, own, metric, decision, batch_size))
-        chunks = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
-        batches = [run_batch(lm, chunk, sites, metric, decision) for chunk in chunks]
-        ablation += [positional_ablation(lm, batch, sites, metric, batch_size) for batch in batches]
+    for done, (group, pairs) in enumerate(groups.items()):
+        task.on_step("choosing layers", done, len(groups))
+        own = dataclasses.replace(task, pairs=pairs[:measured_pairs])
+        lens.append(logit_lens(own))
+        batches = run_pairs(own, sites, gradients=True)
+        ablation += [positional_ablation(batch, sites, task.pace.batch_size) for batch in batches]
         first_order.append(first_order_sizes(group, batches, sites))
+    task.on_step("choosing layers", len(groups), len(groups))
     parts = [pd.concat(tables, ignore_index=True) for tables in (lens, ablation, first_order)]
     return SiteMeasurements(*parts)
-
-
-FIRST_ORDER_COLUMNS = ["group", "layer", "kind", "at_decision", "size"]
 
 
 def first_order_sizes(group: str, batches: Sequence[BatchRuns], sites: Sequence[Site]) -> pd.DataFrame:
@@ -141,13 +126,14 @@ def first_order_sizes(group: str, batches: Sequence[BatchRuns], sites: Sequence[
     for site in sites:
         parts = torch.stack([coordinate_effects(batch, site) for batch in batches]).sum(0) / n_pairs
         for at_decision, size in zip((False, True), parts.norm(dim=1).tolist(), strict=True):
-            rows.append((group, np.int16(site.layer), site.kind, at_decision, size))
-    return pd.DataFrame(rows, columns=FIRST_ORDER_COLUMNS)
+            rows.append({"group": group, **site_columns(site), "at_decision": at_decision, "size": size})
+    return pd.DataFrame(rows)
 
 
 def coordinate_effects(batch: BatchRuns, site: Site) -> Float[Tensor, "2 d_in"]:
     """g * (x_corrupted - x_clean) summed over pairs and positions: those before the decision, and the decision's."""
     tokens = site_tokens(batch, site, effect_tokens(batch, "corrupted"))
+    assert tokens.corrupted is not None
     effects = (tokens.corrupted - tokens.clean) * tokens.g
     decides = decision_mask(batch)[tokens.row, tokens.position]
     return effects.new_zeros(2, effects.shape[1]).index_add(0, decides.long(), effects)

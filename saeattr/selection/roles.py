@@ -10,17 +10,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saeattr.model.loading import LanguageModel
 from saeattr.model.recompute import recompute
 from saeattr.runs.batch import BatchRuns, effect_tokens
 from saeattr.runs.effects import decision_slots, metric_change
-from saeattr.runs.metric import Metric
 from saeattr.sites import Site
+from saeattr.tables import ROLE_EFFECTS
 
 #: The role of the positions at which the metric is read, whatever else they are; ``newline`` is then an earlier one.
 DECISION = "decision"
-
-ROLE_COLUMNS = ["group", "pair_id", "layer", "kind", "role", "effect"]
 
 
 def position_roles(batch: BatchRuns) -> list[tuple[str, ...]]:
@@ -33,9 +30,7 @@ def position_roles(batch: BatchRuns) -> list[tuple[str, ...]]:
     return [tuple(row) for row in roles]
 
 
-def positional_ablation(
-    lm: LanguageModel, batch: BatchRuns, sites: Sequence[Site], metric: Metric, batch_size: int
-) -> pd.DataFrame:
+def positional_ablation(batch: BatchRuns, sites: Sequence[Site], batch_size: int) -> pd.DataFrame:
     """The exact effect of patching each role's positions together, at each site and in each pair.
 
     Only the layers above a site run, with up to ``batch_size`` edited copies in one forward. Positions at which both
@@ -61,7 +56,7 @@ def positional_ablation(
     masks = torch.stack([mask for _, _, mask in edits])
     tables = []
     for site in sites:
-        effects = patch_effects(lm, batch, site, rows, masks, metric, batch_size)
+        effects = patch_effects(batch, site, rows, masks, batch_size)
         tables.append(
             pd.DataFrame(
                 {
@@ -74,25 +69,24 @@ def positional_ablation(
                 }
             )
         )
-    return pd.concat(tables, ignore_index=True)[ROLE_COLUMNS]
+    return pd.concat(tables, ignore_index=True)[ROLE_EFFECTS.names]
 
 
 @torch.no_grad()
 def patch_effects(
-    lm: LanguageModel,
     batch: BatchRuns,
     site: Site,
     rows: Int[Tensor, " copies"],
     masks: Bool[Tensor, "copies pos"],
-    metric: Metric,
     batch_size: int,
 ) -> Float[Tensor, " copies"]:
     """The change of the metric when copy i of row ``rows[i]`` has the corrupted x where ``masks[i]`` is True."""
+    assert batch.corrupted is not None
     at = decision_slots(batch)[0].to(rows.device)
     parts = []
     for start in range(0, len(rows), batch_size):
         own, mask = rows[start : start + batch_size], masks[start : start + batch_size]
         x = torch.where(mask[..., None], batch.corrupted.x[site][own], batch.clean.x[site][own])
-        hidden = recompute(lm, batch.clean, site, x, own, at=at[own])
-        parts.append(metric_change(lm, batch, metric, hidden, own, 0))
+        hidden = recompute(batch.lm, batch.clean, site, x, own, at=at[own])
+        parts.append(metric_change(batch, hidden, own, 0))
     return torch.cat(parts)

@@ -8,8 +8,8 @@ import pandas as pd
 
 from saeattr.errors import UserError
 from saeattr.selection.roles import DECISION
+from saeattr.tables import SITE
 
-SITE = ["layer", "kind"]
 SCORE_COLUMNS = ["layer", "kind", "lens_gain", "ablation_effect", "gradient_effect", "discount", "score"]
 
 

@@ -13,7 +13,7 @@ import yaml
 from saeattr.errors import UserError
 from saeattr.files import disk_errors, write_text
 
-FORMAT = 1
+FORMAT = 2
 
 #: Parts of study.yaml that may differ when a study goes on: groups are added, libraries are updated.
 NOT_COMPARED = ("groups", "versions")
@@ -23,9 +23,8 @@ NOT_COMPARED = ("groups", "versions")
 class StudyFolder:
     """A study on disk.
 
-    ``groups/SLUG/TABLE.parquet`` holds what attributing one group gave, ``validation/SLUG/TABLE.parquet`` what
-    validating it gave, ``generation/SLUG/TABLE.parquet`` what its lists became under ablation; ``TABLE.parquet`` joins
-    the groups. ``lists/SLUG.parquet`` holds the sampled lists; the folder ``lists`` opens as a Hugging Face dataset.
+    ``STAGE/SLUG/TABLE.parquet`` holds what a stage gave for one group (``saeattr.study.stage``), ``TABLE.parquet`` joins
+    the groups. ``lists/SLUG.parquet`` holds the sampled lists; that folder opens as a Hugging Face dataset.
     """
 
     root: Path
@@ -38,17 +37,13 @@ class StudyFolder:
     def figures(self) -> Path:
         return self.root / "figures"
 
-    def lists_path(self, slug: str) -> Path:
-        return self.root / "lists" / f"{slug}.parquet"
+    @property
+    def lists(self) -> Path:
+        return self.root / "lists"
 
-    def group_folder(self, slug: str) -> Path:
-        return self.root / "groups" / slug
-
-    def validation_folder(self, slug: str) -> Path:
-        return self.root / "validation" / slug
-
-    def generation_folder(self, slug: str) -> Path:
-        return self.root / "generation" / slug
+    @property
+    def plan_path(self) -> Path:
+        return self.root / "plan.json"
 
     def table_path(self, table: str) -> Path:
         return self.root / f"{table}.parquet"

@@ -10,14 +10,16 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from saeattr import bundle
-from saeattr.behaviours.lists.pairs import check_swap
-from saeattr.behaviours.lists.topics import resolve_topics
+from saeattr.attribution.methods import find_method
+from saeattr.behaviours.behaviour import Behaviour, Contrast, find_behaviour
 from saeattr.errors import UserError
 from saeattr.model.hub import hub_name, named, unknown_model
 from saeattr.model.loading import count_layers, find_model, load_tokenizer, model_name, resolve_device, site_widths
 from saeattr.runs.memory import parse_bytes
-from saeattr.runs.metric import Metric, make_metric
-from saeattr.saes.loading import SaeFile, check_weights, check_width, find_saes
+from saeattr.runs.metric import find_metric
+from saeattr.runs.question import Question
+from saeattr.saes.formats import SaeFile
+from saeattr.saes.loading import check_weights, check_width, find_saes
 from saeattr.settings import StudySettings, choose_sites
 from saeattr.study.folder import FORMAT
 
@@ -27,9 +29,11 @@ class Prepared:
     """Everything a study needs, checked, with no weights loaded and nothing written."""
 
     settings: StudySettings
+    behaviour: Behaviour
     groups: tuple[str, ...]
     tokenizer: PreTrainedTokenizerBase
-    metric: Metric
+    contrast: Contrast
+    question: Question
     saes: list[SaeFile]
     record: dict[str, Any]
 
@@ -55,7 +59,8 @@ def resolve(settings: StudySettings) -> StudySettings:
             "a model of your own needs SAEs made for it: give their folder, or a release in sae-lens' directory, "
             "with --saes"
         )
-    return settings.model_copy(update={"dtype": dtype, "saes": saes, "sae_width": sae_width})
+    metric = settings.metric or next(iter(find_behaviour(settings.behaviour).metrics))
+    return settings.model_copy(update={"dtype": dtype, "saes": saes, "sae_width": sae_width, "metric": metric})
 
 
 def prepare(settings: StudySettings, *, weights: bool = True) -> Prepared:
@@ -68,11 +73,35 @@ def prepare(settings: StudySettings, *, weights: bool = True) -> Prepared:
     Raises:
         UserError: a group, token, site, SAE or model file cannot be used.
     """
-    groups = resolve_topics(settings.groups)
+    behaviour = find_behaviour(settings.behaviour)
+    groups = behaviour.groups(settings.group or behaviour.default_groups)
+    find_method(settings.method)
     if settings.vram is not None:
         parse_bytes(settings.vram)
     settings = resolve(settings)
     folder = find_model(settings.model, weights=weights)
+    saes = _named_saes(settings, folder, weights)
+    tokenizer = load_tokenizer(folder)
+    if settings.metric not in behaviour.metrics:
+        find_metric(str(settings.metric), tuple(behaviour.metrics))
+    contrast = behaviour.contrast(tokenizer, settings)
+    behaviour.check(tokenizer, groups)
+    metric = find_metric(contrast.metric)
+    question = Question(metric, settings.decision, settings.base, settings.method, settings.ig_steps)
+    record = {
+        "format": FORMAT,
+        "settings": settings.identity(),
+        "model": {"name": model_name(settings.model), "sha256": bundle.fingerprint(folder) if weights else None},
+        "metric_label": contrast.label or metric.help,
+        "saes": {str(file.site): bundle.file_sha256(file.weights) for file in saes} if weights else {},
+        "versions": _versions(),
+        "groups": [],
+    }
+    return Prepared(settings, behaviour, groups, tokenizer, contrast, question, saes, record)
+
+
+def _named_saes(settings: StudySettings, folder: Path, weights: bool) -> list[SaeFile]:
+    """The SAEs that the settings name, checked against the model of ``folder``."""
     widths, n_layers = site_widths(folder), count_layers(folder)
     assert settings.saes is not None
     found = find_saes(settings.saes, widths, width=settings.sae_width, l0=settings.sae_l0)
@@ -86,25 +115,13 @@ def prepare(settings: StudySettings, *, weights: bool = True) -> Prepared:
         check_width(file, widths[file.site.kind])
         if weights:
             check_weights(file)
-    tokenizer = load_tokenizer(folder)
-    metric = make_metric(settings.metric, tokenizer, settings.contrast)
-    for group in groups:
-        check_swap(tokenizer, group)
-    record = {
-        "format": FORMAT,
-        "settings": settings.identity(),
-        "model": {"name": model_name(settings.model), "sha256": bundle.fingerprint(folder) if weights else None},
-        "metric_label": metric.label,
-        "saes": {str(file.site): bundle.file_sha256(file.weights) for file in saes} if weights else {},
-        "versions": _versions(),
-        "groups": [],
-    }
-    return Prepared(settings, groups, tokenizer, metric, saes, record)
+    return saes
 
 
 def default_folder(settings: StudySettings) -> Path:
     """``runs/MODEL``, with every setting that is not the default in its name."""
-    plain = StudySettings(dtype="float32").identity()
+    metric = next(iter(find_behaviour(settings.behaviour).metrics))
+    plain = StudySettings(dtype="float32", metric=metric).identity()
     named_apart = ("model", "saes", "sae_width")
     changed = {k: v for k, v in settings.identity().items() if v != plain[k] and k not in named_apart}
     parts = [model_name(settings.model)]

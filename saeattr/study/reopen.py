@@ -1,52 +1,48 @@
-"""The pairs of a finished study, made again from its stored lists."""
+"""A finished study opened again with the model and the SAEs it was made with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from saeattr import bundle
-from saeattr.behaviours.lists.pairs import make_pairs
-from saeattr.behaviours.lists.parsing import ListMarkers, decoder
-from saeattr.behaviours.lists.table import lists_from_rows
-from saeattr.behaviours.lists.topics import group_slug
-from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
-from saeattr.files import read_table
-from saeattr.model.loading import LanguageModel, find_model, load_model, site_widths
-from saeattr.saes.loading import SaeFile, find_saes
-from saeattr.settings import StudySettings
+from saeattr.model.loading import find_model, load_model, site_widths
+from saeattr.progress import OnStep, quiet
+from saeattr.runs.task import Task
+from saeattr.saes.formats import SaeFile
+from saeattr.saes.loading import find_saes
+from saeattr.settings import recorded_settings
 from saeattr.sites import Site, parse_site
-from saeattr.study.folder import StudyFolder
-from saeattr.study.results import Study
+from saeattr.study.pairs import stored_pairs
+from saeattr.study.results import Study, load_study
 
 
-def study_pairs(lm: LanguageModel, study: StudyFolder, groups: Sequence[str]) -> list[Pair]:
-    """All usable pairs of the groups, in order.
-
-    Raises:
-        UserError: a group's lists are missing, or were sampled with another tokenizer.
-    """
-    markers, decode = ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer)
-    pairs: list[Pair] = []
-    for group in groups:
-        lists = lists_from_rows(read_table(study.lists_path(group_slug(group))), markers, decode)
-        pairs += make_pairs(lm.tokenizer, lists)[0]
-    return pairs
-
-
-def open_study_model(study: Study) -> tuple[LanguageModel, dict[Site, SaeFile]]:
-    """The model and the SAEs that a study was made with.
+def opened(study: str | Path | Study) -> Study:
+    """A study by its folder, or as it is.
 
     Raises:
-        UserError: they are no longer where they were.
+        UserError: the folder holds none.
     """
-    fields = {name: study.record["settings"].get(name) for name in StudySettings.model_fields}
-    settings = StudySettings.model_validate({name: value for name, value in fields.items() if value is not None})
+    return study if isinstance(study, Study) else load_study(study)
+
+
+def study_task(study: Study, on_step: OnStep = quiet) -> Task:
+    """The model, the SAEs and all pairs of a study, ready to be worked on.
+
+    Raises:
+        UserError: model or SAEs have changed, or are no longer where they were.
+    """
+    on_step("loading the model", 0, 1)
+    settings = recorded_settings(study.record)
     widths = site_widths(find_model(settings.model))
     found = find_saes(settings.saes or "bundled", widths, width=settings.sae_width, l0=settings.sae_l0)
     saes = {site: found[site] for site in map(parse_site, study.record["saes"]) if site in found}
-    return load_model(settings.model, device=settings.device, dtype=settings.dtype or "float32"), saes
+    check_same(study.record, saes)
+    lm = load_model(settings.model, device=settings.device, dtype=settings.dtype or "float32")
+    on_step("loading the model", 1, 1)
+    return Task(lm, stored_pairs(study.folder, study.groups), list(saes.values()), on_step=on_step)
 
 
 def check_same(record: Mapping[str, Any], saes: Mapping[Site, SaeFile]) -> None:

@@ -1,121 +1,163 @@
-"""The stages of each group in order: lists, attribution, validation. What is stored is not done again."""
+"""From what was prepared to a study on disk: each group's stages in order; what is stored is not done again."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
 
-from saeattr.behaviours.lists.pairs import make_pairs
-from saeattr.behaviours.lists.topics import group_slug
 from saeattr.behaviours.pair import Pair
-from saeattr.files import write_part, write_text
+from saeattr.errors import UserError
 from saeattr.model.hub import named
 from saeattr.model.loading import LanguageModel, load_model
 from saeattr.model.precision import device_warning
-from saeattr.study.attribution import (
-    OnProgress,
-    idle_bytes,
-    list_warnings,
-    reconstruction_warnings,
-    rounding_warnings,
-    group_lists,
-    group_tables,
-)
-from saeattr.study.folder import StudyFolder
-from saeattr.study.generation import GenerationPlan, generate_stage, is_generated
+from saeattr.progress import OnProgress, about
+from saeattr.runs.question import Pace
+from saeattr.runs.task import Task
+from saeattr.selection.measure import Selection
+from saeattr.study.attribution import Attribution
+from saeattr.study.folder import StudyFolder, read_record, write_record
+from saeattr.study.generation import Generating
+from saeattr.study.memory import memory_plan, note_plan, within_memory
+from saeattr.study.pairs import MakingPairs, stored_pairs
 from saeattr.study.prepare import Prepared
-from saeattr.study.selection import choose_layers_of, store_choice, stored_choice, with_sites
-from saeattr.study.validation import is_validated, validate_stage
-from saeattr.validation.group import ValidationPlan
+from saeattr.study.selection import WHOLE, Choosing, stored_selection, with_choice
+from saeattr.study.stage import Outcome, Stage, Work
+from saeattr.study.validation import Validation
 
-#: What attributing a group gives.
-TABLES = ("attributions", "features", "site_effects", "metric_by_point")
+#: Every stage of a study, in the order in which they follow each other.
+STAGES: tuple[type[Stage], ...] = (MakingPairs, Choosing, Attribution, Validation, Generating)
 
 
-def run_groups(
-    prepared: Prepared,
-    folder: StudyFolder,
-    wanted: ValidationPlan | None,
-    generation: GenerationPlan | None,
-    on_progress: OnProgress,
-) -> list[str]:
+def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], on_progress: OnProgress) -> list[str]:
     """Do what is missing, group by group; the model is loaded only if there is something to do.
 
+    1. What is stored as it is wanted is left alone.
+    2. The group's pairs are made by the behaviour, or read (``MakingPairs``).
+    3. Where no sites are named and none were chosen before, the first group's pairs choose them (``Choosing``).
+    4. Each missing stage runs within the memory plan and is stored before the next begins (``carry_out``).
+
     Args:
-        wanted: how to validate each group's top features; None leaves validation out.
-        generation: what to ablate while lists are generated; None leaves that out.
+        stages: those wanted, in order.
 
     Returns:
         What the reader should know, one line each.
     """
     known = named(prepared.settings.model)
     warnings = [known.note] if known is not None and known.note else []
-    choice = None if prepared.settings.names_sites else stored_choice(folder)
-    choosing = choice is None and not prepared.settings.names_sites and not any(_is_attributed(prepared, folder))
-    if choice is not None:
-        prepared = with_sites(prepared, choice[0])
+    choosing = not prepared.settings.names_sites
+    if choosing:
+        prepared = with_choice(prepared, study)
+        begun = any(Attribution.is_there(study, group) for group in prepared.groups)
+        choosing = not (begun or Choosing.is_there(study, WHOLE))
     lm: LanguageModel | None = None
     for group in prepared.groups:
-        slug = group_slug(group)
-        attributed = folder.group_folder(slug).is_dir()
-        validated = wanted is None or is_validated(folder, slug, wanted)
-        generated = generation is None or is_generated(folder, slug, generation)
-        if attributed and validated and generated:
+        missing = [stage for stage in stages if not stage.is_done(study, group)]
+        if not missing:
             on_progress(group, "already done", 1, 1)
             continue
         if lm is None:
-            on_progress(group, "loading the model", 0, 1)
-            lm = open_model(prepared)
-            differs = device_warning(lm.device) if lm.device.type == "mps" else None
-            warnings += [differs] if differs else []
-            on_progress(group, "loading the model", 1, 1)
-        lists = group_lists(lm, group, prepared.settings, folder, on_progress)
-        pairs, skipped = make_pairs(lm.tokenizer, lists)
-        pairs = [pair for pair in pairs if prepared.metric.positions(pair)]
-        if choosing and pairs:
-            found = choose_layers_of(lm, pairs, prepared, on_progress)
-            store_choice(folder, found, prepared.metric.label)
-            prepared, choosing = with_sites(prepared, [file.site for file in found.chosen]), False
-        if not attributed:
-            warnings += list_warnings(group, lists, pairs, skipped)
-            warnings += _attribute(lm, group, pairs, prepared, folder, on_progress) if pairs else []
-        if wanted is not None and not validated and pairs:
-            warnings += validate_stage(lm, group, pairs, prepared, folder, wanted, on_progress)
-        if generation is not None and not generated and pairs:
-            generate_stage(lm, group, pairs, prepared, folder, generation, on_progress)
+            lm = open_model(prepared, on_progress)
+            warnings += _device_warnings(lm)
+        work = begin_work(lm, prepared, study, group, on_progress)
+        work, told = with_pairs(work)
+        warnings += told
+        if not work.task.pairs:
+            continue
+        if choosing:
+            Choosing().write(study, WHOLE, Choosing().run(work))
+            prepared, choosing = with_choice(prepared, study), False
+            work = dataclasses.replace(work, prepared=prepared, task=dataclasses.replace(work.task, saes=prepared.saes))
+        for stage in missing:
+            warnings += carry_out(stage, work)
     return warnings
 
 
-def _is_attributed(prepared: Prepared, folder: StudyFolder) -> Iterator[bool]:
-    return (folder.group_folder(group_slug(group)).is_dir() for group in prepared.groups)
+def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgress) -> Selection:
+    """Choose a study's sites by the pairs of all its groups, and store the choice.
+
+    Raises:
+        UserError: no group has a usable pair, or no SAE fits.
+    """
+    lm = open_model(prepared, on_progress)
+    pairs: list[Pair] = []
+    for group in prepared.groups:
+        work, _ = with_pairs(begin_work(lm, prepared, study, group, on_progress))
+        pairs += work.task.pairs
+    work = begin_work(lm, prepared, study, WHOLE, on_progress)
+    work = dataclasses.replace(work, task=dataclasses.replace(work.task, pairs=pairs))
+    Choosing().write(study, WHOLE, Choosing().run(work))
+    Choosing.join(study, [WHOLE])
+    found = stored_selection(study, prepared.saes)
+    assert found is not None
+    return found
 
 
-def open_model(prepared: Prepared) -> LanguageModel:
+def open_model(prepared: Prepared, on_progress: OnProgress) -> LanguageModel:
     """The study's model on its device."""
+    settings, group = prepared.settings, prepared.groups[0]
+    on_progress(group, "loading the model", 0, 1)
+    lm = load_model(settings.model, device=settings.device, dtype=settings.dtype or "float32")
+    on_progress(group, "loading the model", 1, 1)
+    return lm
+
+
+def begin_work(lm: LanguageModel, prepared: Prepared, study: StudyFolder, group: str, on_progress: OnProgress) -> Work:
+    """The work on one group, without its pairs yet."""
     settings = prepared.settings
-    return load_model(settings.model, device=settings.device, dtype=settings.dtype or "float32")
+    pace = Pace(batch_size=settings.batch_size, seed=settings.seed)
+    task = Task(lm, (), prepared.saes, prepared.question, pace, about(on_progress, group))
+    return Work(study, prepared, group, task)
 
 
-def _attribute(
-    lm: LanguageModel,
-    group: str,
-    pairs: list[Pair],
-    prepared: Prepared,
-    folder: StudyFolder,
-    on_progress: OnProgress,
-) -> list[str]:
-    """Attribute one group and store its tables; what the reader should know of them."""
-    tables, memory = group_tables(lm, group, pairs, prepared, idle_bytes(lm), on_progress)
-    write_part(folder.group_folder(group_slug(group)), {name: getattr(tables, name) for name in TABLES})
-    _note_plan(folder, group, prepared, memory)
-    return reconstruction_warnings(group, tables) + rounding_warnings(lm, pairs, prepared, tables)
+def with_pairs(work: Work) -> tuple[Work, list[str]]:
+    """The work with its group's pairs, read or made and stored; and what a reader should know of new ones."""
+    making, told = MakingPairs(), []
+    if not making.is_done(work.study, work.group):
+        outcome = making.run(work)
+        making.write(work.study, work.group, outcome)
+        told = list(outcome.warnings)
+    pairs = stored_pairs(work.study, [work.group])
+    return dataclasses.replace(work, task=dataclasses.replace(work.task, pairs=pairs)), told
 
 
-def _note_plan(folder: StudyFolder, group: str, prepared: Prepared, memory: dict[str, Any]) -> None:
-    """Add a group to plan.json: bytes by part, predicted peak, measured peak."""
-    path = folder.root / "plan.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    known["sites"] = {str(file.site): {"width": file.d_sae, "sae": file.name} for file in prepared.saes}
-    known.setdefault("groups", {})[group] = memory
-    write_text(path, json.dumps(known, indent=1) + "\n")
+def carry_out(stage: Stage, work: Work) -> list[str]:
+    """Run one stage for one group as the memory plan says, measure its peak, and store what it gave."""
+    task = work.task
+    longest = max(len(pair.clean_ids) for pair in task.pairs)
+    plan = memory_plan(work.prepared, len(task.pairs), longest, task.lm.device)
+    pace = dataclasses.replace(task.pace, batch_size=plan.batch_size, copies=plan.copies)
+
+    def attempt(pace: Pace) -> Outcome:
+        return stage.run(dataclasses.replace(work, task=dataclasses.replace(task, pace=pace)))
+
+    outcome, pace, peak = within_memory(task.lm, pace, attempt)
+    stage.write(work.study, work.group, outcome)
+    memory = {**dataclasses.asdict(plan), "batch_size": pace.batch_size, "measured_peak": {stage.name: peak}}
+    note_plan(work.study, work.prepared, work.group, memory)
+    return list(outcome.warnings)
+
+
+def join_stages(study: StudyFolder, groups: Sequence[str]) -> tuple[str, ...]:
+    """Join the tables of all groups done so far, and note them in the record.
+
+    Raises:
+        UserError: no group gave anything.
+    """
+    record = read_record(study)
+    order = list(dict.fromkeys([*record["groups"], *groups]))
+    done = [group for group in order if Attribution.is_there(study, group)]
+    if not done:
+        raise UserError(
+            f"no pair about {', '.join(groups)} can be used (see {study.root / MakingPairs.name}): name another group, "
+            "or sample the lists with a lower --temperature"
+        )
+    for stage in STAGES:
+        stage.join(study, [WHOLE] if stage is Choosing else done)
+    if record["groups"] != done:
+        write_record(study, {**record, "groups": done})
+    return tuple(done)
+
+
+def _device_warnings(lm: LanguageModel) -> list[str]:
+    differs = device_warning(lm.device) if lm.device.type == "mps" else None
+    return [differs] if differs else []

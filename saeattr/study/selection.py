@@ -1,73 +1,72 @@
-"""Which of a study's sites are attributed: chosen once, from the first group's lists, and kept in the study folder."""
+"""The stage that chooses a study's sites: once, from the first group's pairs (``select``: from all), and kept."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
-from saeattr.behaviours.pair import Pair
-from saeattr.files import read_metadata, read_table, write_table
-from saeattr.model.loading import LanguageModel
-from saeattr.reporting.figures.lines import layer_scores_figure
-from saeattr.reporting.figures.style import save_figure
+from saeattr.files import read_metadata
 from saeattr.runs.memory import parse_bytes
-from saeattr.selection.measure import Selection, select
-from saeattr.sites import Site
-from saeattr.study.attribution import OnProgress, memory_plan
+from saeattr.saes.formats import SaeFile
+from saeattr.selection.choose import Limits
+from saeattr.selection.measure import Selection, select_sites
 from saeattr.study.folder import StudyFolder
+from saeattr.study.memory import memory_plan
 from saeattr.study.prepare import Prepared
+from saeattr.study.stage import Outcome, Stage, Work
+from saeattr.tables import LAYER_SCORES, LENS, ROLE_EFFECTS, Table, sites_of
+
+#: The one part of this stage, whichever groups it was chosen by.
+WHOLE = "study"
 
 _REASON = "saeattr.reason"
 
 
-def stored_choice(folder: StudyFolder) -> tuple[list[Site], str] | None:
-    """The sites that were chosen before, and why; None where nothing was."""
-    path = folder.table_path("layer_scores")
-    if not path.exists():
-        return None
-    table = read_table(path)
-    chosen = table[table["chosen"]]
-    sites = [Site(kind, int(layer)) for kind, layer in zip(chosen["kind"], chosen["layer"], strict=True)]
-    return sites, read_metadata(path).get(_REASON, "")
+@dataclass(frozen=True)
+class Choosing(Stage):
+    """Which sites are worth an SAE: scores, and the best set that fits what the budget leaves beside the model."""
+
+    name: ClassVar[str] = "selection"
+    joined: ClassVar[tuple[Table, ...]] = (LAYER_SCORES,)
+    kept: ClassVar[tuple[Table, ...]] = (LENS, ROLE_EFFECTS)
+
+    def run(self, work: Work) -> Outcome:
+        found = select_sites(work.task, limits(work))
+        tables = {"layer_scores": found.table, "lens": found.lens, "role_effects": found.ablation}
+        return Outcome(tables, notes={_REASON: found.reason})
 
 
-def choose_layers_of(
-    lm: LanguageModel, pairs: Sequence[Pair], prepared: Prepared, on_progress: OnProgress
-) -> Selection:
-    """Score the sites on the pairs and choose those whose SAEs fit what the budget leaves beside the model.
-
-    Raises:
-        UserError: not even one SAE fits.
-    """
-    settings = prepared.settings
+def limits(work: Work) -> Limits:
+    """What the chosen SAEs may take: all that the budget leaves beside the model and the runs."""
+    settings, pairs = work.prepared.settings, work.task.pairs
     budget = None
     if settings.vram is not None:
-        plan = memory_plan(prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), lm.device)
+        longest = max(len(pair.clean_ids) for pair in pairs)
+        plan = memory_plan(work.prepared, len(pairs), longest, work.task.lm.device)
         budget = parse_bytes(settings.vram) - (plan.peak - plan.sae)
-    group = pairs[0].group
-    on_progress(group, "choosing layers", 0, 1)
-    found = select(
-        lm,
-        pairs,
-        prepared.saes,
-        prepared.metric,
-        decision=settings.decision,
-        budget_bytes=budget,
-        most=settings.max_sites,
-        batch_size=settings.batch_size,
-    )
-    on_progress(group, "choosing layers", 1, 1)
-    return found
+    return Limits(budget, settings.max_sites)
 
 
-def store_choice(folder: StudyFolder, found: Selection, metric_label: str) -> None:
-    """layer_scores.parquet and its figure."""
-    figure = layer_scores_figure(found.table, found.lens, found.ablation, metric_label)
-    save_figure(figure, folder.figures, "layer-scores")
-    write_table(folder.table_path("layer_scores"), found.table, {_REASON: found.reason})
+def stored_selection(study: StudyFolder, saes: Sequence[SaeFile]) -> Selection | None:
+    """What was chosen before among ``saes``, by what, and why; None where nothing was."""
+    if not Choosing.is_there(study, WHOLE):
+        return None
+    table, lens, ablation = (Choosing.read(study, wanted, WHOLE) for wanted in (LAYER_SCORES, LENS, ROLE_EFFECTS))
+    rows = table[table["chosen"]]
+    picked = set(zip(sites_of(rows), rows["sae_width"].astype(int), strict=True))
+    chosen = [file for file in saes if (file.site, file.d_sae) in picked]
+    return Selection(table, lens, ablation, sorted(chosen, key=lambda file: file.site.order), stored_reason(study))
 
 
-def with_sites(prepared: Prepared, sites: Sequence[Site]) -> Prepared:
-    """The same study at some of its sites."""
-    kept = set(sites)
-    return dataclasses.replace(prepared, saes=[file for file in prepared.saes if file.site in kept])
+def stored_reason(study: StudyFolder) -> str | None:
+    """Why a study has the sites it has; None where they were named."""
+    path = Choosing.folder(study, WHOLE) / f"{LAYER_SCORES.name}.parquet"
+    return read_metadata(path).get(_REASON)
+
+
+def with_choice(prepared: Prepared, study: StudyFolder) -> Prepared:
+    """The same study at the sites that were chosen; as it is where none were."""
+    found = stored_selection(study, prepared.saes)
+    return prepared if found is None else dataclasses.replace(prepared, saes=found.chosen)

@@ -10,14 +10,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from saeattr.attribution.rows import FEATURE_COLUMNS
 from saeattr.errors import UserError
-from saeattr.features.recurrence import OVERLAP_COLUMNS, overlap_table
+from saeattr.features.recurrence import overlap_table
 from saeattr.files import read_table, write_table
 from saeattr.sites import KINDS
 from saeattr.study.folder import StudyFolder, read_record
+from saeattr.tables import FEATURE, FEATURES, GROUP, OVERLAP
 
-NEEDED = ("layer", "kind", "feature", "group")
+NEEDED = (*FEATURE, GROUP)
 #: ``effect`` is another name for effect_mean; ``model`` says which model the features are of.
 OPTIONAL = ("effect", "model")
 READERS = {".csv": pd.read_csv, ".json": pd.read_json, ".parquet": pd.read_parquet}
@@ -60,7 +60,10 @@ def check_features(table: pd.DataFrame, name: str) -> pd.DataFrame:
     Raises:
         UserError: a column is unknown or missing, a value impossible, or there is no row.
     """
-    allowed = [*NEEDED, *OPTIONAL, *(column for column in FEATURE_COLUMNS if column not in NEEDED)]
+    if "topic" in table and GROUP not in table:
+        # Sets made elsewhere, or by earlier versions.
+        table = table.rename(columns={"topic": GROUP})
+    allowed = [*NEEDED, *OPTIONAL, *(column for column in FEATURES.names if column not in NEEDED)]
     unknown = [str(column) for column in table.columns if column not in allowed]
     if unknown:
         raise UserError(f"{name} has the unknown column {unknown[0]!r}: the columns are {', '.join(allowed)}")
@@ -97,7 +100,7 @@ def _read_study(folder: Path) -> tuple[pd.DataFrame, dict[str, object]]:
     record = read_record(study)
     identity = {"model": record["model"]["name"], "weights": record["model"]["sha256"][:12]}
     identity |= {f"SAE of {site}": digest[:12] for site, digest in record["saes"].items()}
-    return check_features(read_table(study.table_path("features")), str(folder)), identity
+    return check_features(read_table(study.table_path("features"), FEATURES), str(folder)), identity
 
 
 def _read_file(path: Path) -> tuple[pd.DataFrame, dict[str, object]]:
@@ -134,10 +137,10 @@ def study_overlap(study: StudyFolder, depth: int = 30) -> pd.DataFrame:
     if path.exists() and path.stat().st_mtime >= features.stat().st_mtime:
         known = (pq.read_schema(path).metadata or {}).get(_DEPTH.encode())
         if known == str(depth).encode():
-            return read_table(path)
-    table = read_table(features)
+            return read_table(path, OVERLAP)
+    table = read_table(features, FEATURES)
     if table["group"].nunique() < 2:
-        return pd.DataFrame(columns=OVERLAP_COLUMNS)
+        return OVERLAP.empty()
     overlap = overlap_table(table, depth)
     write_table(path, overlap, {_DEPTH: str(depth)})
     return overlap

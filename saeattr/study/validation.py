@@ -1,129 +1,83 @@
-"""Validation of one group of a study, taken up again at the next feature where an earlier run was interrupted."""
+"""The stage that validates a group, taken up again at the next feature where an earlier run was interrupted."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
-import torch
 
-from saeattr.attribution.group import AttributionPlan, OnProgress
-from saeattr.behaviours.lists.topics import group_slug
-from saeattr.behaviours.pair import Pair
-from saeattr.errors import UserError
-from saeattr.files import read_metadata, read_table, write_part, write_table
-from saeattr.model.loading import LanguageModel
-from saeattr.saes.loading import SaeFile
-from saeattr.study.attribution import attribution_plan, memory_plan
+from saeattr.files import read_table, write_table
+from saeattr.runs.task import Task
+from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder
-from saeattr.study.prepare import Prepared
-from saeattr.validation.group import ValidationPlan, ValidationTables, validate_features
+from saeattr.study.stage import Outcome, Stage, Work
+from saeattr.tables import (
+    AGREEMENT,
+    ATTRIBUTIONS,
+    COMPARED,
+    CURVES,
+    EXACT,
+    FEATURES,
+    VALIDATION,
+    Table,
+    features_of,
+)
+from saeattr.validation.group import Estimates, Parts, ValidationPlan, ValidationTables, validate_features
 from saeattr.validation.verdicts import few_pairs_warnings
 
-#: The tables of a study that join those of its groups; ``compared`` and ``exact`` stay with each group.
-VALIDATION_TABLES = ("validation", "curves", "agreement")
-_WANTED = "saeattr.validation"
 
+@dataclass(frozen=True)
+class Validation(Stage):
+    """Exact effects of a group's top features against controls, and of many together."""
 
-def is_validated(folder: StudyFolder, slug: str, wanted: ValidationPlan) -> bool:
-    """Whether a group's validation is stored, as it is wanted now."""
-    known = read_metadata(folder.validation_folder(slug) / "validation.parquet").get(_WANTED)
-    return known == _described(wanted)
+    plan: ValidationPlan = dataclasses.field(default_factory=ValidationPlan)
 
+    name: ClassVar[str] = "validation"
+    joined: ClassVar[tuple[Table, ...]] = (VALIDATION, CURVES, AGREEMENT)
+    kept: ClassVar[tuple[Table, ...]] = (COMPARED, EXACT)
 
-def validate_stage(
-    lm: LanguageModel,
-    group: str,
-    pairs: list[Pair],
-    prepared: Prepared,
-    folder: StudyFolder,
-    wanted: ValidationPlan,
-    on_progress: Callable[[str, str, int, int], None],
-) -> list[str]:
-    """Validate an attributed group and store its tables.
+    def run(self, work: Work) -> Outcome:
+        features = Attribution.read(work.study, FEATURES, work.group)
+        single = self.plan.positions == "single"
+        attributions = Attribution.read(work.study, ATTRIBUTIONS, work.group) if single else None
+        folder = self.folder(work.study, work.group)
+        partial = folder.with_name(f".partial-{folder.name}")
+        tables = validate_group(work.task, Estimates(features, attributions), self.plan, partial)
+        warnings = few_pairs_warnings(len(work.task.pairs))
+        return Outcome({table.name: getattr(tables, table.name) for table in (*self.joined, *self.kept)}, warnings)
 
-    Where a CUDA device runs out of memory the copies are halved, and the work goes on at the next feature.
-
-    Returns:
-        What the reader should know, one line each.
-
-    Raises:
-        UserError: one copy at a time does not fit the device, or the tables cannot be written.
-    """
-    slug = group_slug(group)
-    attributed = folder.group_folder(slug)
-    features = read_table(attributed / "features.parquet")
-    attributions = read_table(attributed / "attributions.parquet") if wanted.positions == "single" else None
-    memory = memory_plan(prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), lm.device)
-    plan = attribution_plan(prepared, memory.batch_size)
-    copies = memory.copies
-    partial = folder.validation_folder(f".partial-{slug}")
-    while True:
-        try:
-            tables = validate_group(
-                lm,
-                pairs,
-                prepared.saes,
-                features,
-                attributions,
-                plan,
-                dataclasses.replace(wanted, copies=copies),
-                partial=partial,
-                on_progress=lambda stage, done, total: on_progress(group, stage, done, total),
-            )
-            break
-        except torch.cuda.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            if copies == 1:
-                raise UserError(
-                    f"{lm.device} has too little memory to validate one feature at a time: use --no-validate, "
-                    "--dtype bfloat16 or --device cpu"
-                ) from error
-            copies = (copies + 1) // 2
-    parts = {name: getattr(tables, name) for name in (*VALIDATION_TABLES, "compared", "exact")}
-    write_part(folder.validation_folder(slug), parts, {_WANTED: _described(wanted)})
-    discard_partial(partial)
-    return few_pairs_warnings(len(pairs))
+    def write(self, study: StudyFolder, group: str, outcome: Outcome) -> None:
+        super().write(study, group, outcome)
+        folder = self.folder(study, group)
+        discard_partial(folder.with_name(f".partial-{folder.name}"))
 
 
 def validate_group(
-    lm: LanguageModel,
-    pairs: Sequence[Pair],
-    saes: Sequence[SaeFile],
-    features: pd.DataFrame,
-    attributions: pd.DataFrame | None,
-    plan: AttributionPlan,
-    wanted: ValidationPlan,
-    *,
-    partial: Path | None = None,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    task: Task, estimates: Estimates, wanted: ValidationPlan, partial: Path | None = None
 ) -> ValidationTables:
     """``validate_features``, with each feature's exact effects stored as soon as they are measured.
 
     Args:
-        partial: a folder for what is measured so far; an interrupted validation goes on from it, if lists, SAEs and
+        partial: a folder for what is measured so far; an interrupted validation goes on from it, if pairs, SAEs and
             plans are the same. ``discard_partial`` removes it once the tables are stored. None stores nothing.
 
     Raises:
         UserError: the folder cannot be written, or what it holds is damaged.
     """
     if partial is None:
-        return validate_features(lm, pairs, saes, features, attributions, plan, wanted, on_progress=on_progress)
-    path = partial / f"exact-{_key(lm, pairs, saes, features, plan, wanted)}.parquet"
-    known = [read_table(path)] if path.exists() else []
-    done = known[0] if known else None
+        return validate_features(task, estimates, wanted)
+    path = partial / f"exact-{_key(task, estimates, wanted)}.parquet"
+    known = [read_table(path, EXACT) if path.exists() else EXACT.empty()]
 
     def store(part: pd.DataFrame) -> None:
         known.append(part)
-        write_table(path, pd.concat(known, ignore_index=True))
+        write_table(path, EXACT.frame(pd.concat([rows for rows in known if len(rows)])))
 
-    return validate_features(
-        lm, pairs, saes, features, attributions, plan, wanted, on_progress=on_progress, done=done, on_part=store
-    )
+    return validate_features(task, estimates, wanted, Parts(known[0], store))
 
 
 def discard_partial(partial: Path) -> None:
@@ -134,29 +88,16 @@ def discard_partial(partial: Path) -> None:
         partial.rmdir()
 
 
-def _key(
-    lm: LanguageModel,
-    pairs: Sequence[Pair],
-    saes: Sequence[SaeFile],
-    features: pd.DataFrame,
-    plan: AttributionPlan,
-    wanted: ValidationPlan,
-) -> str:
-    """Changes with everything that exact effects depend on; batch sizes do not change them."""
-    top = features.sort_values("rank", kind="stable").head(wanted.top)
+def _key(task: Task, estimates: Estimates, wanted: ValidationPlan) -> str:
+    """Changes with everything that exact effects depend on; the pace does not change them."""
+    top = estimates.features.sort_values("rank", kind="stable").head(wanted.top)
+    question = task.question
     parts = [
-        lm.name,
-        [(pair.pair_id, pair.clean_ids, pair.corrupted_ids) for pair in pairs],
-        [(str(file.site), file.name) for file in saes],
-        top[["layer", "kind", "feature"]].to_numpy().tolist(),
-        (plan.metric, plan.decision, plan.base),
+        task.lm.name,
+        [(pair.pair_id, pair.clean_ids, pair.corrupted_ids, pair.points) for pair in task.pairs],
+        [(str(file.site), file.name) for file in task.saes],
+        [(str(site), feature) for site, feature in features_of(top)],
+        (question.metric.name, question.decision, question.base),
         (wanted.n_controls, wanted.positions),
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-
-
-def _described(wanted: ValidationPlan) -> str:
-    """What decides the numbers; the number of copies does not."""
-    fields = dataclasses.asdict(wanted)
-    del fields["copies"]
-    return json.dumps(fields)

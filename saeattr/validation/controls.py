@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from saeattr.runs.base import Base, SiteMeans, token_chunks
+from saeattr.runs.base import SiteBase, token_chunks
 from saeattr.runs.batch import BatchRuns, effect_tokens
-from saeattr.saes.sae import SparseAutoencoder
 
 #: Control features for each tested one.
 CONTROLS = 10
@@ -34,30 +33,22 @@ class SiteProfile:
 
 
 @torch.no_grad()
-def profile_site(
-    sae: SparseAutoencoder, batches: Sequence[BatchRuns], base: Base, means: SiteMeans | None = None
-) -> SiteProfile:
-    """Profile all features of one SAE; ``means`` is needed for the mean base alone."""
+def profile_site(base: SiteBase, batches: Sequence[BatchRuns]) -> SiteProfile:
+    """Profile all features of one SAE."""
+    sae = base.sae
     # Summed on the CPU: MPS has no float64.
     change, activation, entries = (torch.zeros(sae.d_sae, dtype=torch.float64) for _ in range(3))
     n_tokens = 0
     for batch in batches:
-        chosen = effect_tokens(batch, base)
-        clean, corrupted = batch.clean.x[sae.site][chosen], batch.corrupted.x[sae.site][chosen]
+        row, position = effect_tokens(batch, base.name).nonzero(as_tuple=True)
+        clean, corrupted = batch.clean.x[sae.site][row, position], batch.corrupted_x(sae.site, row, position)
         n_tokens += len(clean)
         for chunk in token_chunks(sae, len(clean)):
             f_clean = sae.encode(clean[chunk])
-            active = f_clean > 0
-            f_base = torch.zeros_like(f_clean)
-            if base == "corrupted":
-                f_base = sae.encode(corrupted[chunk])
-                active |= f_base > 0
-            elif base == "mean":
-                assert means is not None
-                f_base = means.f.expand_as(f_clean)
-            change += torch.where(active, (f_base - f_clean).abs(), 0.0).sum(0).cpu()
+            entry, f_base = base.entries(f_clean, None if corrupted is None else corrupted[chunk])
+            change += torch.where(entry, (f_base - f_clean).abs(), 0.0).sum(0).cpu()
             activation += f_clean.sum(0).cpu()
-            entries += active.sum(0).cpu()
+            entries += entry.sum(0).cpu()
     length = sae.W_dec.norm(dim=1).cpu().double()
     return SiteProfile(
         (change / entries.clamp(min=1) * length).numpy(),

@@ -14,51 +14,41 @@ kept in every run (there they are members of the circuit). So m(M) is the clean 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 
-from saeattr.model.loading import LanguageModel
-from saeattr.runs.base import Base
-from saeattr.runs.batch import BatchRuns
-from saeattr.runs.metric import Metric
-from saeattr.saes.loading import SaeFile
+from saeattr.progress import OnCount, quiet
+from saeattr.runs.batch import BatchRuns, metric_gap
+from saeattr.runs.question import Pace
+from saeattr.saes.formats import SaeFile
 from saeattr.sites import Site
 from saeattr.stats import bootstrap_interval, ratio_interval
+from saeattr.tables import CURVES, Feature, by_site, features_of
 from saeattr.validation.controls import SiteProfile
-from saeattr.validation.joint import FeatureSet, OnLayer, joint_effects
+from saeattr.validation.joint import FeatureSet, joint_effects
 
-#: A feature by its site and index.
-Feature = tuple[Site, int]
 #: Names of the two curves of one point each: every feature of the sites patched, without and with the error terms.
 ALL, ALL_AND_ERROR = "all features", "all features and error terms"
 
-CURVE_COLUMNS = ["group", "order", "n_features", "effect_mean", "effect_low", "effect_high"]
-CURVE_COLUMNS += ["removed", "removed_low", "removed_high", "faithfulness", "faithfulness_low", "faithfulness_high"]
-CURVE_COLUMNS += ["completeness", "completeness_low", "completeness_high"]
-
 
 def cumulative_curves(
-    lm: LanguageModel,
     batches: Sequence[BatchRuns],
     files: Sequence[SaeFile],
     orders: Mapping[str, Sequence[Sequence[Feature]]],
-    metric: Metric,
-    base: Base,
-    batch_size: int,
-    seed: int = 0,
-    on_layer: OnLayer = lambda done, total: None,
+    pace: Pace,
+    on_layer: OnCount = quiet,
 ) -> pd.DataFrame:
     """The curves of several orders of features, at all sites of ``files`` together (see ``joint_effects``).
 
     Args:
         orders: by name, one order of features or several (random ones), whose effects are averaged pair by pair.
             Features must be at sites of ``files``.
-        seed: of the bootstrap.
+        pace: its copies and seed.
 
     Returns:
-        ``CURVE_COLUMNS``. effect: change of the metric when the first ``n_features`` are patched. removed: the share of
+        ``tables.CURVES``. effect: change of the metric when the first ``n_features`` are patched. removed: the share of
         the gap between clean and corrupted metric that this removes. Two rows more tell what patching all features of
         the sites does, without and with the error terms (``n_features``: how many the SAEs have).
     """
@@ -67,25 +57,24 @@ def cumulative_curves(
     for name, draws in orders.items():
         for size in sizes[name]:
             for order in draws:
-                chosen = features_by_site(order[:size])
+                chosen = by_site(order[:size])
                 sets += [FeatureSet(chosen), FeatureSet(chosen, keep=True)]
-    effects = joint_effects(lm, batches, files, sets, metric, base, batch_size, on_layer).cpu().double().numpy()
-    gap = torch.cat([_metric(batch.corrupted.metric) - _metric(batch.clean.metric) for batch in batches])
+    effects = joint_effects(batches, files, sets, pace.copies, on_layer).cpu().double().numpy()
     everything, following = effects[0], 2
-    lists = (gap.cpu().double().numpy(), everything)
+    against = _Against(metric_gap(batches).cpu().double().numpy(), everything, pace.seed)
     n_all = sum(file.d_sae for file in files)
     rows = [
-        _row(ALL, n_all, everything, -everything, *pairs, seed),
-        _row(ALL_AND_ERROR, n_all, effects[1], None, *pairs, seed),
+        _row(ALL, n_all, everything, -everything, against),
+        _row(ALL_AND_ERROR, n_all, effects[1], None, against),
     ]
     for name, draws in orders.items():
         for size in sizes[name]:
             both = effects[following : following + 2 * len(draws)].reshape(len(draws), 2, -1).mean(axis=0)
             following += 2 * len(draws)
-            rows.append(_row(name, size, both[0], both[1] - everything, *pairs, seed))
+            rows.append(_row(name, size, both[0], both[1] - everything, against))
     table = pd.DataFrame(rows)
     table.insert(0, "group", batches[0].pairs[0].group)
-    return table[CURVE_COLUMNS]
+    return CURVES.frame(table)
 
 
 def features_for_half(curves: pd.DataFrame) -> pd.DataFrame:
@@ -99,23 +88,27 @@ def features_for_half(curves: pd.DataFrame) -> pd.DataFrame:
     return enough.reindex(own.groupby(["group", "order"]).size().index).reset_index()
 
 
+@dataclass(frozen=True)
+class _Against:
+    """What the shares are shares of, by pair: the clean-corrupted gap, and the effect of patching everything."""
+
+    gap: np.ndarray
+    everything: np.ndarray
+    seed: int
+
+
 def _row(
-    name: str,
-    size: int,
-    patched: np.ndarray,
-    kept: np.ndarray | None,
-    gap: np.ndarray,
-    everything: np.ndarray,
-    seed: int,
+    name: str, size: int, patched: np.ndarray, kept: np.ndarray | None, against: _Against
 ) -> dict[str, float | int | str]:
-    """``patched``: effect of patching the set; ``kept``: m(C) - m(0); all by list."""
+    """``patched``: effect of patching the set; ``kept``: m(C) - m(0); all by pair."""
+    everything, seed = against.everything, against.seed
     low, high = bootstrap_interval(patched[None], seed)
     row: dict[str, float | int | str] = {"order": name, "n_features": size}
     row |= {"effect_mean": patched.mean(), "effect_low": low[0], "effect_high": high[0]}
     nothing = np.full(3, np.nan)
     # m(M) - m(0) is minus the effect of patching everything; m(M \ C) - m(0) is what patching C leaves of it.
     shares = {
-        "removed": ratio_interval(patched, gap, seed),
+        "removed": ratio_interval(patched, against.gap, seed),
         "faithfulness": nothing if kept is None else ratio_interval(kept, -everything, seed),
         "completeness": nothing if kept is None else ratio_interval(patched - everything, -everything, seed),
     }
@@ -128,19 +121,6 @@ def _sizes(longest: int) -> list[int]:
     """1, 2, 4, ... and the whole order."""
     sizes = [2**power for power in range(longest.bit_length()) if 2**power <= longest]
     return sizes if not sizes or sizes[-1] == longest else [*sizes, longest]
-
-
-def features_by_site(features: Sequence[Feature]) -> dict[Site, list[int]]:
-    """The features of each site, in their order."""
-    found: dict[Site, list[int]] = {}
-    for site, feature in features:
-        found.setdefault(site, []).append(feature)
-    return found
-
-
-def _metric(values: torch.Tensor | None) -> torch.Tensor:
-    assert values is not None
-    return values
 
 
 #: Random orders that the random curve is the mean of.
@@ -161,24 +141,14 @@ def feature_orders(
         profiles: of the sites involved.
         longest: features in an order.
     """
-    involved = [key for key in feature_keys(features) if key[0] in profiles]
+    involved = [key for key in features_of(features) if key[0] in profiles]
     by_exact = tested.iloc[np.argsort(-tested["exact_mean"].abs().to_numpy(), kind="stable")]
     active = [(site, int(feature)) for site in sorted(profiles) for feature in np.flatnonzero(profiles[site].frequency)]
     sizes = np.array([profiles[site].activation_norm[feature] for site, feature in active])
     rng = np.random.default_rng(seed)
     return {
         "attribution": [involved[:longest]],
-        "exact": [feature_keys(by_exact)[:longest]],
+        "exact": [features_of(by_exact)[:longest]],
         "activation": [[active[at] for at in np.argsort(-sizes, kind="stable")[:longest]]],
         "random": [[active[at] for at in rng.permutation(len(active))[:longest]] for _ in range(RANDOM_ORDERS)],
     }
-
-
-def feature_sites(table: pd.DataFrame) -> list[Site]:
-    """The site of each row of a table with the columns layer and kind."""
-    return [Site(kind, int(layer)) for kind, layer in zip(table["kind"], table["layer"], strict=True)]
-
-
-def feature_keys(table: pd.DataFrame) -> list[Feature]:
-    """(site, feature) of each row of a table with the columns layer, kind and feature."""
-    return [(site, int(feature)) for site, feature in zip(feature_sites(table), table["feature"], strict=True)]

@@ -12,12 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saeattr.attribution.group import AttributionPlan
-from saeattr.model.loading import LanguageModel
-from saeattr.runs.base import SiteMeans
+from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import BatchRuns
-from saeattr.runs.effects import entry_effects, feature_effects
-from saeattr.saes.sae import SparseAutoencoder
+from saeattr.runs.effects import Entries, entry_effects, feature_effects
+from saeattr.sites import Site
+from saeattr.tables import FEATURE, at_site
 from saeattr.validation.controls import SiteProfile, match_controls
 
 #: Patch a feature at all its positions, or in each pair only at the one where its attribution is largest.
@@ -39,20 +38,17 @@ class SiteTest:
         effects: what is known by now, by feature: one effect for each pair.
     """
 
-    lm: LanguageModel
-    sae: SparseAutoencoder
+    base: SiteBase
     batches: Sequence[BatchRuns]
-    plan: AttributionPlan
-    means: SiteMeans | None
     profile: SiteProfile
     tested: tuple[int, ...]
     n_controls: int
     copies: int
-    strongest: Strongest | None
+    strongest: Strongest | None = None
     effects: dict[int, np.ndarray] = field(default_factory=dict)
 
     def measure(self, feature: int) -> pd.DataFrame:
-        """The part (``validation_table.EFFECT_COLUMNS``) of one tested feature."""
+        """The part (``tables.EXACT``) of one tested feature."""
         patched = [feature, *map(int, match_controls(self.profile, feature, self.tested, self.n_controls))]
         missing = [one for one in patched if one not in self.effects]
         found = torch.cat([self._effects(batch, missing) for batch in self.batches], dim=1).cpu().double().numpy()
@@ -61,8 +57,8 @@ class SiteTest:
         return pd.DataFrame(
             {
                 "group": pairs[0].group,
-                "layer": np.int16(self.sae.site.layer),
-                "kind": self.sae.site.kind,
+                "layer": np.int16(self.base.sae.site.layer),
+                "kind": self.base.sae.site.kind,
                 "feature": np.int32(feature),
                 "patched": np.repeat(np.array(patched, dtype=np.int32), len(pairs)),
                 "pair_id": [pair.pair_id for pair in pairs] * len(patched),
@@ -76,10 +72,10 @@ class SiteTest:
             self.effects[int(patched)] = own["exact"].to_numpy()  # pyright: ignore[reportArgumentType]
 
     def _effects(self, batch: BatchRuns, features: list[int]) -> Float[Tensor, "features batch"]:
-        plan, device = self.plan, self.sae.W_dec.device
+        device = self.base.sae.W_dec.device
         if self.strongest is None:
             ids = torch.tensor(features, dtype=torch.long, device=device)
-            return feature_effects(self.lm, batch, self.sae, ids, plan.metric, plan.base, self.copies, self.means)
+            return feature_effects(batch, self.base, ids, self.copies)
         entries = [
             (nth, row, self.strongest[feature, pair.pair_id], feature)
             for nth, feature in enumerate(features)
@@ -88,9 +84,7 @@ class SiteTest:
         ]
         nth, row, position, feature = torch.tensor(entries, dtype=torch.long, device=device).view(-1, 4).T
         effects = torch.zeros(len(features), len(batch.pairs), device=device)
-        effects[nth, row] = entry_effects(
-            self.lm, batch, self.sae, row, position, feature, plan.metric, plan.base, self.copies, self.means
-        )
+        effects[nth, row] = entry_effects(batch, self.base, Entries(row, position, feature), self.copies)
         return effects
 
 
@@ -100,14 +94,14 @@ def strongest_entries(attributions: pd.DataFrame) -> pd.DataFrame:
     Args:
         attributions: layer, kind, feature, pair_id, position, effect.
     """
-    keys = ["layer", "kind", "feature", "pair_id"]
+    keys = [*FEATURE, "pair_id"]
     size = attributions["effect"].abs()
     largest = size.groupby([attributions[key] for key in keys], sort=True).idxmax()
     return attributions.loc[largest.to_numpy(), [*keys, "position", "effect"]].reset_index(drop=True)
 
 
-def strongest_at(entries: pd.DataFrame, sae: SparseAutoencoder) -> Strongest:
+def strongest_at(entries: pd.DataFrame, site: Site) -> Strongest:
     """Those of one site, from ``strongest_entries``."""
-    own = entries[(entries["layer"] == sae.site.layer) & (entries["kind"] == sae.site.kind)]
+    own = at_site(entries, site)
     keys = zip(own["feature"].astype(int), own["pair_id"], strict=True)
     return dict(zip(keys, own["position"].astype(int), strict=True))

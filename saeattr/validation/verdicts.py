@@ -9,36 +9,30 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from saeattr.sites import Site
 from saeattr.stats import bootstrap_interval
-
-#: One row for each patched feature and list; ``patched`` is the tested feature itself or one of its controls.
-EFFECT_COLUMNS = ["group", "layer", "kind", "feature", "patched", "pair_id", "exact"]
-VALIDATION_COLUMNS = ["group", "layer", "kind", "feature", "effect_mean", "exact_mean", "exact_low", "exact_high"]
-VALIDATION_COLUMNS += ["control_mean", "control_low", "control_high", "n_controls", "p_value", "q_value", "verdict"]
-AGREEMENT_COLUMNS = ["group", "layer", "kind", "n_features", "pearson", "spearman", "same_sign", "poor"]
+from saeattr.tables import AGREEMENT, COMPARED, FEATURE, GROUP_FEATURE, GROUP_SITE, SITE, VALIDATION
 
 #: A site whose attributions correlate less than this with the exact effects is warned of.
 POOR_CORRELATION = 0.8
 #: No correlation is stated for fewer features.
 FEWEST_FEATURES = 3
 
-_SITE = ["group", "layer", "kind"]
-
 
 def validation_table(exact: pd.DataFrame, features: pd.DataFrame, pair_ids: Sequence[str], seed: int) -> pd.DataFrame:
     """One row for each tested feature of one group, in the order of the attribution's ranks.
 
     Args:
-        exact: ``EFFECT_COLUMNS``.
+        exact: ``tables.EXACT``.
         features: the group's features.parquet, or ``mean_estimates``.
         seed: of bootstrap and sign flips.
 
     Returns:
-        ``VALIDATION_COLUMNS``. exact_*: mean over pairs with a 95 % bootstrap interval; control_*: the same of the mean
+        ``tables.VALIDATION``. exact_*: mean over pairs with a 95 % bootstrap interval; control_*: the same of the mean
         over the controls (NaN without any). p_value: sign flips of the differences between the two; q_value over all
         rows. See ``verdicts`` for the verdict.
     """
-    keys = ["layer", "kind", "feature"]
+    keys = FEATURE
     estimates = features.set_index(keys)["effect_mean"]
     rows, mine, control = [], [], []
     for (layer, kind, feature), own in exact.groupby(keys, sort=False):
@@ -53,9 +47,9 @@ def validation_table(exact: pd.DataFrame, features: pd.DataFrame, pair_ids: Sequ
         low, high = bootstrap_interval(values, seed)
         table = table.assign(**{f"{name}_mean": values.mean(axis=1), f"{name}_low": low, f"{name}_high": high})
     table["p_value"] = sign_flip_p(np.stack(mine) - np.nan_to_num(np.stack(control)), seed)
-    table = judge(table.astype({"layer": np.int16, "feature": np.int32, "n_controls": np.int32}))
+    table = judge(table)
     order = np.argsort(-table["effect_mean"].abs().to_numpy(), kind="stable")
-    return table.iloc[order][VALIDATION_COLUMNS].reset_index(drop=True)
+    return VALIDATION.frame(table.iloc[order])
 
 
 def mean_estimates(entries: pd.DataFrame, features: pd.DataFrame, n_pairs: int) -> pd.DataFrame:
@@ -68,7 +62,7 @@ def mean_estimates(entries: pd.DataFrame, features: pd.DataFrame, n_pairs: int) 
     Returns:
         ``features`` with that mean as effect_mean.
     """
-    keys = ["layer", "kind", "feature"]
+    keys = FEATURE
     sums = entries.groupby(keys, as_index=False).agg(total=("effect", "sum"))
     found = features.drop(columns="effect_mean").merge(sums, on=keys)
     return found.assign(effect_mean=found["total"].astype(float) / n_pairs).drop(columns="total")
@@ -83,14 +77,14 @@ def compared_effects(exact: pd.DataFrame, features: pd.DataFrame) -> pd.DataFram
     Returns:
         group, layer, kind, feature, effect_mean, exact_mean, tested.
     """
-    keys = [*_SITE, "feature"]
+    keys = GROUP_FEATURE
     patched = exact.assign(tested=exact["patched"] == exact["feature"], feature=exact["patched"])
     # A control of several features has the same effects each time.
     patched = patched.groupby([*keys, "pair_id"], sort=True, as_index=False).agg(
         exact=("exact", "first"), tested=("tested", "any")
     )
     means = patched.groupby(keys, as_index=False).agg(exact_mean=("exact", "mean"), tested=("tested", "any"))
-    return means.merge(features[[*keys, "effect_mean"]], on=keys)
+    return COMPARED.frame(means.merge(features[[*keys, "effect_mean"]], on=keys))
 
 
 def site_agreement(compared: pd.DataFrame) -> pd.DataFrame:
@@ -100,11 +94,11 @@ def site_agreement(compared: pd.DataFrame) -> pd.DataFrame:
         compared: as ``compared_effects`` returns it.
 
     Returns:
-        ``AGREEMENT_COLUMNS``; correlations are NaN for fewer than three features or without any spread. same_sign is
+        ``tables.AGREEMENT``; correlations are NaN for fewer than three features or without any spread. same_sign is
         the share of features whose two effects have the same sign; poor: pearson is below ``POOR_CORRELATION``.
     """
     rows = []
-    for (group, layer, kind), own in compared.groupby(_SITE):
+    for (group, layer, kind), own in compared.groupby(GROUP_SITE):
         estimate, exact = own["effect_mean"], own["exact_mean"]
         enough = len(own) >= FEWEST_FEATURES and np.ptp(estimate) > 0 and np.ptp(exact) > 0
         pearson = estimate.corr(exact) if enough else np.nan
@@ -120,19 +114,19 @@ def site_agreement(compared: pd.DataFrame) -> pd.DataFrame:
                 "poor": bool(pearson < POOR_CORRELATION),
             }
         )
-    return pd.DataFrame(rows, columns=AGREEMENT_COLUMNS)
+    return AGREEMENT.frame(pd.DataFrame(rows))
 
 
 def agreement_warnings(agreement: pd.DataFrame) -> list[str]:
     """The sites whose attributions are poor, one line each, of all groups together."""
     n_groups = agreement["group"].nunique()
     warnings = []
-    for (layer, kind), own in agreement[agreement["poor"].astype(bool)].groupby(["layer", "kind"]):
+    for (layer, kind), own in agreement[agreement["poor"].astype(bool)].groupby(SITE):
         low, high = own["pearson"].min(), own["pearson"].max()
         where = own["group"].iloc[0] if len(own) == 1 else f"{len(own)} of {n_groups} groups"
         correlation = f"{low:.2f}" if len(own) == 1 else f"{low:.2f} to {high:.2f}"
         warnings.append(
-            f"{where}: at {kind}.{layer} attribution predicts exact effects poorly (correlation over features "
+            f"{where}: at {Site(kind, layer)} attribution predicts exact effects poorly (correlation over features "
             f"{correlation}): trust the exact effects there; another --method may do better"
         )
     return warnings

@@ -1,14 +1,14 @@
-"""The training text: list chats and plain facts, drawn from topics.yaml and facts.yaml."""
+"""The training text: list chats and plain facts, drawn from topics.yaml and the program's own facts."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from saeattr.behaviours.facts.behaviour import relations
 from saeattr.behaviours.lists.topics import Length, list_request
 
 HERE = Path(__file__).parent
@@ -54,12 +54,11 @@ def load_topics() -> dict[str, list[str]]:
 
 def load_facts() -> list[Fact]:
     """Every fact in every phrasing."""
-    categories: list[dict[str, Any]] = yaml.safe_load((HERE / "facts.yaml").read_text(encoding="utf-8"))
     return [
-        Fact(category["name"], template, entity, answer)
-        for category in categories
-        for template in category["templates"]
-        for entity, answer in category["pairs"]
+        Fact(relation.name, template, entity, answer)
+        for relation in relations().values()
+        for template in relation.templates
+        for entity, answer in relation.facts
     ]
 
 

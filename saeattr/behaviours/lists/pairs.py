@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
@@ -10,25 +11,34 @@ from saeattr.behaviours.lists.parsing import ListMarkers, ParsedList, decision_p
 from saeattr.behaviours.lists.roles import assign_roles, topic_positions
 from saeattr.behaviours.lists.sampling import SampledList, prompt_ids
 from saeattr.behaviours.lists.topics import LENGTH_WORDS, Length
-from saeattr.behaviours.pair import Pair
+from saeattr.behaviours.pair import Pair, Point
 from saeattr.errors import UserError
 
 
-def make_pair(
-    tokenizer: PreTrainedTokenizerBase,
-    sampled: SampledList,
-    clean_length: Length = "short",
-    corrupted_length: Length = "long",
-) -> Pair:
+@dataclass(frozen=True)
+class ListRequest:
+    """The two requests that a list is put behind, and the metric's name, which says where it is read.
+
+    Attributes:
+        contrast: ``end-vs-continue``, ``blank-vs-newline``, or two token ids (wanted, unwanted) to be contrasted at
+            the line break after each item.
+    """
+
+    contrast: str | tuple[int, int] = "end-vs-continue"
+    clean: Length = "short"
+    corrupted: Length = "long"
+
+
+def make_pair(tokenizer: PreTrainedTokenizerBase, sampled: SampledList, request: ListRequest = ListRequest()) -> Pair:
     """Put a sampled answer behind the request with either length word.
 
     Raises:
         UserError: the two requests do not align token by token, or the list was sampled with another request.
     """
-    clean_prompt = tuple(prompt_ids(tokenizer, sampled.topic, clean_length))
-    corrupted_prompt = tuple(prompt_ids(tokenizer, sampled.topic, corrupted_length))
-    swaps = check_swap(tokenizer, sampled.topic, clean_length, corrupted_length)
-    if sampled.length == clean_length and sampled.token_ids[: sampled.prompt_length] != clean_prompt:
+    clean_prompt = tuple(prompt_ids(tokenizer, sampled.topic, request.clean))
+    corrupted_prompt = tuple(prompt_ids(tokenizer, sampled.topic, request.corrupted))
+    swaps = check_swap(tokenizer, sampled.topic, request.clean, request.corrupted)
+    if sampled.length == request.clean and sampled.token_ids[: sampled.prompt_length] != clean_prompt:
         raise UserError(
             f"list {sampled.list_id} of {sampled.topic!r} was sampled with another request or tokenizer: "
             "sample the lists again with this model"
@@ -36,27 +46,38 @@ def make_pair(
     markers = ListMarkers.from_tokenizer(tokenizer)
     answer = sampled.token_ids[sampled.prompt_length :]
     parsed = sampled.parsed
-    if sampled.length != clean_length:
+    if sampled.length != request.clean:
         parsed = parse_list(clean_prompt + answer, markers, decoder(tokenizer))
-    in_topic = topic_positions(tokenizer, sampled.topic, clean_length)
+    in_topic = topic_positions(tokenizer, sampled.topic, request.clean)
     return Pair(
-        topic=sampled.topic,
-        list_id=sampled.list_id,
+        group=sampled.topic,
+        pair_id=sampled.list_id,
+        title=f"{sampled.topic} {sampled.list_id}",
         clean_ids=clean_prompt + answer,
         corrupted_ids=corrupted_prompt + answer,
-        swap_positions=swaps,
-        decision_positions=decision_positions(parsed),
-        item_positions=tuple(item.last for item in parsed.complete_items),
+        points=decision_points(parsed, markers, request.contrast),
         roles=assign_roles(parsed, markers, length_positions=swaps, topic_positions=in_topic),
-        parsed=parsed,
     )
 
 
+def decision_points(
+    parsed: ParsedList, markers: ListMarkers, contrast: str | tuple[int, int] = "end-vs-continue"
+) -> tuple[Point, ...]:
+    """Where a list's metric is read, one point for each complete item that another token follows.
+
+    The line break after the item (end of turn against hyphen), or its last token (blank against line break).
+    """
+    wanted, unwanted = contrast if isinstance(contrast, tuple) else (markers.end_of_turn, markers.hyphen)
+    positions = decision_positions(parsed)
+    if contrast == "blank-vs-newline":
+        wanted, unwanted = markers.blank, markers.newline
+        positions = tuple(item.last for item in parsed.complete_items)
+    read = (position for position in positions if position + 1 < len(parsed.token_ids))
+    return tuple(Point(position, (wanted,), (unwanted,)) for position in read)
+
+
 def make_pairs(
-    tokenizer: PreTrainedTokenizerBase,
-    lists: Sequence[SampledList],
-    clean_length: Length = "short",
-    corrupted_length: Length = "long",
+    tokenizer: PreTrainedTokenizerBase, lists: Sequence[SampledList], request: ListRequest = ListRequest()
 ) -> tuple[list[Pair], list[tuple[str, str]]]:
     """Pairs of the lists that have a decision to look at, and (list_id, reason) of those that have none.
 
@@ -68,7 +89,7 @@ def make_pairs(
     for sampled in lists:
         reason = skip_reason(sampled.parsed)
         if reason is None:
-            pairs.append(make_pair(tokenizer, sampled, clean_length, corrupted_length))
+            pairs.append(make_pair(tokenizer, sampled, request))
         else:
             skipped.append((sampled.list_id, reason))
     return pairs, skipped

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from saeattr.behaviours.chat import ChatTurns, chat_turns
 from saeattr.errors import UserError
-
-START_OF_TURN = "<start_of_turn>"
-END_OF_TURN = "<end_of_turn>"
 
 #: Gemma has one token for each run of up to 31 line breaks or blanks; models do write such runs in lists.
 _LONGEST_RUN = 31
@@ -22,13 +20,13 @@ Decode = Callable[[Sequence[int]], str]
 class ListMarkers:
     """The token ids that give a list its shape, as one tokenizer has them.
 
-    ``newlines`` and ``blanks`` are the tokens made of nothing but line breaks, or of nothing but blanks and tabs;
-    ``newline`` and ``blank`` are the single ones.
+    ``turns`` is what surrounds request and answer. ``newlines`` and ``blanks`` are the tokens made of nothing but line
+    breaks, or of nothing but blanks and tabs; ``newline`` and ``blank`` are the single ones. ``bos`` is None where the
+    model begins a text without such a token.
     """
 
-    bos: int
-    start_of_turn: int
-    end_of_turn: int
+    turns: ChatTurns
+    bos: int | None
     eos: int
     newline: int
     hyphen: int
@@ -45,19 +43,24 @@ class ListMarkers:
         """Ask the tokenizer for its ids.
 
         Raises:
-            UserError: it has no bos or eos token, or one of the markers is not exactly one token in it.
+            UserError: it has no chat template or no eos token, or one of the marks is not exactly one token in it.
         """
+        bos = tokenizer.bos_token_id
         return cls(
-            bos=_special(tokenizer, "bos"),
-            start_of_turn=_marker(tokenizer, START_OF_TURN),
-            end_of_turn=_marker(tokenizer, END_OF_TURN),
-            eos=_special(tokenizer, "eos"),
+            turns=chat_turns(tokenizer),
+            bos=None if bos is None else int(bos),  # pyright: ignore[reportArgumentType]
+            eos=_eos(tokenizer),
             newline=_marker(tokenizer, "\n"),
             hyphen=_marker(tokenizer, "-"),
             blank=_marker(tokenizer, " "),
             newlines=_runs(tokenizer, "\n"),
             blanks=_runs(tokenizer, " ") | _runs(tokenizer, "\t"),
         )
+
+    @property
+    def end_of_turn(self) -> int:
+        """The token that closes the answer's turn."""
+        return self.turns.end
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -127,7 +130,7 @@ def parse_list(token_ids: Sequence[int], markers: ListMarkers, decode: Decode) -
     (headings, remarks, empty bullets) are passed over. ``decode`` turns token ids into text.
     """
     ids = tuple(int(token) for token in token_ids)
-    start = _answer_start(ids, markers)
+    start = markers.turns.answer_start(ids)
     if start is None:
         return ParsedList(ids, len(ids), (), False, None, problem="the conversation has no answer turn")
     end = next((at for at in range(start, len(ids)) if ids[at] in markers.stop_ids), None)
@@ -155,14 +158,6 @@ def decoder(tokenizer: PreTrainedTokenizerBase) -> Decode:
         return str(text)
 
     return decode
-
-
-def _answer_start(ids: tuple[int, ...], markers: ListMarkers) -> int | None:
-    """The position after the last start of turn, its role, and a line break."""
-    turns = [at for at, token in enumerate(ids) if token == markers.start_of_turn]
-    if not turns:
-        return None
-    return next((at + 1 for at in range(turns[-1], len(ids)) if ids[at] == markers.newline), None)
 
 
 def _lines(ids: tuple[int, ...], markers: ListMarkers, start: int, stop: int) -> Iterator[tuple[range, int | None]]:
@@ -198,11 +193,10 @@ def _problem(text: str) -> str:
     return f"the answer is not a hyphen list: no line has the form '- name' (it starts {shown!r})"
 
 
-def _special(tokenizer: PreTrainedTokenizerBase, name: str) -> int:
-    token = getattr(tokenizer, f"{name}_token_id")
-    if token is None:
-        raise UserError(f"the tokenizer has no {name} token: use the tokenizer of an instruction-tuned Gemma model")
-    return int(token)
+def _eos(tokenizer: PreTrainedTokenizerBase) -> int:
+    if tokenizer.eos_token_id is None:
+        raise UserError("the tokenizer has no end-of-sequence token: use the tokenizer of an instruction-tuned model")
+    return int(tokenizer.eos_token_id)  # pyright: ignore[reportArgumentType]
 
 
 def _marker(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
@@ -211,7 +205,7 @@ def _marker(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
         found = f"{len(ids)} tokens in" if len(ids) != 1 else "unknown to"
         raise UserError(
             f"{text!r} is {found} this tokenizer, and must be exactly one token: "
-            "use the tokenizer of an instruction-tuned Gemma model"
+            "lists are read with it, so use another model"
         )
     return ids[0]
 

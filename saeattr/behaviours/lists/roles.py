@@ -56,16 +56,11 @@ def topic_positions(tokenizer: PreTrainedTokenizerBase, topic: str, length: Leng
 
 
 def _prompt_roles(ids: tuple[int, ...], markers: ListMarkers) -> list[Role]:
-    """``request`` between a turn's header (start of turn, role, line break) and its end; ``turn`` elsewhere."""
-    roles: list[Role] = []
-    place: Literal["between", "header", "text"] = "between"
-    for token in ids:
-        if token in (markers.start_of_turn, markers.end_of_turn):
-            place = "header" if token == markers.start_of_turn else "between"
-        roles.append("bos" if token == markers.bos else "request" if place == "text" else "turn")
-        if place == "header" and token == markers.newline:
-            place = "text"
-    return roles
+    """``request`` where the user's text stands, ``turn`` around it."""
+    roles: list[Role] = ["turn"] * len(ids)
+    for position in markers.turns.text_positions(ids):
+        roles[position] = "request"
+    return ["bos" if token == markers.bos else role for token, role in zip(ids, roles, strict=True)]
 
 
 def _mark_item(roles: list[Role], item: ParsedItem, parsed: ParsedList, markers: ListMarkers) -> None:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
+from saeattr.behaviours.chat import chat_prompt
 from saeattr.behaviours.lists.parsing import ListMarkers, ParsedList, decoder, parse_list
 from saeattr.behaviours.lists.topics import Length, list_request
 from saeattr.errors import UserError
@@ -104,13 +105,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, topic: str, length: Length = 
     Raises:
         UserError: the tokenizer has no chat template.
     """
-    if not tokenizer.chat_template:
-        raise UserError(
-            "the tokenizer has no chat template, so the request cannot be put as a chat: use an instruction-tuned model"
-        )
-    chat = [{"role": "user", "content": list_request(topic, length)}]
-    ids: Any = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=False)
-    return [int(token) for token in ids]
+    return chat_prompt(tokenizer, list_request(topic, length))
 
 
 def list_seed(seed: int, topic: str, index: int) -> int:

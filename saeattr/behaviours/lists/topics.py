@@ -1,9 +1,8 @@
-"""The bundled topics, what counts as a topic, and a topic's name in file names."""
+"""The bundled topics, what counts as a topic, and the request put to the model."""
 
 from __future__ import annotations
 
 import difflib
-import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -41,7 +40,6 @@ TOPICS: tuple[str, ...] = (
 )
 
 MAX_TOPIC_CHARS = 80
-_MAX_SLUG_CHARS = 60
 _BUNDLED = {topic.casefold(): topic for topic in TOPICS}
 
 
@@ -61,19 +59,6 @@ def resolve_topics(names: Sequence[str]) -> tuple[str, ...]:
     if not topics:
         raise UserError("no topic was given: name one or more, for example cities, or all for the bundled ones")
     return tuple(topics.values())
-
-
-def topic_slug(topic: str) -> str:
-    """A name for files: lower-case ASCII letters, digits and hyphens, and different for different topics.
-
-    Where letters alone would not tell the topic from another one, ``_`` and a hash of the topic follow.
-    """
-    plain = _fold(topic)
-    # Only a topic that the slug spells out in full goes without a hash: no two of those share a slug.
-    if plain and topic == _BUNDLED_SLUGS.get(plain, plain.replace("-", " ")) and len(plain) <= _MAX_SLUG_CHARS:
-        return plain
-    digest = hashlib.sha256(topic.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    return f"{plain[:_MAX_SLUG_CHARS] or 'topic'}_{digest}"
 
 
 def near_miss(topic: str) -> str | None:
@@ -102,13 +87,6 @@ def _clean_topic(name: str) -> str:
     if marker:
         raise UserError(f"the topic {shown} holds the marker {marker[0]!r}: write a topic without <...>")
     return _BUNDLED.get(topic.casefold(), topic)
-
-
-def _fold(topic: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", topic.lower()).strip("-")
-
-
-_BUNDLED_SLUGS = {_fold(topic): topic for topic in TOPICS}
 
 
 Length = Literal["short", "long", "none"]

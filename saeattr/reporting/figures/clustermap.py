@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import dendrogram, linkage
 
-from saeattr.features.recurrence import FEATURE
 from saeattr.reporting.figures.style import GRID, figure_text, house_style, new_figure, show_token
+from saeattr.tables import FEATURE
 
 #: Rows get labels up to this many.
 LABELLED_ROWS = 60
@@ -20,7 +20,7 @@ LABELLED_ROWS = 60
 def list_activations(attributions: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     """Largest clean activation of each chosen feature in each pair: [(layer, kind, feature), (group, pair_id)]."""
     own = attributions.merge(chosen[FEATURE], on=FEATURE)
-    lists = attributions[["group", "pair_id"]].drop_duplicates()
+    pairs = attributions[["group", "pair_id"]].drop_duplicates()
     cells = own.groupby([*FEATURE, "group", "pair_id"])["act_clean"].max().unstack(["group", "pair_id"])
     return cells.reindex(columns=pd.MultiIndex.from_frame(pairs)).fillna(0.0)
 

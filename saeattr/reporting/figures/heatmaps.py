@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 from saeattr.reporting.figures.style import (
     GRID,
     effect_map,
-    feature_address,
     figure_text,
     house_style,
     new_figure,
     show_token,
 )
+from saeattr.tables import row_address
 
 KEY = ["layer", "feature"]
 #: Letters in the name of a row without a label, and the width of each letter more (inches).
@@ -46,18 +46,18 @@ def feature_by_pair(
     if best.empty:
         return None
     own = attributions[(attributions["group"] == group) & (attributions["kind"] == kind)]
-    lists = sorted(own["pair_id"].unique())
+    pairs = sorted(own["pair_id"].unique())
     cells = own.merge(best[KEY]).groupby([*KEY, "pair_id"])["effect"].sum().unstack("pair_id").reindex(columns=pairs)
     rows = best.sort_values(["layer", "rank"])
     first = best.iloc[0]
     in_all = int((best["n_pairs"] == len(pairs)).sum())
     title = (
         f"{group}, {kind}: {in_all} of the top {len(best)} features act in all {len(pairs)} pairs\n"
-        f"largest: {feature_address(kind, first['layer'], first['feature'])}, mean effect {first['effect_mean']:+.2f} "
+        f"largest: {row_address(first)}, mean effect {first['effect_mean']:+.2f} "
         f"[{first['effect_low']:+.2f}, {first['effect_high']:+.2f}]"
     )
     figure, axes = _heatmap(cells, rows, kind, title, labels)
-    axes.set_xlabel("list")
+    axes.set_xlabel("pair")
     axes.set_xticks(np.arange(len(pairs)) + 0.5, [figure_text(name) for name in pairs], rotation=0)
     return figure
 
@@ -147,7 +147,7 @@ def _heatmap(
 
 def _row_name(row: Mapping[Hashable, Any], kind: str, labels: Mapping[str, str]) -> str:
     """``241  newline X  label``."""
-    label = labels.get(feature_address(kind, row["layer"], row["feature"]), "")
+    label = labels.get(row_address({**row, "kind": kind}), "")
     name = f"{row['feature']}  {row['top_role']} {show_token(row['top_token'], 10)}"
     return f"{name}  {show_token(label, 40)}" if label else name
 

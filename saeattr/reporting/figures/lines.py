@@ -24,20 +24,20 @@ FEWEST_PAIRS = 2
 def metric_by_point(table: pd.DataFrame, name: str, metric_label: str) -> Figure:
     """Mean metric by item with 95 % bootstrap bands over pairs: counted from the first item, and from the last.
 
-    ``table``: pair_id, item, n_items, run (clean or corrupted), metric.
+    ``table``: pair_id, point, n_points, run (clean or corrupted), metric.
     """
-    table = table.assign(from_last=table["item"] - table["n_items"], key=_keys(table))
+    table = table.assign(from_last=table["point"] - table["n_points"], key=_keys(table))
     last = table[table["from_last"] == 0]
     means = last.groupby("run")["metric"].mean()
     n_pairs = table["key"].nunique()
     with house_style():
         figure = new_figure(8.4, 3.6)
         left, right = figure.subplots(1, 2, sharey=True)
-        for axes, column in ((left, "item"), (right, "from_last")):
+        for axes, column in ((left, "point"), (right, "from_last")):
             for run, colour in (("clean", CLEAN), ("corrupted", CORRUPTED)):
                 _curve(axes, table[table["run"] == run], column, colour, run)
             axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
-        left.set_xlabel("item")
+        left.set_xlabel("decision point")
         right.set_xlabel("items after the last (0 = last)")
         left.set_ylabel(figure_text(metric_label))
         left.legend(frameon=False, title=f"mean of {n_pairs} pairs, 95 %", title_fontsize=8)

@@ -12,9 +12,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from saeattr.behaviours.lists.topics import group_slug
 from saeattr.features.recurrence import largest_features
-from saeattr.files import read_table
+from saeattr.files import read_table, slug
 from saeattr.neuronpedia.links import FILE, read_links
 from saeattr.reporting.figures import clustermap, heatmaps, validation
 from saeattr.reporting.figures import lines as metric_curve
@@ -22,8 +21,14 @@ from saeattr.reporting.figures import recurrence as jaccard
 from saeattr.reporting.figures import recurrence as overlap_figures
 from saeattr.reporting.figures.generation import generation_figure
 from saeattr.reporting.figures.style import label_texts, save_figure
+from saeattr.study.attribution import Attribution
+from saeattr.study.folder import StudyFolder
+from saeattr.study.generation import Generating
 from saeattr.study.results import Study, load_study
+from saeattr.study.selection import WHOLE, Choosing
 from saeattr.study.sets import study_overlap
+from saeattr.study.validation import Validation
+from saeattr.tables import ATTRIBUTIONS, FEATURE, LAYER_SCORES, LENS, PAIR, ROLE_EFFECTS
 
 #: From so many figures of single groups on, two processes draw.
 MANY = 24
@@ -40,8 +45,8 @@ def feature_by_pair(
         labels: from ``kind.layer/feature`` to its words; by default those in the study's neuronpedia.json.
     """
     # The group's own part: the joined table of many groups takes gigabytes to read.
-    path = study.folder.group_folder(group_slug(group)) / "attributions.parquet"
-    attributions = read_table(path, ["group", "pair_id", "layer", "kind", "feature", "effect"])
+    path = Attribution.folder(study.folder, group) / "attributions.parquet"
+    attributions = read_table(path, ATTRIBUTIONS, [*PAIR, *FEATURE, "effect"])
     words = study_labels(study) if labels is None else labels
     return heatmaps.feature_by_pair(attributions, study.features(group), group, kind, top, words)
 
@@ -85,8 +90,8 @@ def list_activations(study: Study, chosen: pd.DataFrame) -> pd.DataFrame:
     """Largest activation of each chosen feature in each pair, read group by group to hold little in memory."""
     parts = []
     for group in study.groups:
-        path = study.folder.group_folder(group_slug(group)) / "attributions.parquet"
-        table = read_table(path, ["group", "pair_id", "layer", "kind", "feature", "act_clean"])
+        path = Attribution.folder(study.folder, group) / "attributions.parquet"
+        table = read_table(path, ATTRIBUTIONS, [*PAIR, *FEATURE, "act_clean"])
         parts.append(clustermap.list_activations(table, chosen))
     return pd.concat(parts, axis=1).fillna(0.0)
 
@@ -112,8 +117,18 @@ def cumulative(study: Study, group: str) -> Figure | None:
     return validation.cumulative(study.curves(group), group)
 
 
+def draw_layer_scores(study: StudyFolder, metric_label: str) -> None:
+    """Write the figure of how the sites were chosen, from the tables of the choice."""
+    table, lens, ablation = (Choosing.read(study, one, WHOLE) for one in (LAYER_SCORES, LENS, ROLE_EFFECTS))
+    save_figure(metric_curve.layer_scores_figure(table, lens, ablation, metric_label), study.figures, "layer-scores")
+
+
 def draw_study(study: Study, on_progress: Callable[[str, str, int, int], None]) -> None:
     """Write the figures that are missing or older than their tables; many are shared with a second process."""
+    if Choosing.is_there(study.folder, WHOLE) and _is_stale(
+        study, [study.folder.table_path("layer_scores")], "layer-scores"
+    ):
+        draw_layer_scores(study.folder, study.metric_label)
     wanted = [(sources, name, draw) for sources, name, draw in _figures(study) if _is_stale(study, sources, name)]
     # Figures of all groups together stay here, because they share what they compute.
     of_groups = [name for sources, name, _ in wanted if sources[0].parent != study.folder.root]
@@ -166,20 +181,20 @@ def _figures(study: Study) -> Iterator[tuple[list[Path], str, Draw]]:
     labels = [study.folder.root / FILE] if study_labels(study) else []
     kinds = sorted(study.features()["kind"].unique())
     for group in study.groups:
-        slug = group_slug(group)
-        folder = study.folder.group_folder(slug)
-        yield [folder / "metric_by_point.parquet"], f"metric-{slug}", lambda t=group: metric_by_point(study, t)
+        name = slug(group)
+        folder = Attribution.folder(study.folder, group)
+        yield [folder / "metric_by_point.parquet"], f"metric-{name}", lambda t=group: metric_by_point(study, t)
         for kind in kinds:
             draw = lambda t=group, k=kind: feature_by_pair(study, t, k)  # noqa: E731
-            yield [folder / "attributions.parquet", *labels], f"features-{slug}-{kind}", draw
-        validated = study.folder.validation_folder(slug) / "validation.parquet"
+            yield [folder / "attributions.parquet", *labels], f"features-{name}-{kind}", draw
+        validated = Validation.folder(study.folder, group) / "validation.parquet"
         if validated.exists():
-            yield [validated], f"validation-{slug}", lambda t=group: forest(study, t)
-            yield [validated], f"agreement-{slug}", lambda t=group: effect_scatter(study, t)
-            yield [validated], f"cumulative-{slug}", lambda t=group: cumulative(study, t)
-        generated = study.folder.generation_folder(slug) / "generation.parquet"
+            yield [validated], f"validation-{name}", lambda t=group: forest(study, t)
+            yield [validated], f"agreement-{name}", lambda t=group: effect_scatter(study, t)
+            yield [validated], f"cumulative-{name}", lambda t=group: cumulative(study, t)
+        generated = Generating.folder(study.folder, group) / "generation.parquet"
         if generated.exists():
-            yield [generated], f"generation-{slug}", lambda t=group: generation_figure(study.generation(t))
+            yield [generated], f"generation-{name}", lambda t=group: generation_figure(study.generation(t))
     if len(study.groups) > 1:
         joined = [study.folder.table_path("features")]
         yield joined, "metric-all", lambda: metric_by_point(study)

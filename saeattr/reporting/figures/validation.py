@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from saeattr.reporting.figures.style import feature_address, figure_text, house_style, new_figure, show_token
+from saeattr.reporting.figures.style import figure_text, house_style, new_figure, show_token
 from saeattr.sites import KINDS
+from saeattr.tables import row_address
 from saeattr.validation.curves import ALL, ALL_AND_ERROR, features_for_half
 
 TESTED = "#0173b2"
@@ -93,7 +94,7 @@ def forest(validation: pd.DataFrame, group: str, metric_label: str) -> Figure | 
         _verdict_points(axes, validation)
         face = {"facecolor": "none", "edgecolor": "black", "lw": 0.7}
         axes.scatter(validation["effect_mean"], at, marker="D", s=16, label="attribution", **face)
-        names = [feature_address(row["kind"], row["layer"], row["feature"]) for row in rows]
+        names = [row_address(row) for row in rows]
         axes.set_yticks(at, names, fontsize=7)
         axes.invert_yaxis()
         axes.set_xlabel(

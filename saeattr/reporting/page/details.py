@@ -7,7 +7,8 @@ from typing import Any
 
 from saeattr.features.activity import Activity, Context
 from saeattr.features.detail import FeatureDetail
-from saeattr.reporting.figures.style import feature_address, show_token
+from saeattr.reporting.figures.style import show_token
+from saeattr.tables import address
 
 
 def context_rows(contexts: Sequence[Context], groups: Sequence[str]) -> list[dict[str, Any]]:
@@ -44,18 +45,14 @@ def detail_values(detail: FeatureDetail, contexts: Sequence[Context]) -> dict[st
         **activity_values(detail.activity),
         "top_logits": detail.top_logits,
         "bottom_logits": detail.bottom_logits,
-        "neighbours": [
-            (feature_address(detail.site.kind, detail.site.layer, feature), cosine)
-            for feature, cosine in detail.neighbours
-        ],
+        "neighbours": [(address(detail.site, feature), cosine) for feature, cosine in detail.neighbours],
     }
     if detail.target is None or detail.upstream is None or not detail.upstream.sites:
         return values
     pair, position = detail.target
     context = contexts[pair]
     values["upstream"] = [
-        (feature_address(one.site.kind, one.site.layer, one.feature), one.effect, _place(context, one.position))
-        for one in detail.upstream.features
+        (address(one.site, one.feature), one.effect, _place(context, one.position)) for one in detail.upstream.features
     ]
     values["upstream_sites"] = [(str(site), features, error) for site, features, error in detail.upstream.sites]
     values["upstream_at"] = f"{context.group}, list {context.pair_id}, position {position}: {_place(context, position)}"

@@ -7,19 +7,21 @@ from typing import Any
 
 import pandas as pd
 
-from saeattr.features.recurrence import FEATURE, feature_families
-from saeattr.reporting.figures.style import feature_address
+from saeattr.features.recurrence import feature_families
+from saeattr.tables import FEATURE, row_address
 
 
 def group_rows(metric_by_point: pd.DataFrame, groups: tuple[str, ...]) -> list[dict[str, Any]]:
     """name, n_pairs, items (mean), clean and corrupted (mean metric at the last item) of each group."""
-    last = metric_by_point[metric_by_point["item"] == metric_by_point["n_items"]]
+    last = metric_by_point[metric_by_point["point"] == metric_by_point["n_points"]]
     means = last.groupby(["group", "run"])["metric"].mean()
     rows = []
     for group in groups:
         own = last[(last["group"] == group) & (last["run"] == "clean")]
         both = {run: float(means.get((group, run), float("nan"))) for run in ("clean", "corrupted")}
-        rows.append({"name": group, "n_pairs": own["pair_id"].nunique(), "items": float(own["n_items"].mean()), **both})
+        rows.append(
+            {"name": group, "n_pairs": own["pair_id"].nunique(), "points": float(own["n_points"].mean()), **both}
+        )
     return rows
 
 
@@ -60,7 +62,7 @@ def feature_rows(
         known = families.loc[key] if key in families.index else None
         name = "in no top set" if known is None else known["family"]
         layer, kind, feature = key
-        address = feature_address(kind, layer, feature)
+        address = row_address({"kind": kind, "layer": layer, "feature": feature})
         label = (labels or {}).get(address, {})
         rows.append(
             {

@@ -67,9 +67,7 @@ def findings(
     return found
 
 
-def facts(
-    study: Study, layer_choice: str | None, seconds: float | None, neuronpedia: Sequence[str] = ()
-) -> list[tuple[str, str]]:
+def facts(study: Study, layer_choice: str | None, neuronpedia: Sequence[str] = ()) -> list[tuple[str, str]]:
     """Name and value of what a reader must know to make the numbers again."""
     record = study.record
     settings = record["settings"]
@@ -83,8 +81,6 @@ def facts(
         known.append(("why these layers", layer_choice))
     known += [(name.replace("_", " "), str(settings[name])) for name in SHOWN_SETTINGS if name in settings]
     known += _memory(study)
-    if seconds is not None:
-        known.append(("time", f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"))
     known += [("Neuronpedia", note) for note in neuronpedia]
     versions = record.get("versions", {})
     known.append(("versions", ", ".join(f"{name} {number}" for name, number in versions.items())))
@@ -129,7 +125,7 @@ def _memory(study: Study) -> list[tuple[str, str]]:
     if not groups:
         return []
     words = f"predicted peak {megabytes(max(group['peak'] for group in groups))}"
-    measured = [group["measured_peak"] for group in groups if group.get("measured_peak") is not None]
+    measured = [peak for group in groups for peak in group["measured_peak"].values() if peak is not None]
     if measured:
         words += f", measured {megabytes(max(measured))}"
     return [("memory", words)]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from saeattr.reporting.figures.style import feature_address, show_token
+from saeattr.reporting.figures.style import show_token
+from saeattr.tables import row_address
 
 if TYPE_CHECKING:
     from saeattr.neuronpedia.inspection import Inspection
@@ -40,7 +41,7 @@ def print_inspection(found: Inspection, console: Console | None = None) -> None:
 
 
 def _block(row: Mapping[str, Any]) -> Text:
-    address = feature_address(row["kind"], row["layer"], row["feature"])
+    address = row_address(row)
     block = Text(address, style="bold")
     block.append(f"  effect {row['effect']:+.3f}", style="not bold")
     for line in _lines(row):

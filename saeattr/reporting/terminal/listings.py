@@ -10,10 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from saeattr.model.hub import NamedModel
-from saeattr.reporting.figures.style import feature_address
 from saeattr.runs.memory import MemoryPlan, megabytes
 from saeattr.saes.catalogue import PublishedSae
 from saeattr.saes.formats import float32_bytes
+from saeattr.tables import row_address
 
 #: Parts of a memory plan, and for how long each is held.
 PLAN_PARTS = {
@@ -127,6 +127,6 @@ def _features(families: pd.DataFrame) -> Table:
     for row in families.to_dict("records"):
         effect = "" if pd.isna(row["effect_mean"]) else f"{row['effect_mean']:+.3f}"
         named = ", ".join(row["groups"][:4]) + (", ..." if len(row["groups"]) > 4 else "")
-        address = feature_address(row["kind"], row["layer"], row["feature"])
+        address = row_address(row)
         table.add_row(address, str(row["n_groups"]), row["family"], effect, escape(named))
     return table

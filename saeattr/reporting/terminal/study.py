@@ -12,8 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from saeattr.neuronpedia.links import read_links
-from saeattr.reporting.figures.style import feature_address, label_texts, show_token
+from saeattr.reporting.figures.style import label_texts, show_token
 from saeattr.study.results import Study
+from saeattr.tables import row_address
 
 VERDICT_STYLES = {"causal": "green", "weak": "yellow", "not causal": "dim", "opposite sign": "red"}
 LONGEST_LABEL = 60
@@ -43,7 +44,7 @@ def group_table(rows: pd.DataFrame, group: str, study: Study, labels: Mapping[st
         interval, last = f"{row['effect_low']:+.3f} to {row['effect_high']:+.3f}", f"{row['n_pairs']}/{n_pairs}"
         if checked:
             interval, last = ("", "not tested") if known is None else _measured(known)
-        address = feature_address(row["kind"], row["layer"], row["feature"])
+        address = row_address(row)
         words = show_token(labels.get(address, ""), LONGEST_LABEL)
         if not labels:
             words = f"{row['top_role']} {show_token(row['top_token'])}"
@@ -86,7 +87,7 @@ def shared_table(features: pd.DataFrame, n_groups: int, top: int, labels: Mappin
     if labels:
         table.add_column("label on Neuronpedia")
     for row in grouped.to_dict("records"):
-        address = feature_address(row["kind"], row["layer"], row["feature"])
+        address = row_address(row)
         table.add_row(
             address,
             f"{row['groups']}/{n_groups}",

@@ -1,0 +1,128 @@
+"""What a behaviour is: groups of prompt pairs, and what its metrics contrast. ``BEHAVIOURS`` names those there are.
+
+A behaviour turns settings into pairs; runs, selection, attribution, validation, features and reporting know pairs only.
+docs/extending.md writes one step by step.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from saeattr.errors import UserError
+from saeattr.progress import OnStep, quiet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from saeattr.behaviours.pair import Pair
+    from saeattr.model.loading import LanguageModel
+    from saeattr.settings import StudySettings
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What is read at the decision points.
+
+    Attributes:
+        name: as written for ``--metric``; it decides which points a behaviour marks, and their tokens.
+        label: for figures, such as ``logit(<end_of_turn>) - logit(-)``; empty where the metric's own name says it all.
+        metric: the entry of ``saeattr.runs.metric.METRICS`` that reads it.
+    """
+
+    name: str
+    label: str = ""
+    metric: str = "logit-difference"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a behaviour is asked for.
+
+    Attributes:
+        settings: of the study; contrast: as the behaviour resolved it.
+        folder: where the behaviour may keep what its pairs are made of, such as sampled lists.
+    """
+
+    lm: LanguageModel
+    settings: StudySettings
+    contrast: Contrast
+    folder: Path
+    on_step: OnStep = quiet
+
+
+@dataclass(frozen=True)
+class MadePairs:
+    """The pairs of one group, and what a reader should know of them, one line each."""
+
+    pairs: list[Pair]
+    warnings: list[str] = field(default_factory=list)
+
+
+class Behaviour(ABC):
+    """Where prompt pairs come from.
+
+    Attributes:
+        name: for ``--behaviour``; help: one line.
+        metrics: the names of its own contrasts, the default first, with a line of help each.
+        default_groups: those of a study that names none.
+    """
+
+    name: ClassVar[str]
+    help: ClassVar[str]
+    metrics: ClassVar[Mapping[str, str]]
+    default_groups: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def groups(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The groups that a user named, each once; ``all`` stands for every one that comes with the behaviour.
+
+        Raises:
+            UserError: a name cannot be a group.
+        """
+
+    @abstractmethod
+    def contrast(self, tokenizer: PreTrainedTokenizerBase, settings: StudySettings) -> Contrast:
+        """What the settings' metric contrasts here.
+
+        Raises:
+            UserError: a token of it is not exactly one token.
+        """
+
+    @abstractmethod
+    def check(self, tokenizer: PreTrainedTokenizerBase, groups: Sequence[str]) -> None:
+        """Refuse what can be refused before anything is loaded or written.
+
+        Raises:
+            UserError: the tokenizer cannot serve the behaviour, or a group has nothing for it.
+        """
+
+    @abstractmethod
+    def pairs(self, group: str, request: Request) -> MadePairs:
+        """Make the pairs of one group; the same request gives the same pairs.
+
+        Raises:
+            UserError: a pair does not align.
+        """
+
+
+#: Where each behaviour is defined, with its one line of help; a module is imported when its behaviour is asked for.
+BEHAVIOURS: dict[str, tuple[str, str]] = {
+    "lists": ("saeattr.behaviours.lists.behaviour", "when does the model end a list it writes? groups are topics"),
+    "facts": ("saeattr.behaviours.facts.behaviour", "which of two answers does the model recall? groups are relations"),
+}
+
+
+def find_behaviour(name: str) -> Behaviour:
+    """The behaviour of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in BEHAVIOURS:
+        raise UserError(f"{name!r} is not a behaviour: choose one of {', '.join(BEHAVIOURS)}")
+    return importlib.import_module(BEHAVIOURS[name][0]).BEHAVIOUR

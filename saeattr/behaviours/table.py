@@ -1,0 +1,65 @@
+"""Pairs as rows of a table, and back."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import pandas as pd
+from transformers import PreTrainedTokenizerBase
+
+from saeattr.behaviours.pair import Pair, Point
+from saeattr.tables import PAIRS
+
+
+def pairs_to_rows(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> pd.DataFrame:
+    """One row for each pair (``tables.PAIRS``)."""
+    text = functools.cache(lambda token_id: str(tokenizer.decode([token_id])))
+    rows = [
+        {
+            "group": pair.group,
+            "pair_id": pair.pair_id,
+            "title": pair.title,
+            "clean_ids": list(pair.clean_ids),
+            "corrupted_ids": list(pair.corrupted_ids or ()),
+            "clean_tokens": [text(token) for token in pair.clean_ids],
+            "corrupted_tokens": [text(token) for token in pair.corrupted_ids or ()],
+            "roles": list(pair.roles),
+            "positions": [point.position for point in pair.points],
+            "wanted": [list(point.wanted) for point in pair.points],
+            "unwanted": [list(point.unwanted) for point in pair.points],
+            "weights": [point.weight for point in pair.points],
+        }
+        for pair in pairs
+    ]
+    return PAIRS.frame(pd.DataFrame(rows))
+
+
+def pairs_from_rows(table: pd.DataFrame) -> list[Pair]:
+    """The pairs of a table that ``pairs_to_rows`` made.
+
+    Raises:
+        UserError: a row is no pair.
+    """
+    pairs = []
+    for row in table.to_dict("records"):
+        points = zip(row["positions"], row["wanted"], row["unwanted"], row["weights"], strict=True)
+        pairs.append(
+            Pair(
+                group=str(row["group"]),
+                pair_id=str(row["pair_id"]),
+                title=str(row["title"]),
+                clean_ids=_ids(row["clean_ids"]),
+                corrupted_ids=_ids(row["corrupted_ids"]) or None,
+                points=tuple(
+                    Point(int(position), _ids(wanted), _ids(unwanted), float(weight))
+                    for position, wanted, unwanted, weight in points
+                ),
+                roles=tuple(map(str, row["roles"])),
+            )
+        )
+    return pairs
+
+
+def _ids(values: Sequence[int]) -> tuple[int, ...]:
+    return tuple(int(value) for value in values)

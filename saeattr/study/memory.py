@@ -1,0 +1,95 @@
+"""The memory of a study's stages: planned before, measured beside, and less of it where a card runs out."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from saeattr.errors import UserError
+from saeattr.files import write_text
+from saeattr.model.hub import has_weights
+from saeattr.model.loading import LanguageModel, find_model
+from saeattr.model.memory import give_back_free_memory, measure_peak, meta_model, rehearse, resident_bytes
+from saeattr.runs.memory import Load, MemoryPlan, parse_bytes, plan_memory
+from saeattr.runs.question import Pace
+from saeattr.study.folder import StudyFolder
+from saeattr.study.prepare import Prepared
+
+T = TypeVar("T")
+
+
+def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.device) -> MemoryPlan:
+    """How ``n_pairs`` of at most ``length`` tokens will be run within the settings' budget.
+
+    Raises:
+        UserError: the budget is too small.
+    """
+    settings = prepared.settings
+    folder = find_model(settings.model, weights=False)
+    meta = meta_model(folder, settings.dtype or "float32")
+    sites = [file.site for file in prepared.saes]
+    # The models here are published in bfloat16.
+    weights = 0 if has_weights(folder) else sum(2 * parameter.numel() for parameter in meta.hf.parameters())
+    plan = plan_memory(
+        functools.cache(lambda batch: rehearse(meta, sites, batch, length)),
+        prepared.saes,
+        Load(n_pairs, length, on_host=device.type == "cpu"),
+        settings.batch_size,
+        None if settings.vram is None else parse_bytes(settings.vram),
+    )
+    return dataclasses.replace(plan, download=weights + sum(file.download for file in prepared.saes))
+
+
+def within_memory(lm: LanguageModel, pace: Pace, attempt: Callable[[Pace], T]) -> tuple[T, Pace, int | None]:
+    """Attempt work and measure its peak; where a CUDA device runs out of memory, with half as much at a time.
+
+    Returns:
+        what the attempt gave, the pace it was made at, and the peak in bytes (None where the system does not tell).
+
+    Raises:
+        UserError: one pair and one copy at a time do not fit.
+    """
+    with measure_peak(lm.device, idle_bytes(lm)) as peak:
+        while True:
+            try:
+                found = attempt(pace)
+                break
+            except torch.cuda.OutOfMemoryError as error:
+                torch.cuda.empty_cache()
+                if pace.batch_size == 1 and pace.copies == 1:
+                    raise UserError(
+                        f"{lm.device} has too little memory for one pair at a time: name fewer --sites, or use --dtype "
+                        "bfloat16 or --device cpu"
+                    ) from error
+                halved = {"batch_size": (pace.batch_size + 1) // 2, "copies": (pace.copies + 1) // 2}
+                pace = dataclasses.replace(pace, **halved)
+    return found, pace, peak.n_bytes
+
+
+def idle_bytes(lm: LanguageModel) -> int | None:
+    """Resident memory of the process without the model: what libraries and earlier groups left is not the work's."""
+    weights = 0
+    if lm.device.type == "cpu":
+        for parameter in lm.hf.parameters():
+            # Weights mapped from a file become resident when they are first read: a number of every page is.
+            parameter.detach().flatten()[:: 4096 // parameter.element_size()].sum()
+            weights += parameter.numel() * parameter.element_size()
+    give_back_free_memory()
+    resident = resident_bytes()
+    return None if resident is None else resident - weights
+
+
+def note_plan(study: StudyFolder, prepared: Prepared, group: str, memory: dict[str, Any]) -> None:
+    """Add what is known of a group to plan.json: bytes by part, predicted peak, each stage's measured peak."""
+    path = study.plan_path
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known["sites"] = {str(file.site): {"width": file.d_sae, "sae": file.name} for file in prepared.saes}
+    before = known.setdefault("groups", {}).get(group, {})
+    peaks = {**before.get("measured_peak", {}), **memory.pop("measured_peak")}
+    known["groups"][group] = {**before, **memory, "measured_peak": peaks}
+    write_text(path, json.dumps(known, indent=1) + "\n")

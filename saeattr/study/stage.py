@@ -1,0 +1,139 @@
+"""What every stage of a study has in common: its folder, what makes it done, writing, joining and reading its tables.
+
+A stage works on one group of pairs at a time. Its tables are written together, whole or not at all, with a record of
+what was wanted; the same stage wanted again in the same way is done. docs/extending.md writes one step by step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import pandas as pd
+
+from saeattr.files import join_parts, read_metadata, read_table, slug, write_part
+from saeattr.runs.task import Task
+from saeattr.study.folder import StudyFolder
+from saeattr.study.prepare import Prepared
+from saeattr.tables import GROUP, Table
+
+#: Written into every table, because tools disagree on it.
+SIGN_CONVENTION = (
+    "effect: estimated change of the metric when the feature is patched from its clean to its base value "
+    "(gradient on the clean run, towards the base)"
+)
+
+_WANTED, _GROUPS, _SIGN = "saeattr.wanted", "saeattr.groups", "saeattr.sign_convention"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage is given for one group.
+
+    Attributes:
+        task: the group's pairs (none yet in the stage that makes them), the model, and what is asked.
+    """
+
+    study: StudyFolder
+    prepared: Prepared
+    group: str
+    task: Task
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage gave for one group.
+
+    Attributes:
+        tables: by name, all that the stage declares; nothing where there is nothing to keep.
+        warnings: what the reader should know, one line each.
+        notes: for the tables' schema metadata.
+    """
+
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage(ABC):
+    """One step of a study; a subclass's fields are what is wanted of it, and decide whether it is done.
+
+    Attributes:
+        name: of its folder; joined: the tables that are joined over groups; kept: those that stay with each group.
+    """
+
+    name: ClassVar[str]
+    joined: ClassVar[tuple[Table, ...]]
+    kept: ClassVar[tuple[Table, ...]] = ()
+
+    @abstractmethod
+    def run(self, work: Work) -> Outcome:
+        """Do the work for one group.
+
+        Raises:
+            UserError: the group's input cannot be used.
+        """
+
+    def wanted(self) -> str:
+        """What decides the numbers, as text."""
+        return json.dumps(dataclasses.asdict(self))
+
+    def is_done(self, study: StudyFolder, group: str) -> bool:
+        """Whether the stage is stored for a group, as it is wanted now."""
+        path = self.folder(study, group) / f"{self.joined[0].name}.parquet"
+        return read_metadata(path).get(_WANTED) == self.wanted()
+
+    def write(self, study: StudyFolder, group: str, outcome: Outcome) -> None:
+        """Store all tables at once, in place of what was there.
+
+        Raises:
+            UserError: the disk is full or the folder cannot be written.
+        """
+        if outcome.tables:
+            tables = {table.name: table.frame(outcome.tables[table.name]) for table in (*self.joined, *self.kept)}
+            write_part(self.folder(study, group), tables, {_WANTED: self.wanted(), **outcome.notes})
+
+    @classmethod
+    def folder(cls, study: StudyFolder, group: str) -> Path:
+        return study.root / cls.name / slug(group)
+
+    @classmethod
+    def is_there(cls, study: StudyFolder, group: str) -> bool:
+        """Whether the stage is stored for a group in any way."""
+        return cls.folder(study, group).is_dir()
+
+    @classmethod
+    def join(cls, study: StudyFolder, groups: Sequence[str]) -> None:
+        """Join the groups' parts of its tables; what is joined already, and newer than its parts, stays as it is."""
+        parts = [cls.folder(study, group) for group in groups if cls.is_there(study, group)]
+        there = [group for group in groups if cls.is_there(study, group)]
+        metadata = {_GROUPS: json.dumps(there), _SIGN: SIGN_CONVENTION}
+        for table in cls.joined if parts else ():
+            path = study.table_path(table.name)
+            newest = max((part / path.name).stat().st_mtime for part in parts)
+            known = read_metadata(path)
+            if any(known.get(key) != value for key, value in metadata.items()) or path.stat().st_mtime < newest:
+                join_parts(path, parts, metadata)
+
+    @classmethod
+    def read(cls, study: StudyFolder, table: Table, group: str | None = None) -> pd.DataFrame:
+        """One of its tables, of one group or (a joined one) of all; without rows where the stage was not run.
+
+        Raises:
+            UserError: the file is damaged or of another version.
+        """
+        if group is None:
+            path = study.table_path(table.name)
+            return read_table(path, table) if path.exists() else table.empty()
+        # The group's own part: the joined table of many groups is large.
+        part = cls.folder(study, group) / f"{table.name}.parquet"
+        if part.exists():
+            return read_table(part, table)
+        whole = cls.read(study, table)
+        return whole[whole[GROUP] == group].reset_index(drop=True)

@@ -1,0 +1,440 @@
+"""Every table of a study: its columns with type, meaning and unit, and the keys and addresses of rows.
+
+Writers take their columns from here (``Table.frame``), readers check against it (``Table.check``), and
+docs/study-folder.md is printed from it (``scripts/docs/study_folder.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from saeattr.errors import UserError
+from saeattr.sites import Site, parse_kind
+
+#: What tells rows apart.
+GROUP = "group"
+PAIR = ["group", "pair_id"]
+SITE = ["layer", "kind"]
+FEATURE = ["layer", "kind", "feature"]
+GROUP_SITE = ["group", *SITE]
+GROUP_FEATURE = ["group", *FEATURE]
+
+#: A feature by its site and index.
+Feature = tuple[Site, int]
+
+TYPES = {
+    "int16": pa.types.is_integer,
+    "int32": pa.types.is_integer,
+    "int64": pa.types.is_integer,
+    "float32": pa.types.is_floating,
+    "float64": pa.types.is_floating,
+    "bool": pa.types.is_boolean,
+    "text": lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
+    "list": lambda kind: pa.types.is_list(kind) or pa.types.is_large_list(kind),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: ``type`` is a key of ``TYPES``; ``unit`` is blank for counts, names and shares."""
+
+    name: str
+    type: str
+    meaning: str
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the study folder.
+
+    Attributes:
+        name: of its file, without ``.parquet``.
+        row: what one row stands for.
+        columns: in their order.
+        note: what a reader should know of all of it.
+    """
+
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+    note: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    def empty(self) -> pd.DataFrame:
+        return self.frame(pd.DataFrame({name: [] for name in self.names}))
+
+    def frame(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table with its columns in order, each of its type; columns of no meaning here are left out."""
+        if table.empty:
+            table = pd.DataFrame({name: [] for name in self.names})
+        kinds = {column.name: column.type for column in self.columns if column.type not in ("text", "list")}
+        return table[self.names].astype(kinds).reset_index(drop=True)
+
+    def check(self, schema: pa.Schema, where: str, columns: Sequence[str] | None = None) -> None:
+        """Refuse a file that is not this table.
+
+        Args:
+            columns: those that are wanted; None for all.
+
+        Raises:
+            UserError: a column is missing or of another type.
+        """
+        for column in self.columns:
+            if columns is not None and column.name not in columns:
+                continue
+            at = schema.get_field_index(column.name)
+            if at < 0:
+                raise UserError(f"{where} has no column {column.name!r}: it is damaged or of another version")
+            kind = schema.field(at).type
+            # A column without any value has no type of its own.
+            if not TYPES[column.type](kind) and not pa.types.is_null(kind):
+                raise UserError(
+                    f"{where} has the column {column.name!r} as {kind}, and {column.type} belongs there: it is damaged "
+                    "or of another version, run again"
+                )
+
+
+def sites_of(table: pd.DataFrame) -> list[Site]:
+    """The site of each row."""
+    return [Site(parse_kind(kind), int(layer)) for layer, kind in table[SITE].itertuples(index=False, name=None)]
+
+
+def features_of(table: pd.DataFrame) -> list[Feature]:
+    """Site and feature of each row."""
+    return [(site, int(feature)) for site, feature in zip(sites_of(table), table["feature"], strict=True)]
+
+
+def at_site(table: pd.DataFrame, site: Site) -> pd.DataFrame:
+    """The rows of one site."""
+    return table[(table["layer"] == site.layer) & (table["kind"] == site.kind)]
+
+
+def by_site(features: Sequence[Feature]) -> dict[Site, list[int]]:
+    """The features of each site, in their order."""
+    found: dict[Site, list[int]] = {}
+    for site, feature in features:
+        found.setdefault(site, []).append(feature)
+    return found
+
+
+def site_columns(site: Site) -> dict[str, object]:
+    """layer and kind of one site, for a table's rows."""
+    return {"layer": np.int16(site.layer), "kind": site.kind}
+
+
+def address(site: Site, feature: int) -> str:
+    """``resid_post.4/423``."""
+    return f"{site}/{feature}"
+
+
+def row_site(row: Mapping[str, object]) -> Site:
+    """The site of one row, given as a mapping."""
+    return Site(parse_kind(str(row["kind"])), int(row["layer"]))  # pyright: ignore[reportArgumentType]
+
+
+def row_address(row: Mapping[str, object]) -> str:
+    """The address of the feature of one row, given as a mapping."""
+    return address(row_site(row), int(row["feature"]))  # pyright: ignore[reportArgumentType]
+
+
+def site_groups(table: pd.DataFrame) -> Iterator[tuple[Site, pd.DataFrame]]:
+    """The rows of each site, in the order in which the model computes the sites."""
+    for site in sorted(set(sites_of(table.drop_duplicates(SITE)))):
+        yield site, at_site(table, site)
+
+
+_GROUP = Column("group", "text", "the group of pairs: a topic of lists, a relation of facts")
+_PAIR_ID = Column("pair_id", "text", "the pair, unique within its group")
+_LAYER = Column("layer", "int16", "0 is the first")
+_KIND = Column("kind", "text", "resid_post, attn_z or mlp_out")
+_FEATURE = Column("feature", "int32", "index into the site's SAE")
+_SITE_COLUMNS = (_LAYER, _KIND)
+_METRIC = "metric"
+
+
+def _interval(name: str, meaning: str, unit: str = _METRIC) -> tuple[Column, ...]:
+    """A mean with both ends of its interval."""
+    return (
+        Column(f"{name}_mean", "float64", meaning, unit),
+        Column(f"{name}_low", "float64", "lower end of its 95 % bootstrap interval over pairs", unit),
+        Column(f"{name}_high", "float64", "upper end", unit),
+    )
+
+
+def _share(name: str, meaning: str) -> tuple[Column, ...]:
+    return (
+        Column(name, "float64", meaning),
+        Column(f"{name}_low", "float64", "lower end of its 95 % bootstrap interval over pairs"),
+        Column(f"{name}_high", "float64", "upper end"),
+    )
+
+
+PAIRS = Table(
+    "pairs",
+    "one pair of prompts",
+    (
+        _GROUP,
+        _PAIR_ID,
+        Column("title", "text", "what a reader calls it"),
+        Column("clean_ids", "list", "token ids of the clean prompt"),
+        Column("corrupted_ids", "list", "of the corrupted prompt, as many; nothing where there is none"),
+        Column("clean_tokens", "list", "the clean tokens as text"),
+        Column("corrupted_tokens", "list", "the corrupted ones"),
+        Column("roles", "list", "what each position is for"),
+        Column("positions", "list", "the decision points: a token index each (BOS is 0)"),
+        Column("wanted", "list", "for each decision point the token ids that the metric wants"),
+        Column("unwanted", "list", "and those it does not want"),
+        Column("weights", "list", "and its part of the mean over points (--decision all)"),
+    ),
+)
+ATTRIBUTIONS = Table(
+    "attributions",
+    "one active feature at one position",
+    (
+        _GROUP,
+        _PAIR_ID,
+        *_SITE_COLUMNS,
+        _FEATURE,
+        Column("position", "int32", "token index (BOS is 0)"),
+        Column("token", "text", "the clean token there"),
+        Column("role", "text", "what the position is for"),
+        Column("act_clean", "float32", "activation in the clean run", "activation"),
+        Column("act_base", "float32", "the base value it would be patched to", "activation"),
+        Column("grad", "float32", "g . W_dec[feature], g the method's slope of the metric in x", "metric/activation"),
+        Column("effect", "float32", "(act_base - act_clean) * grad", _METRIC),
+    ),
+    "Rows are kept where a feature has an entry: active in the clean or the corrupted run, or with another base in the "
+    "clean run. BOS has none, nor have positions that cannot have an effect: behind the last decision point and, with "
+    "the corrupted base, before the first token that differs.",
+)
+FEATURES = Table(
+    "features",
+    "one feature of one group",
+    (
+        _GROUP,
+        *_SITE_COLUMNS,
+        _FEATURE,
+        *_interval("effect", "mean over pairs of the effect summed over positions (0 where it is not active)"),
+        Column("n_pairs", "int64", "pairs in which it is active"),
+        Column("rank", "int32", "1 is the largest |effect_mean| of the group over all sites"),
+        Column("top_role", "text", "the role that carries most of |effect|"),
+        Column("top_token", "text", "the token that does"),
+    ),
+    "5,000 features a group are kept, the largest.",
+)
+SITE_EFFECTS = Table(
+    "site_effects",
+    "one pair at one site",
+    (
+        _GROUP,
+        _PAIR_ID,
+        *_SITE_COLUMNS,
+        Column("features_effect", "float64", "sum of the features' estimates", _METRIC),
+        Column("error_effect", "float64", "the error term's estimate", _METRIC),
+        Column("total_effect", "float64", "exact: the whole site patched to its base, layers above run again", _METRIC),
+        Column("reconstruction_effect", "float64", "exact: x_hat in place of x at every token but BOS", _METRIC),
+        Column("l0", "float64", "active features a token, over the positions that can have an effect"),
+        Column("unexplained", "float64", "fraction of variance that the SAE misses, over the same positions"),
+    ),
+)
+METRIC_BY_POINT = Table(
+    "metric_by_point",
+    "one decision point of one run",
+    (
+        _GROUP,
+        _PAIR_ID,
+        Column("point", "int32", "the decision point; 1 is the pair's first (for lists: the item before it)"),
+        Column("n_points", "int32", "the pair's decision points"),
+        Column("run", "text", "clean or corrupted"),
+        Column("metric", "float32", "the metric there", _METRIC),
+    ),
+)
+LENS = Table(
+    "lens",
+    "one pair after one write into the residual stream",
+    (
+        _GROUP,
+        _PAIR_ID,
+        *_SITE_COLUMNS,
+        Column("clean", "float64", "the metric read there in the clean run", _METRIC),
+        Column("corrupted", "float64", "and in the corrupted run", _METRIC),
+        Column("gain", "float64", "what the write adds to clean - corrupted", _METRIC),
+    ),
+)
+ROLE_EFFECTS = Table(
+    "role_effects",
+    "one role of one pair at one site",
+    (
+        _GROUP,
+        _PAIR_ID,
+        *_SITE_COLUMNS,
+        Column("role", "text", "the positions patched; decision: where the metric is read"),
+        Column("effect", "float64", "exact: the corrupted x put in at these positions", _METRIC),
+    ),
+)
+LAYER_SCORES = Table(
+    "layer_scores",
+    "one SAE on offer",
+    (
+        *_SITE_COLUMNS,
+        Column("lens_gain", "float64", "what the site adds to the lens' clean - corrupted metric, absolute", _METRIC),
+        Column("ablation_effect", "float64", "exact effects of patching each role, absolute, summed", _METRIC),
+        Column("gradient_effect", "float64", "the same to first order", _METRIC),
+        Column("discount", "float64", "what is left of the score after discounts"),
+        Column("score", "float64", "0 to 1"),
+        Column("sae_width", "int64", "features of the SAE"),
+        Column("sae_bytes", "int64", "in float32", "bytes"),
+        Column("chosen", "bool", "whether it is attributed"),
+    ),
+    "Why these were chosen is in the schema metadata (saeattr.reason). The first group's pairs decide, once.",
+)
+VALIDATION = Table(
+    "validation",
+    "one tested feature of one group",
+    (
+        _GROUP,
+        *_SITE_COLUMNS,
+        _FEATURE,
+        Column("effect_mean", "float64", "the attribution", _METRIC),
+        *_interval("exact", "set to its base at all its positions, error term kept, layers above run again"),
+        *_interval("control", "the same of the mean over its controls"),
+        Column("n_controls", "int32", "features of the same site with the nearest change norm and frequency"),
+        Column("p_value", "float64", "sign flips over pairs of feature minus controls"),
+        Column("q_value", "float64", "Benjamini-Hochberg over the group's tested features"),
+        Column("verdict", "text", "causal, weak, not causal or opposite sign"),
+    ),
+)
+CURVES = Table(
+    "curves",
+    "one size of one order of features",
+    (
+        _GROUP,
+        Column("order", "text", "attribution, exact, activation, random, or all features"),
+        Column("n_features", "int64", "features patched together"),
+        *_interval("effect", "exact change of the metric"),
+        *_share("removed", "share of the clean-corrupted gap that it removes"),
+        *_share("faithfulness", "what these features alone keep of what all do"),
+        *_share("completeness", "what is left of it without them"),
+    ),
+)
+AGREEMENT = Table(
+    "agreement",
+    "one site of one group",
+    (
+        _GROUP,
+        *_SITE_COLUMNS,
+        Column("n_features", "int64", "features patched, controls included"),
+        Column("pearson", "float64", "of attributions and exact effects"),
+        Column("spearman", "float64", "of their ranks"),
+        Column("same_sign", "float64", "share of features whose two effects have the same sign"),
+        Column("poor", "bool", "whether pearson is too low to trust attributions there"),
+    ),
+)
+COMPARED = Table(
+    "compared",
+    "one patched feature of one group, controls included",
+    (
+        _GROUP,
+        *_SITE_COLUMNS,
+        _FEATURE,
+        Column("exact_mean", "float64", "exact effect, mean over pairs", _METRIC),
+        Column("tested", "bool", "whether it was tested, and not a control only"),
+        Column("effect_mean", "float64", "the attribution", _METRIC),
+    ),
+)
+EXACT = Table(
+    "exact",
+    "one patched feature in one pair",
+    (
+        _GROUP,
+        *_SITE_COLUMNS,
+        _FEATURE,
+        Column("patched", "int32", "the tested feature itself, or one of its controls"),
+        _PAIR_ID,
+        Column("exact", "float64", "exact effect", _METRIC),
+    ),
+)
+GENERATION = Table(
+    "generation",
+    "one measure of one condition",
+    (
+        _GROUP,
+        *_SITE_COLUMNS,
+        Column("base", "text", "what features are held at"),
+        Column("condition", "text", "nothing, features, controls or steering"),
+        Column("measure", "text", "items, tokens, repeated, shannon or ended"),
+        Column("n_lists", "int64", "lists written"),
+        Column("mean", "float64", "mean over lists"),
+        Column("low", "float64", "lower end of its 95 % bootstrap interval"),
+        Column("high", "float64", "upper end"),
+        Column("added", "float64", "what the condition adds to nothing, list by list"),
+        Column("added_low", "float64", "lower end of its interval"),
+        Column("added_high", "float64", "upper end"),
+    ),
+)
+GENERATED = Table(
+    "generated",
+    "one list written under one condition",
+    (
+        _GROUP,
+        *_SITE_COLUMNS,
+        Column("base", "text", "what features are held at"),
+        Column("condition", "text", "nothing, features, controls or steering"),
+        Column("control_set", "int64", "which set of controls; -1 for the other conditions"),
+        Column("list_id", "text", "the list; list n draws the same random numbers in every condition"),
+        Column("seed", "int64", "its own"),
+        Column("items", "int64", "complete items"),
+        Column("tokens", "int64", "of the answer"),
+        Column("repeated", "int64", "items named before"),
+        Column("shannon", "float64", "Shannon index of the items", "nats"),
+        Column("ended", "bool", "whether the model ended it"),
+        Column("text", "text", "the answer"),
+    ),
+)
+OVERLAP = Table(
+    "overlap",
+    "two groups at one site",
+    (
+        *_SITE_COLUMNS,
+        Column("group_a", "text", "one group"),
+        Column("group_b", "text", "the other"),
+        Column("jaccard", "float64", "features in both sets / in either"),
+        Column("shared", "int64", "features in both"),
+        Column("expected", "float64", "mean Jaccard index by chance"),
+        Column("p_value", "float64", "of so many shared features or more by chance"),
+    ),
+    "A group's set at a site is its 30 features of largest |effect_mean|. Chance draws each set anew (1,000 times, "
+    "seed 0) among the features active in that group, as many from each class of activity (share of pairs, in tenths) "
+    "as the set holds.",
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        PAIRS,
+        ATTRIBUTIONS,
+        FEATURES,
+        SITE_EFFECTS,
+        METRIC_BY_POINT,
+        LENS,
+        ROLE_EFFECTS,
+        LAYER_SCORES,
+        VALIDATION,
+        CURVES,
+        AGREEMENT,
+        COMPARED,
+        EXACT,
+        GENERATION,
+        GENERATED,
+        OVERLAP,
+    )
+}
