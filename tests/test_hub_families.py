@@ -6,15 +6,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from saeattr.behaviours.pair import Pair
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import saeattr
 from saeattr import UserError, bundle
 from saeattr.attribution.group import AttributionPlan, attribute_group
+from saeattr.behaviours.pair import Pair
 from saeattr.model.hub import MODELS
 from saeattr.model.loading import find_model, load_tokenizer, site_widths
 from saeattr.runs.metric import make_metric
@@ -169,6 +170,70 @@ def test_llama_scope_files_equal_sae_lens(cache: Path) -> None:
         assert (expected > 0).any()
         # They round the scale into bfloat16 weights; ours are scaled in float32.
         torch.testing.assert_close(ours.encode(x), expected, rtol=2e-2, atol=2e-2 * float(expected.abs().max()))
+
+
+def spoil(file: SaeFile, name: str) -> Path:
+    """Put a NaN into the last place of one tensor of a published SAE in the cache."""
+    path = file.weights
+    tensors = load_file(path)
+    tensors[name].view(-1)[-1] = float("nan")
+    save_file(tensors, path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["w_enc", "b_enc", "w_dec", "b_dec", "threshold"])
+def test_a_gemma_scope_2_file_with_nan_is_refused(name: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = sae_files("gemma-3-1b-it", monkeypatch)[0]
+    whole = file.weights.read_bytes()
+    path = spoil(file, name)
+    try:
+        with pytest.raises(UserError) as refusal:
+            load_sae(file)
+    finally:
+        path.write_bytes(whole)
+    assert str(refusal.value).startswith(f"{path} has NaN or infinity in {name}: ")
+
+
+@pytest.mark.parametrize("name", ["encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias"])
+def test_a_llama_scope_file_with_nan_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = spoil(llama_scope(tmp_path, monkeypatch), name)
+    with pytest.raises(UserError) as refusal:
+        load_sae(llama_scope_file())
+    assert str(refusal.value).startswith(f"{path} has NaN or infinity in {name}: ")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"dataset_average_activation_norm": {"in": float("nan")}},
+        {"dataset_average_activation_norm": {"in": float("inf")}},
+        {"jump_relu_threshold": float("nan")},
+    ],
+)
+def test_a_llama_scope_configuration_with_nan_is_refused(
+    fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = llama_scope(tmp_path, monkeypatch).weights.parents[1] / "hyperparams.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **fields}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"hyperparams.json that is no finite number"):
+        llama_scope_file()
+
+
+def llama_scope(cache: Path, monkeypatch: pytest.MonkeyPatch) -> SaeFile:
+    """A random Llama Scope SAE in a cache of its own."""
+    import huggingface_hub.constants as constants
+
+    repo = "somewhere/llama"
+    checkpoint.write_model(cache, repo, checkpoint.toy("llama"), load_tokenizer(bundle.MODEL_FOLDER), 200_000)
+    checkpoint.write_published(cache, [pick_saes(["llama_scope_lxm_8x"])[Site("mlp_out", 3)]], repo)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    return llama_scope_file()
+
+
+def llama_scope_file() -> SaeFile:
+    file = published_file(pick_saes(["llama_scope_lxm_8x"])[Site("mlp_out", 3)], {})
+    assert file is not None
+    return file
 
 
 def test_a_base_gemma_gets_gemmas_chat_format(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from saeattr.model.hub import MODELS
 from saeattr.model.loading import find_model, load_tokenizer
 from saeattr.saes.catalogue import pick_saes, published_saes
 from saeattr.saes.loading import SaeFile, find_saes, load_sae, stream_saes
-from saeattr.saes.tensors import read_shapes
+from saeattr.saes.tensors import read_shapes, read_tensors
 from saeattr.sites import Site
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -114,10 +114,40 @@ def test_a_truncated_npz_is_one_clear_line(tmp_path: Path) -> None:
         find_saes(str(tmp_path))
 
 
-def test_an_npz_with_pickled_objects_is_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "params.npz", W_enc=np.array([object()], dtype=object))
+class LeavesAMark:
+    """What pickle makes of it is a new file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.mark), "w")
+
+
+def test_an_npz_with_pickled_objects_is_refused_and_not_unpickled(tmp_path: Path) -> None:
+    path = tmp_path / "params.npz"
+    np.savez(path, W_enc=np.array([LeavesAMark(tmp_path / "mark")], dtype=object))
     with pytest.raises(UserError, match="pickled"):
-        read_shapes(tmp_path / "params.npz")
+        read_shapes(path)
+    with pytest.raises(UserError, match=r"cannot be read as npz .*get the file again"):
+        read_tensors(path, ["W_enc"], "cpu")
+    assert not (tmp_path / "mark").exists()
+    with np.load(path, allow_pickle=True) as unpickled:
+        assert unpickled["W_enc"].shape == (1,)
+    assert (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("name", ["W_enc", "b_enc", "W_dec", "b_dec", "threshold"])
+def test_an_npz_with_a_number_that_is_not_finite_is_refused(tmp_path: Path, name: str) -> None:
+    with np.load(gemma_scope()[Site("mlp_out", 4)].weights) as stored:
+        arrays = dict(stored)
+    arrays[name].reshape(-1)[0] = np.nan if name == "threshold" else -np.inf
+    folder = tmp_path / "gemma-scope-2b-pt-mlp" / "layer_4" / "width_16k" / "average_l0_1"
+    folder.mkdir(parents=True)
+    np.savez(folder / "params.npz", **arrays)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError) as refusal:
+        load_sae(find_saes(str(tmp_path))[Site("mlp_out", 4)])
+    assert str(refusal.value).startswith(f"{folder / 'params.npz'} has NaN or infinity in {name}: ")
 
 
 def test_a_missing_shard_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +15,15 @@ from unittest import mock
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoProcessor, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoProcessor,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from saeattr import bundle
@@ -25,6 +36,9 @@ if TYPE_CHECKING:
 
 DEVICES = "auto, cpu, cuda, cuda:N, cuda*N (layers spread over N cards) or mps"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+#: What transformers and the bridge raise for a folder that they cannot make a model of.
+_FAULTS = (OSError, ValueError, RuntimeError, LookupError, AttributeError, TypeError, ImportError)
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,8 @@ def load_model(model: str = "bundled", *, device: str = "auto", dtype: str = "fl
         dtype: ``float32``, ``bfloat16`` or ``float16``.
 
     Raises:
-        UserError: the folder is missing or incomplete, a bundled file is damaged, or there is no such device.
+        UserError: the folder is missing or incomplete, needs code of its own, lacks a tensor or has NaN in one, a
+            bundled file is damaged, or there is no such device.
     """
     target = resolve_device(device)
     if dtype not in DTYPES:
@@ -89,26 +104,99 @@ def load_model(model: str = "bundled", *, device: str = "auto", dtype: str = "fl
     transformers_logging.disable_progress_bar()
     cards = spread_over(device)
     place: dict[str, Any] = {"n_devices": cards} if cards > 1 else {"device": str(target)}
-    try:
-        bridge = boot(folder, tokenizer, dtype=DTYPES[dtype], **place)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise UserError(f"{folder} cannot be opened as a causal language model: {_first_line(error)}") from error
+    bridge = boot(folder, tokenizer, dtype=DTYPES[dtype], **place)
     return LanguageModel(model_name(model), bridge, tokenizer)
 
 
 def boot(folder: Path, tokenizer: PreTrainedTokenizerBase, **options: Any) -> TransformerBridge:
-    """Open a folder through the bridge, frozen, with eager attention; ``options`` go to ``boot_transformers``."""
+    """Open a folder through the bridge, frozen, with eager attention; ``options`` go to ``boot_transformers``.
+
+    Raises:
+        UserError: it is no causal language model that the bridge knows, or its weights are incomplete.
+    """
     # Importing the bridge costs seconds, so bad input is refused before.
     from transformer_lens.model_bridge import TransformerBridge
 
-    # For a model that sees images the bridge opens its image processor, and where that fails runs pip to install
-    # torchvision, which replaces torch. Text needs no processor.
-    with mock.patch.object(AutoProcessor, "from_pretrained", return_value=None):
-        bridge = TransformerBridge.boot_transformers(str(folder), tokenizer=tokenizer, **options)
+    # The bridge takes a relative name for a model on the hub if it knows one of that name.
+    place = str(folder.absolute())
+    try:
+        with _no_code_from_folders():
+            bridge = TransformerBridge.boot_transformers(
+                place, tokenizer=tokenizer, model_class=CheckedWeights, trust_remote_code=False, **options
+            )
+    except (*_FAULTS, SafetensorError) as error:
+        raise unusable(folder, f"{folder} cannot be opened as a causal language model", error) from error
     bridge.eval()
     for parameter in bridge.parameters():
         parameter.requires_grad_(False)
     return bridge
+
+
+class CheckedWeights:
+    """Stands where the bridge expects a class of transformers: it chooses the options, the weights are checked here."""
+
+    @staticmethod
+    def from_pretrained(folder: str, **options: Any) -> PreTrainedModel:
+        """The model of a folder, with every tensor from its safetensors files.
+
+        Raises:
+            UserError: a tensor is missing, has another shape than config.json says, or holds NaN or infinity.
+        """
+        options |= {"trust_remote_code": False, "use_safetensors": True, "local_files_only": True}
+        # A tensor of another shape would be an exception without its name; it is refused below.
+        with _quiet("transformers.modeling_utils"):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
+            )
+        model, found = loaded
+        for name, stored, wanted in sorted(found["mismatched_keys"]):
+            raise UserError(
+                f"{folder} has {name} of shape {tuple(stored)} where config.json says {tuple(wanted)}: get the files "
+                "again, or those of one model"
+            )
+        for name in sorted(missing := found["missing_keys"]):
+            raise UserError(f"{folder} has no {name} in its safetensors files ({len(missing)} missing): get them again")
+        for name, parameter in model.named_parameters():
+            if not all_finite(parameter):
+                raise UserError(
+                    f"{folder} has NaN or infinity in {name}, read as {str(parameter.dtype).removeprefix('torch.')}: "
+                    "get the file again, or choose another dtype"
+                )
+        return model
+
+
+def all_finite(parameter: torch.Tensor) -> bool:
+    """Whether a tensor has neither NaN nor infinity: one pass, no copy; codes of quantized weights always pass."""
+    if parameter.is_meta or parameter.numel() == 0 or parameter.dtype not in (*DTYPES.values(), torch.float64):
+        return True
+    least, most = parameter.detach().aminmax()
+    return math.isfinite(float(least)) and math.isfinite(float(most))
+
+
+@contextmanager
+def _no_code_from_folders() -> Iterator[None]:
+    """Nothing of a model's folder is imported, whatever its config.json names, and nothing is installed."""
+    # Some of the bridge's adapters, which config.json picks by a name, import a file of the folder without asking.
+    refused = ValueError("trust_remote_code is never given")
+    # For a model that sees images the bridge opens its image processor, and where that fails runs pip to install
+    # torchvision, which replaces torch. Text needs no processor.
+    with (
+        mock.patch("transformers.dynamic_module_utils.get_cached_module_file", side_effect=refused),
+        mock.patch.object(AutoProcessor, "from_pretrained", return_value=None),
+    ):
+        yield
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """A logger without its warnings: what they tell of missing tensors is said in one line here."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def model_name(model: str) -> str:
@@ -177,9 +265,9 @@ def site_widths(folder: Path) -> dict[Kind, int]:
         UserError: config.json is not the configuration of a causal language model.
     """
     try:
-        config = AutoConfig.from_pretrained(folder).get_text_config()
+        config = read_config(folder).get_text_config()
         d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    except (OSError, ValueError, AttributeError) as error:
+    except AttributeError as error:
         raise UserError(f"{folder}/config.json is not a model's configuration: {_first_line(error)}") from error
     d_model = int(config.hidden_size)
     return {"attn_z": int(config.num_attention_heads * d_head), "mlp_out": d_model, "resid_post": d_model}
@@ -187,7 +275,19 @@ def site_widths(folder: Path) -> dict[Kind, int]:
 
 def count_layers(folder: Path) -> int:
     """How many decoder layers the model of a folder has, from config.json alone."""
-    return int(AutoConfig.from_pretrained(folder).get_text_config().num_hidden_layers)
+    return int(read_config(folder).get_text_config().num_hidden_layers)
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    """config.json of a folder, as the class that transformers has for it.
+
+    Raises:
+        UserError: transformers has none, or it cannot be read.
+    """
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, AttributeError) as error:
+        raise unusable(folder, f"{folder}/config.json is not a model's configuration", error) from error
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -199,11 +299,21 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise UserError(f"{folder} has no tokenizer (tokenizer.json): save the model's tokenizer into the folder")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"the tokenizer in {folder} cannot be read: {_first_line(error)}") from error
+        raise unusable(folder, f"the tokenizer in {folder} cannot be read", error) from error
     give_chat_template(tokenizer)
     return tokenizer
+
+
+def unusable(folder: Path, what: str, error: Exception) -> UserError:
+    """Why a folder cannot be opened, in one line; transformers' advice to let its code run is not passed on."""
+    if "trust_remote_code" in str(error):
+        return UserError(
+            f"{folder} needs code of its own (its auto_map names it), and code in a model's folder is never run: use a "
+            "model that transformers knows"
+        )
+    return UserError(f"{what}: {_first_line(error)}")
 
 
 def _first_line(error: Exception) -> str:

@@ -20,10 +20,10 @@ import pyarrow as pa
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from saeattr.model.capture import capture
-from saeattr.model.loading import DTYPES, LanguageModel, boot, load_tokenizer
+from saeattr.model.loading import DTYPES, LanguageModel, boot, load_tokenizer, read_config, unusable
 from saeattr.model.recompute import recompute
 from saeattr.sites import Site
 
@@ -77,11 +77,18 @@ class LiveBytes(TorchDispatchMode):
 
 
 def meta_model(folder: Path, dtype: str = "float32") -> LanguageModel:
-    """The model of a folder without its weights: only config.json and the tokenizer are read."""
-    config = AutoConfig.from_pretrained(folder)
+    """The model of a folder without its weights: only config.json and the tokenizer are read.
+
+    Raises:
+        UserError: it is no causal language model that transformers and the bridge know.
+    """
+    config = read_config(folder)
     config._attn_implementation = "eager"
-    with torch.device("meta"):
-        hf_model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
+    try:
+        with torch.device("meta"):
+            hf_model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype], trust_remote_code=False)
+    except ValueError as error:
+        raise unusable(folder, f"{folder} cannot be opened as a causal language model", error) from error
     tokenizer = load_tokenizer(folder)
     bridge = boot(folder, tokenizer, hf_model=hf_model, device="meta", dtype=DTYPES[dtype])
     return LanguageModel(folder.name, bridge, tokenizer)

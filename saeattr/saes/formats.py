@@ -7,6 +7,7 @@ Formats: sae-lens' (cfg.json beside sae_weights.safetensors), Gemma Scope's (par
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -194,6 +195,12 @@ def _of_llama_scope(config: dict[str, Any], folder: Path, sae: PublishedSae) -> 
         threshold = float(config["jump_relu_threshold"]) * scale
     except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
         raise UserError(f"{folder} has no Llama Scope configuration: {error!r}") from error
+    # JSON as Python reads it may say NaN.
+    if not (math.isfinite(scale) and scale > 0 and math.isfinite(threshold)):
+        raise UserError(
+            f"{folder} has an activation norm or threshold in its hyperparams.json that is no finite number: get the "
+            "file again, or use another SAE"
+        )
     return SaeFile(
         sae.site,
         folder,

@@ -93,7 +93,7 @@ def load_sae(file: SaeFile, device: torch.device | str = "cpu") -> SparseAutoenc
     """Read the weights as float32 onto ``device``.
 
     Raises:
-        UserError: the file is damaged, or is not what cfg.json says.
+        UserError: the file is damaged, has NaN or infinity in it, or is not what cfg.json says.
     """
     check_weights(file)
     tensors = read_tensors(file.weights, file.shapes, device)

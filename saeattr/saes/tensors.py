@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,18 +44,24 @@ def read_tensors(path: Path, names: Iterable[str], device: torch.device | str) -
     """The named tensors as float32 on ``device``, read one at a time.
 
     Raises:
-        UserError: the file is damaged.
+        UserError: the file is damaged, or a number in it is NaN or infinite.
     """
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 stored = {_plain_name(name): name for name in arrays.files}
-                return {name: torch.from_numpy(arrays[stored[name]]).float().to(device) for name in names}
-        with safe_open(path, framework="pt", device=str(device)) as opened:
-            stored = {_plain_name(name): name for name in list(opened.keys())}
-            return {name: _turn(stored[name], opened.get_tensor(stored[name])).float() for name in names}
+                tensors = {name: torch.from_numpy(arrays[stored[name]]).float().to(device) for name in names}
+        else:
+            with safe_open(path, framework="pt", device=str(device)) as opened:
+                stored = {_plain_name(name): name for name in list(opened.keys())}
+                tensors = {name: _turn(stored[name], opened.get_tensor(stored[name])).float() for name in names}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
         raise UserError(f"{path} cannot be read as {_kind(path)} ({error}): get the file again") from error
+    for name, tensor in tensors.items():
+        # NaN is the least and the greatest of what holds it; this makes no tensor as large as the weights.
+        if tensor.numel() and not all(math.isfinite(float(end)) for end in tensor.aminmax()):
+            raise UserError(f"{path} has NaN or infinity in {stored[name]}: get the file again, or use another SAE")
+    return tensors
 
 
 def _npz_shapes(path: Path) -> Shapes:

@@ -72,6 +72,35 @@ def test_weights_of_another_shape_than_cfg_says_are_refused(saes: dict[Site, Sae
         load_sae(find_saes(str(tmp_path))[Site("resid_post", 1)])
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", ["W_enc", "b_enc", "W_dec", "b_dec", "threshold"])
+def test_a_weight_that_is_no_finite_number_is_named(
+    saes: dict[Site, SaeFile], tmp_path: Path, name: str, number: float
+) -> None:
+    weights = copied(saes, tmp_path) / "sae_weights.safetensors"
+    tensors = load_file(weights)
+    tensors[name].view(-1)[-1] = number
+    save_file(tensors, weights)
+    with pytest.raises(UserError) as refusal:
+        load_sae(find_saes(str(tmp_path))[Site("resid_post", 1)])
+    assert str(refusal.value).startswith(f"{weights} has NaN or infinity in {name}: ")
+    assert "\n" not in str(refusal.value)
+
+
+def test_thresholds_below_zero_are_read_as_sae_lens_reads_them(saes: dict[Site, SaeFile], tmp_path: Path) -> None:
+    from sae_lens import SAE
+
+    folder = copied(saes, tmp_path)
+    tensors = load_file(folder / "sae_weights.safetensors")
+    tensors["threshold"] -= 100
+    save_file(tensors, folder / "sae_weights.safetensors")
+    ours = load_sae(find_saes(str(tmp_path))[Site("resid_post", 1)])
+    theirs = SAE.load_from_disk(folder, device="cpu", dtype="float32")
+    x = torch.randn(20, ours.d_in, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(ours.encode(x), theirs.encode(x), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
