@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 import torch
+from saeattr.behaviours.pair import Pair
 
 from saeattr.attribution.methods import integrated_gradients
 from saeattr.attribution.site import attribute_site
-from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.batch import SiteTokens, effect_tokens, run_batch, site_tokens
 from saeattr.runs.effects import total_effect
@@ -67,6 +68,45 @@ def test_integrated_gradients_add_up_to_the_total_effect(
             errors.append(float((total - exact).abs().max() / exact.abs().max()))
         assert errors[-1] < 0.02
         assert errors[-1] < errors[0]
+
+
+@pytest.mark.parametrize(
+    ("site", "share", "steps"),
+    [
+        (Site("resid_post", 5), 1.0, (2, 4, 8, 16, 32)),
+        (Site("resid_post", 2), 0.5, (8, 16)),
+        (Site("mlp_out", 4), 1.0, (4, 8, 16)),
+    ],
+    ids=str,
+)
+def test_twice_the_steps_leave_a_quarter_of_the_error(
+    lm: LanguageModel, pairs: list[Pair], plain_model: Any, site: Site, share: float, steps: tuple[int, ...]
+) -> None:
+    """The midpoint rule's order, against the change that full forwards of the plain model give.
+
+    The line goes ``share`` of the way to the corrupted run: over all of it the metric bends too much for few steps.
+    """
+    metric = make_metric("end-vs-continue", lm.tokenizer)
+    assert metric.plus is not None
+    assert metric.minus is not None
+    batch = run_batch(lm, pairs, [site], metric, "last")
+    change = share * (batch.corrupted.x[site] - batch.clean.x[site])
+    exact = []
+    for row, pair in enumerate(pairs):
+        at, moved = pair.decision_positions[-1], change[row, : len(pair.clean_ids)]
+        with torch.no_grad():
+            before = plain.metric(plain_model, pair.clean_ids, at, metric.plus, metric.minus)
+            with plain.edited(plain_model, site, lambda x, moved=moved: x + moved):
+                after = plain.metric(plain_model, pair.clean_ids, at, metric.plus, metric.minus)
+        exact.append(after - before)
+    errors = []
+    for number in steps:
+        g = integrated_gradients(
+            lm, batch.clean, site, batch.clean.x[site] + change, lambda h: batch.read_metric(lm, metric, h), number, 40
+        )
+        errors.append(float(((change * g).sum((1, 2)) - torch.stack(exact)).abs().max()))
+    for coarse, fine in itertools.pairwise(errors):
+        assert 3 < coarse / fine < 5
 
 
 def test_steps_share_batches_without_changing_the_result(lm: LanguageModel, pairs: list[Pair]) -> None:

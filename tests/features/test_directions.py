@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from saeattr.features.directions import NormScales, direct_logits, nearest_features, norm_gain
+from saeattr.features.directions import NormScales, direct_logits, nearest_features, norm_gain, residual_directions
+from saeattr.model.loading import LanguageModel
 from saeattr.saes.loading import load_sae
-from saeattr.saes.sae import take_features
+from saeattr.saes.sae import SparseAutoencoder, take_features
 from saeattr.sites import Site, parse_site
+from tests.model.toys import make_toy
 
 SCALES = NormScales(0.25, {2: 0.5})
 IDS = torch.tensor([3, 40, 7])
@@ -25,6 +29,22 @@ def test_direct_logits_are_decoder_norm_and_unembedding(lm, saes, plain_model, a
         direction = direction @ layer.self_attn.o_proj.weight.T * (1 + layer.post_attention_layernorm.weight) * 0.5
     expected = direction * (1 + plain_model.model.norm.weight) * 0.25 @ plain_model.lm_head.weight.T
     torch.testing.assert_close(direct_logits(lm, sae, IDS, SCALES), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_bias_of_the_output_projection_is_no_part_of_a_direction(tmp_path) -> None:
+    """GPT-2: one unit more of a feature adds its heads through the projection's weights, and no norm is behind it."""
+    toy: tuple[LanguageModel, Any] = make_toy("gpt2", tmp_path)
+    lm, projection = toy[0], toy[1].transformer.h[1].attn.c_proj
+    assert projection.bias.abs().max() > 0.1
+    decoder = torch.randn(5, 32, generator=torch.Generator().manual_seed(4))
+    sae = SparseAutoencoder(
+        Site("attn_z", 1), "", torch.zeros(32, 5), torch.zeros(5), decoder, torch.zeros(32), torch.zeros(5)
+    )
+    chosen = torch.tensor([3, 0])
+    found = residual_directions(lm, sae, chosen, NormScales(1.0, {}))
+    with torch.no_grad():
+        expected = projection(decoder[chosen] + 1.0) - projection(torch.ones(2, 32))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_norms_weights_are_read_off_its_answer(lm) -> None:

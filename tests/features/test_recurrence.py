@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saeattr import UserError
-from saeattr.features.recurrence import family, feature_families, overlap_table, top_sets
+from saeattr.features.recurrence import family, feature_families, largest_features, overlap_table, top_sets
 from saeattr.study.sets import read_feature_sets
 
 
@@ -88,6 +88,28 @@ def test_chance_knows_activity() -> None:
     assert blind["p_value"] < 0.01
 
 
+def test_chance_of_small_sets_by_hand() -> None:
+    """One of four features each: the same one by chance in a quarter of the draws; none shared is never too few."""
+    same = pd.concat([ranked("a", [9, 1, 1, 1], [1] * 4), ranked("b", [9, 1, 1, 1], [1] * 4)])
+    other = pd.concat([ranked("a", [9, 1, 1, 1], [1] * 4), ranked("b", [1, 9, 1, 1], [1] * 4)])
+    first, second = (overlap_table(table, depth=1, permutations=4000).iloc[0] for table in (same, other))
+    assert (first["shared"], first["jaccard"], second["shared"], second["jaccard"]) == (1, 1.0, 0, 0.0)
+    # A jaccard index of 1 in a quarter of the draws, else 0; so p is nearly the same number.
+    assert first["expected"] == pytest.approx(1 / 4, abs=0.03)
+    assert first["p_value"] * 4001 == pytest.approx(1 + 4000 * first["expected"])
+    assert second["p_value"] == 1
+
+
+@pytest.mark.parametrize(
+    ("n_pairs", "expected"), [([10, 1, 9, 9], 1 / 2), ([10, 1, 1, 9], 1.0), ([20, 19, 18, 17], 1 / 2), ([4] * 4, 1 / 4)]
+)
+def test_chance_draws_from_the_same_tenth_of_activity(n_pairs: list[int], expected: float) -> None:
+    """Both sets hold the last feature; how many others are active in about as many pairs says what chance does."""
+    groups = [ranked(name, [0.1, 0.2, 0.3, 9], n_pairs) for name in ("a", "b")]
+    row = overlap_table(pd.concat(groups), depth=1, permutations=4000).iloc[0]
+    assert row["expected"] == pytest.approx(expected, abs=0.03)
+
+
 def test_the_same_seed_gives_the_same_numbers() -> None:
     generator = np.random.default_rng(1)
     table = pd.concat([ranked(f"t{at}", list(generator.random(50)), [3] * 50) for at in range(3)])
@@ -99,6 +121,26 @@ def test_families_are_counted_by_hand() -> None:
     found = table.set_index("feature")["family"].to_dict()
     assert found == {1: "shared", 2: "shared", 3: "group-specific", 4: "group-specific"}
     assert table.set_index("feature").loc[2, "groups"] == ["a", "b", "c", "e"]
+
+
+def test_a_group_without_a_feature_counts_as_zero_in_its_size() -> None:
+    """3 in one of three groups is less than 2 in all of them; signs do not cancel."""
+    rows = [("a", 1, -3.0), ("a", 2, 2.0), ("b", 2, -2.0), ("c", 2, 2.0), ("c", 4, 0.3), ("b", 3, 0.3)]
+    table = pd.DataFrame(rows, columns=["group", "feature", "effect_mean"]).assign(layer=3, kind="resid_post")
+    found = largest_features(table, 3)
+    # At equal sizes the lower index is first.
+    assert found["feature"].tolist() == [2, 1, 3]
+    assert found["size"].tolist() == pytest.approx([2.0, 1.0, 0.1])
+
+
+def test_a_familys_effect_is_the_mean_over_the_groups_that_have_it() -> None:
+    rows = [("a", 1, -3.0), ("b", 1, 1.0), ("c", 2, 2.0), ("a", 3, 0.5), ("b", 3, 2.5), ("c", 3, 3.0)]
+    table = pd.DataFrame(rows, columns=["group", "feature", "effect_mean"]).assign(layer=3, kind="resid_post")
+    found = feature_families(table)
+    assert found["feature"].tolist() == [3, 1, 2]
+    assert found["effect_mean"].tolist() == pytest.approx([2.0, -1.0, 2.0])
+    assert found["share"].tolist() == pytest.approx([1.0, 2 / 3, 1 / 3])
+    assert found["family"].tolist() == ["shared", "between", "group-specific"]
 
 
 @pytest.mark.parametrize(

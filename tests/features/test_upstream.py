@@ -65,6 +65,38 @@ def test_features_and_error_term_add_up_and_no_batch_matters(lm, saes, pairs, pl
         assert [f.feature for f in one.features[:3]] == [f.feature for f in other.features[:3]]
 
 
+def test_features_and_error_term_are_slopes_of_the_activation_over_all_tokens_but_bos(
+    lm, saes, pairs, plain_model
+) -> None:
+    """Removing a site's features is going from x to x minus what they write; its error term is the rest, less b_dec."""
+    site, earlier = Site("resid_post", 3), Site("resid_post", 1)
+    sae, up = load_sae(saes[site]), load_sae(saes[earlier])
+    targets = []
+    for number in (0, 1, 3):
+        feature, position = strongest(plain_model, sae, site, pairs[number].clean_ids)
+        targets.append(Target(site, feature, sae.W_enc[:, feature], number, position))
+    found = upstream_features(lm, pairs, targets, [saes[earlier]], batch_size=4)
+    for target, one in zip(targets, found, strict=True):
+        ids = pairs[target.pair].clean_ids
+        x = read(plain_model, earlier, ids)
+        f = up.encode(x)
+        written, error = f @ up.W_dec, x - up.decode(f)
+        slopes = []
+        for change in (written, error):
+
+            def activation(step: float, change=change, target=target, ids=ids) -> float:
+                moved = torch.cat([torch.zeros_like(change[:1]), change[1:]])
+                with edited(plain_model, earlier, lambda stream: stream + step * moved):
+                    return float(read(plain_model, site, ids)[target.position] @ target.direction)
+
+            slopes.append((activation(0.005) - activation(-0.005)) / 0.01)
+        ((_, features, error_effect),) = one.sites
+        assert features == pytest.approx(slopes[0], rel=0.02, abs=0.02)
+        assert error_effect == pytest.approx(slopes[1], rel=0.02, abs=0.02)
+        assert abs(slopes[1]) > 0.1
+        assert all(feature.position > 0 for feature in one.features)
+
+
 def test_the_first_site_has_nothing_upstream(lm, saes, pairs) -> None:
     chosen = pd.DataFrame({"layer": [0, 1], "kind": ["attn_z", "resid_post"], "feature": [1, 2]})
     files = {site: saes[site] for site in (Site("attn_z", 0), Site("resid_post", 1))}

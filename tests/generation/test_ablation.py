@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from saeattr.behaviours.pair import Pair, pad_pairs
 
 from saeattr import UserError
 from saeattr.attribution.group import AttributionPlan
 from saeattr.behaviours.lists.sampling import prompt_ids, sample_lists
-from saeattr.behaviours.pair import Pair, pad_pairs
 from saeattr.generation.ablation import (
     Sampling,
     ablation,
@@ -80,6 +80,23 @@ def test_every_step_is_ablated_as_in_full_forwards_without_a_cache(
             with plain.edited(plain_model, site, by_hand):
                 logits = plain_model(input_ids=torch.tensor([prompt + answer])).logits
             assert int(logits[0, -1].argmax()) == made.token_ids[len(prompt) + step]
+
+
+def test_the_first_token_is_never_edited(lm: LanguageModel, plain_model: Any) -> None:
+    """The edit sees what the site holds at every token of the request but the first, then one token a step."""
+    site = Site("resid_post", 2)
+    seen: list[torch.Tensor] = []
+
+    def edit(x: torch.Tensor, corrupted: torch.Tensor | None) -> torch.Tensor:
+        seen.append(x.clone())
+        return x
+
+    (made,) = sample_edited(lm, "cities", 1, site, edit, 0, BRIEF)
+    prompt = made.token_ids[: made.prompt_length]
+    assert prompt[0] == lm.tokenizer.bos_token_id
+    torch.testing.assert_close(seen[0][0], plain.read(plain_model, site, prompt)[1:], rtol=1e-3, atol=1e-3)
+    assert len(seen) > 1
+    assert {x.shape[1] for x in seen[1:]} == {1}
 
 
 def site_value(model: Any, site: Site, ids: tuple[int, ...]) -> torch.Tensor:

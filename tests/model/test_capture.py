@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-
 from saeattr.behaviours.pair import Pair, pad_pairs
+
 from saeattr.model.capture import capture, final_hidden
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.metric import make_metric, per_prompt, plan_reads, read_values

@@ -134,6 +134,22 @@ def test_coefficients_equal_those_of_gemma_2_written_out(toys: Any, layer: int) 
         torch.testing.assert_close(found[row, :length], expected, rtol=1e-4, atol=1e-6)
 
 
+def test_a_norms_bias_takes_no_part_in_its_scale(tmp_path: Path) -> None:
+    """Behind GPT-2's last layer: the centred weights of the final norm times what reads them, over the spread."""
+    toy: tuple[LanguageModel, Any] = make_toy("gpt2", tmp_path)
+    lm, model = toy
+    norm = model.transformer.ln_f
+    assert norm.bias.abs().max() > 0.1
+    found = run(lm, relevance=True)
+    _, mask = toy_batch()
+    for row, length in enumerate(mask.sum(1).tolist()):
+        x = found.x[Site("resid_post", 2)][row, length - 1]
+        with torch.no_grad():
+            read = (model.lm_head.weight[TOKENS[0]] - model.lm_head.weight[TOKENS[1]]) * norm.weight
+            expected = (read - read.mean()) / (x.var(correction=0) + norm.eps).sqrt()
+        torch.testing.assert_close(found.g[Site("resid_post", 2)][row, length - 1], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_gated_mlp_by_hand(tmp_path: Path) -> None:
     """x = (1, 7), so rms 5; gate = 5 x0 / 5 = 1, up = 10/7 x1 / 5 = 2, h = silu(1) * 2 = 1.46212, written to channel 0.
 

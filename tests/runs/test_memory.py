@@ -55,6 +55,16 @@ def test_streaming_holds_two_saes_however_many_there_are() -> None:
     assert one.sae == 2 * SAE_BYTES
 
 
+def test_the_runs_of_all_pairs_are_captured_whatever_the_batch() -> None:
+    plans = {size: plan_memory(rehearse, [SAE], 16, 60, size, on_host=False) for size in (1, 4, 16)}
+    assert {plan.captured for plan in plans.values()} == {16 * MIB}
+    for size, plan in plans.items():
+        # The last batch's forward and backward runs beside what all batches captured.
+        assert plan.peak >= (7 + 16 + 3 * size) * MIB
+    more = plan_memory(rehearse, [SAE], 32, 60, 4, on_host=False)
+    assert more.peak == plans[4].peak + 16 * MIB
+
+
 def test_each_sae_counts_its_own_table_rows() -> None:
     wide = dataclasses.replace(SAE, d_sae=1024)
     narrow, mixed, both = (plan_memory(rehearse, saes, 4, 60, 4).tables for saes in ([SAE], [SAE, wide], [wide] * 2))

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from saeattr.behaviours.pair import Pair
 from torch import Tensor
 
-from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.batch import run_batch
 from saeattr.runs.metric import make_metric
@@ -39,6 +39,31 @@ def test_the_lens_is_final_norm_and_unembedding(lm: LanguageModel, pairs: list[P
                 assert row.loc[("resid_post", layer), column] == pytest.approx(read(after), abs=1e-4)
                 assert row.loc[("mlp_out", layer), column] == pytest.approx(read(after), abs=1e-4)
                 assert row.loc[("attn_z", layer), column] == pytest.approx(read(attention_only), abs=1e-4)
+
+
+@torch.no_grad()
+def test_with_all_decisions_the_lens_is_the_mean_over_every_newline(
+    lm: LanguageModel, pairs: list[Pair], plain_model: Any
+) -> None:
+    """After the last layer the lens reads the metric itself; before it, a final norm and the unembedding."""
+    metric = make_metric("end-vs-continue", lm.tokenizer)
+    assert metric.plus is not None
+    assert metric.minus is not None
+    table = logit_lens(lm, pairs[:3], metric, "all").set_index(["pair_id", "kind", "layer"])
+    for pair in pairs[:3]:
+        assert len(pair.decision_positions) > 1
+        for column, ids in (("clean", pair.clean_ids), ("corrupted", pair.corrupted_ids)):
+            values = [
+                float(plain.metric(plain_model, ids, at, metric.plus, metric.minus)) for at in pair.decision_positions
+            ]
+            found = table.loc[(pair.pair_id, "resid_post", lm.n_layers - 1), column]
+            assert found == pytest.approx(sum(values) / len(values), abs=1e-4)
+            after = plain.read(plain_model, Site("resid_post", 2), ids)[list(pair.decision_positions)]
+            logits = plain_model.lm_head(plain_model.model.norm(after))
+            cap = plain_model.config.final_logit_softcapping
+            logits = cap * torch.tanh(logits / cap)
+            early = (logits[:, metric.plus] - logits[:, metric.minus]).mean()
+            assert table.loc[(pair.pair_id, "resid_post", 2), column] == pytest.approx(float(early), abs=1e-4)
 
 
 def test_gains_add_up_to_the_final_difference(lm: LanguageModel, pairs: list[Pair]) -> None:

@@ -9,6 +9,13 @@ import pytest
 
 import saeattr
 from saeattr import UserError
+from saeattr.behaviours.lists.pairs import make_pairs
+from saeattr.behaviours.lists.sampling import sample_lists
+from saeattr.model.loading import LanguageModel
+from saeattr.runs.metric import make_metric
+from saeattr.saes.loading import SaeFile
+from saeattr.selection.measure import select
+from saeattr.sites import Site
 from saeattr.study.results import Study
 
 SMALL = {"lists": 3, "figures": False, "device": "cpu"}
@@ -61,3 +68,35 @@ def test_layers_are_chosen_once_and_kept(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="leave out --layers and --sites"):
         saeattr.select("cities", out=tmp_path / "t", layers=[1], lists=3, device="cpu")
     assert not (tmp_path / "t").exists()
+
+
+def test_the_chosen_saes_fit_what_the_budget_leaves_beside_model_and_runs(
+    tmp_path: Path, lm: LanguageModel, saes: dict[Site, SaeFile]
+) -> None:
+    pairs = make_pairs(lm.tokenizer, sample_lists(lm, "cities", 3))[0]
+    length = max(len(pair.clean_ids) for pair in pairs)
+    settings = {"lists": len(pairs), "kinds": ["resid_post"], "device": "cpu"}
+    needed = saeattr.plan(length=length, **settings)
+    one = saes[Site("resid_post", 0)].n_bytes
+    # Two SAEs are in memory while they are streamed; the budget leaves room for four.
+    assert needed.sae == 2 * one
+    budget = needed.peak + 2 * one + one // 2
+    found = saeattr.select("cities", out=tmp_path / "s", vram=str(budget), **settings)
+    assert len(found.chosen) == 4
+    study = saeattr.attribute("cities", out=tmp_path / "t", vram=str(budget), validate_top=0, figures=False, **settings)
+    chosen = {(file.site.kind, file.site.layer) for file in found.chosen}
+    assert set(zip(study.features()["kind"], study.features()["layer"], strict=True)) == chosen
+
+
+def test_layers_are_scored_at_the_decisions_and_sites_that_are_asked_for(
+    tmp_path: Path, lm: LanguageModel, saes: dict[Site, SaeFile]
+) -> None:
+    settings = {"lists": 2, "seed": 3, "decision": "all", "kinds": ["attn_z"], "max_sites": 2, "device": "cpu"}
+    found = saeattr.select("cities", out=tmp_path / "s", **settings)
+    pairs = make_pairs(lm.tokenizer, sample_lists(lm, "cities", 2, seed=3))[0]
+    files = [file for site, file in saes.items() if site.kind == "attn_z"]
+    metric = make_metric("end-vs-continue", lm.tokenizer)
+    direct, other = (select(lm, pairs, files, metric, decision=decision, most=2) for decision in ("all", "last"))
+    pd.testing.assert_frame_equal(found.table, direct.table)
+    assert not found.table["score"].equals(other.table["score"])
+    assert found.table["chosen"].sum() == 2

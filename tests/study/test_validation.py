@@ -75,6 +75,16 @@ def test_other_plans_and_lists_do_not_take_it_up(tmp_path: Path, measured: list[
     assert len(list(tmp_path.glob("exact-*.parquet"))) == 2
 
 
+@pytest.mark.parametrize("changes", [{"positions": "single"}, {"n_controls": 2}, {"top": 2}])
+def test_another_validation_measures_anew(tmp_path: Path, measured: list[int], changes: dict[str, object]) -> None:
+    run(tmp_path)
+    measured.clear()
+    wanted = dataclasses.replace(WANTED, **changes)  # pyright: ignore[reportArgumentType]
+    again = run(tmp_path, wanted=wanted)
+    assert len(measured) == wanted.top
+    pd.testing.assert_frame_equal(again.exact, run(None, wanted=wanted).exact)
+
+
 def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     run(tmp_path)
     (path,) = tmp_path.glob("exact-*.parquet")

@@ -11,6 +11,7 @@ import torch
 
 from saeattr.runs.batch import run_batch
 from saeattr.sites import Site
+from saeattr.stats import ratio_interval
 from saeattr.validation.curves import (
     ALL,
     ALL_AND_ERROR,
@@ -78,8 +79,41 @@ def test_several_random_orders_are_averaged_list_by_pair() -> None:
     )
 
 
+def test_every_point_of_several_orders_is_the_mean_over_their_first_features() -> None:
+    """Two orders of unlike length go as far as the shorter; the shares are ratios of means, pair by pair in pairs."""
+    found = attributed()
+    files = [file for file in found.saes if file.site == Site("resid_post", 2)]
+    site = files[0].site
+    batch = run_batch(found.lm, found.pairs, [site], found.plan.metric, "last")
+    ranked = [feature for own, feature in feature_keys(found.features) if own == site]
+    draws = [[(site, feature) for feature in own] for own in (ranked[:3], ranked[3:7])]
+    curves = cumulative_curves(found.lm, [batch], files, {"two": draws}, found.plan.metric, "zero", 16, seed=4)
+    assert curves["n_features"].tolist() == [files[0].d_sae] * 2 + [1, 2, 3]
+    everything = joint_effects(found.lm, [batch], files, [FeatureSet(keep=True)], found.plan.metric, "zero", 16)[0]
+    for row in curves[curves["order"] == "two"].to_dict("records"):
+        named = [{site: [feature for _, feature in order[: row["n_features"]]]} for order in draws]
+        sets = [FeatureSet(one) for one in named] + [FeatureSet(one, keep=True) for one in named]
+        patched, kept = joint_effects(found.lm, [batch], files, sets, found.plan.metric, "zero", 16).view(2, 2, -1)
+        assert row["effect_mean"] == pytest.approx(float(patched.mean()), abs=1e-5)
+        faithful = ratio_interval((kept.mean(0) - everything).double().numpy(), -everything.double().numpy(), 4)
+        found_shares = [row[f"faithfulness{end}"] for end in ("", "_low", "_high")]
+        assert found_shares == pytest.approx(faithful, abs=1e-4)
+
+
+def test_patching_features_and_error_terms_of_a_residual_stream_removes_the_whole_gap() -> None:
+    """In every pair, so the interval has no width; what is kept has no meaning there."""
+    found = attributed()
+    files = [file for file in found.saes if file.site == Site("resid_post", 2)]
+    batch = run_batch(found.lm, found.pairs, [files[0].site], found.plan.metric, "last")
+    curves = cumulative_curves(found.lm, [batch], files, {}, found.plan.metric, "corrupted", 16)
+    both = curves[curves["order"] == ALL_AND_ERROR].iloc[0]
+    assert [both["removed"], both["removed_low"], both["removed_high"]] == pytest.approx([1, 1, 1], abs=1e-3)
+    assert np.isnan(both["faithfulness"])
+    assert np.isnan(both["completeness"])
+
+
 def test_how_many_features_remove_half() -> None:
-    rows = [("a", 1, 0.2), ("a", 2, 0.6), ("a", 4, 0.9), ("b", 1, 0.1), ("b", 2, 0.3), (ALL, 9, 1.0)]
+    rows = [("a", 1, 0.2), ("a", 2, 0.5), ("a", 4, 0.9), ("b", 1, 0.1), ("b", 2, 0.3), (ALL, 9, 1.0)]
     curves = pd.DataFrame(rows, columns=["order", "n_features", "removed"]).assign(group="cities")
     half = features_for_half(curves).set_index("order")["n_features"]
     assert half["a"] == 2

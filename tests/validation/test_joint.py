@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from saeattr.behaviours.pair import Pair
 from torch import Tensor
 
-from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel
-from saeattr.runs.base import Base, site_means
+from saeattr.runs.base import BASES, Base, site_means
 from saeattr.runs.batch import effect_tokens, run_batch
 from saeattr.runs.effects import feature_effects
 from saeattr.runs.metric import Metric, make_metric
@@ -25,7 +25,13 @@ SITES = (Site("attn_z", 1), Site("resid_post", 1), Site("mlp_out", 3))
 
 
 def naive(
-    model: Any, pair: Pair, metric: Metric, saes: list[SparseAutoencoder], wanted: FeatureSet, base: Base
+    model: Any,
+    pair: Pair,
+    metric: Metric,
+    saes: list[SparseAutoencoder],
+    wanted: FeatureSet,
+    base: Base,
+    means: dict[Site, tuple[Tensor, Tensor]],
 ) -> float:
     """The metric's change with every site patched in turn, each SAE reading the run as it is by then."""
     assert metric.plus is not None
@@ -37,10 +43,16 @@ def naive(
         for sae in saes:
 
             def patch(x: Tensor, sae: SparseAutoencoder = sae) -> Tensor:
-                x_base = corrupted[sae.site] if base == "corrupted" else sae.b_dec.expand(x[0].shape)
-                f_base = sae.encode(x_base) if base == "corrupted" else torch.zeros(len(x[0]), sae.d_sae)
                 f = sae.encode(x[0])
+                if base == "corrupted":
+                    x_base, f_base = corrupted[sae.site], sae.encode(corrupted[sae.site])
+                elif base == "zero":
+                    x_base, f_base = sae.b_dec.expand(x[0].shape), torch.zeros_like(f)
+                else:
+                    x_base, f_base = (mean.expand(len(x[0]), -1) for mean in means[sae.site])
                 change = f_base - f
+                if base == "mean":
+                    change[f == 0] = 0.0
                 named = torch.zeros(sae.d_sae, dtype=torch.bool)
                 named[list(wanted.features.get(sae.site, ()))] = True
                 change[:, named if wanted.keep else ~named] = 0.0
@@ -57,7 +69,7 @@ def naive(
     return float(after - before)
 
 
-@pytest.mark.parametrize("base", ["corrupted", "zero"])
+@pytest.mark.parametrize("base", BASES)
 def test_sets_across_layers_are_those_of_nested_hooks(
     lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], plain_model: Any, base: Base
 ) -> None:
@@ -69,6 +81,11 @@ def test_sets_across_layers_are_those_of_nested_hooks(
         for sae in opened
     }
     one = {SITES[1]: some[SITES[1]]}
+    means = {}
+    for sae in opened:
+        # Over all clean tokens but BOS.
+        x = torch.cat([plain.read(plain_model, sae.site, pair.clean_ids)[1:] for pair in pairs[:3]])
+        means[sae.site] = x.mean(0), sae.encode(x).mean(0)
     sets = [
         FeatureSet(some),
         FeatureSet(some, keep=True),
@@ -80,7 +97,7 @@ def test_sets_across_layers_are_those_of_nested_hooks(
     found = joint_effects(lm, batches, [saes[site] for site in SITES], sets, metric, base, 4)
     for nth, wanted in enumerate(sets):
         for row, pair in enumerate(pairs[:3]):
-            expected = naive(plain_model, pair, metric, opened, wanted, base)
+            expected = naive(plain_model, pair, metric, opened, wanted, base, means)
             assert float(found[nth, row]) == pytest.approx(expected, abs=2e-4)
     assert found.abs().min(1).values.max() > 0.1
 

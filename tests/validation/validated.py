@@ -6,11 +6,11 @@ import functools
 from dataclasses import dataclass
 
 import pandas as pd
+from saeattr.behaviours.pair import Pair
 
 from saeattr.attribution.group import AttributionPlan, GroupTables, attribute_group
 from saeattr.behaviours.lists.pairs import make_pairs
 from saeattr.behaviours.lists.sampling import sample_lists
-from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel, load_model
 from saeattr.runs.metric import make_metric
 from saeattr.saes.loading import SaeFile, find_saes

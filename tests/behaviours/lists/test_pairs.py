@@ -6,11 +6,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from saeattr.behaviours.pair import pad_pairs
+from tokenizers import Regex, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from saeattr.behaviours.lists.pairs import check_swap, make_pair, make_pairs
 from saeattr.behaviours.lists.parsing import Decode
-from saeattr.behaviours.lists.sampling import SampledList
+from saeattr.behaviours.lists.sampling import SampledList, prompt_ids
 from saeattr.errors import UserError
 
 WriteList = Callable[..., SampledList]
@@ -97,6 +98,26 @@ def test_a_template_that_changes_with_the_word_is_refused(make_tokenizer, write_
     odd = make_tokenizer(template=template)
     with pytest.raises(UserError, match="differ at 2 positions, not at the length word only"):
         make_pair(odd, write_list(SHORT, tokenizer=odd))
+
+
+def test_a_difference_in_the_token_beside_the_length_word_is_refused(make_tokenizer) -> None:
+    template = (
+        "{{ bos_token }}<start_of_turn>user\n"
+        "{{ messages[0]['content'] | replace('long list', 'long shows') }}<end_of_turn>\n<start_of_turn>model\n"
+    )
+    with pytest.raises(UserError, match="differ at 2 positions, not at the length word only"):
+        check_swap(make_tokenizer(template=template), "cities")
+
+
+def test_length_words_of_two_tokens_each_are_swapped_together(make_tokenizer) -> None:
+    cut = make_tokenizer()
+    # " lo", "ng" and " sh", "ort": the vocabulary lacks the last two, which are then both unknown.
+    pattern = Regex(r" lo|ng| sh|ort| ?[^\s\-.,<>]+| +|\n+|[\-.,]")
+    cut.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(pattern, "isolated")
+    first, second = check_swap(cut, "cities")
+    assert second == first + 1
+    ids = prompt_ids(cut, "cities", "long")
+    assert cut.convert_ids_to_tokens([ids[first], ids[second]]) == [" lo", "ng"]
 
 
 def test_a_list_of_another_request_is_refused(tokenizer: PreTrainedTokenizerFast, write_list: WriteList) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from saeattr.reporting.figures.heatmaps import feature_by_pair, feature_by_group
+from saeattr.reporting.figures.heatmaps import feature_by_group, feature_by_pair
 from saeattr.reporting.figures.lines import metric_by_point
 from saeattr.reporting.figures.style import feature_address, save_figure, show_token
 
