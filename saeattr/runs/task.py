@@ -1,0 +1,58 @@
+"""One group of pairs and all that is needed to work on it: the stages' functions take it whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+from saeattr.behaviours.pair import Pair, chunks
+from saeattr.model.loading import LanguageModel
+from saeattr.progress import OnStep, quiet
+from saeattr.runs.batch import BatchRuns, Rules, run_batch
+from saeattr.runs.question import Pace, Question
+from saeattr.saes.formats import SaeFile
+from saeattr.sites import Site
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to work on, what is asked of it, and how.
+
+    Attributes:
+        pairs: of one group, unless a function says otherwise.
+        saes: of the study's sites, known from their configurations; they are opened one at a time.
+        on_step: told the step, how much of it is done and how much there is.
+    """
+
+    lm: LanguageModel
+    pairs: Sequence[Pair]
+    saes: Sequence[SaeFile] = ()
+    question: Question = field(default_factory=Question)
+    pace: Pace = field(default_factory=Pace)
+    on_step: OnStep = quiet
+
+    @property
+    def group(self) -> str:
+        return self.pairs[0].group
+
+    @property
+    def pair_ids(self) -> list[str]:
+        return [pair.pair_id for pair in self.pairs]
+
+
+def run_pairs(
+    task: Task,
+    sites: Sequence[Site],
+    *,
+    gradients: bool = False,
+    rules: Rules = lambda lm: nullcontext(),
+) -> list[BatchRuns]:
+    """The runs of all pairs, batch by batch; arguments as for ``run_batch``."""
+    step = "forward and backward" if gradients else "forward"
+    batches = []
+    for nth, chunk in enumerate(chunks(task.pairs, task.pace.batch_size)):
+        task.on_step(step, nth * task.pace.batch_size, len(task.pairs))
+        batches.append(run_batch(task.lm, chunk, sites, task.question, gradients=gradients, rules=rules))
+    task.on_step(step, len(task.pairs), len(task.pairs))
+    return batches
