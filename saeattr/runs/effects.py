@@ -86,9 +86,7 @@ def entry_effects(batch: BatchRuns, base: SiteBase, entries: Entries, copies: in
 
 
 @torch.no_grad()
-def exact_effects(
-    batch: BatchRuns, sae: SparseAutoencoder, edits: Edits, copies: int
-) -> Float[Tensor, " copies"]:
+def exact_effects(batch: BatchRuns, sae: SparseAutoencoder, edits: Edits, copies: int) -> Float[Tensor, " copies"]:
     """The change of the metric that each edited copy makes; ``batch.clean`` must hold what ``recompute`` needs.
 
     Copies that are edited late and read early share a forward, so that few positions are computed for nothing.
