@@ -27,7 +27,7 @@ from saeattr.selection.measure import Selection
 from saeattr.settings import make_settings, recorded_settings
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder, open_study, remove_leftovers
-from saeattr.study.generation import Generating
+from saeattr.study.generation import Generating, check_lists
 from saeattr.study.memory import memory_plan
 from saeattr.study.prepare import Prepared, default_folder, prepare
 from saeattr.study.reopen import opened, study_task
@@ -124,6 +124,8 @@ def validate(
     known = opened(study)
     given = {name: value for name, value in run_settings.items() if value is not None}
     prepared = prepare(recorded_settings(known.record).model_copy(update=given))
+    if generate:
+        check_lists(prepared.settings)
     folder = open_study(known.folder.root, prepared.record)
     remove_leftovers(folder)
     plan = ValidationPlan(top=top, positions=positions)
