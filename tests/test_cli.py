@@ -215,9 +215,8 @@ def test_an_unwritable_place(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    from saeattr.files import replacing
-
     from saeattr.errors import UserError
+    from saeattr.files import replacing
 
     path = tmp_path / "table.parquet"
     path.write_text("old", encoding="utf-8")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from saeattr.behaviours.pair import Pair
 
 import saeattr
 from saeattr import UserError
 from saeattr.attribution.group import AttributionPlan, GroupTables, attribute_group
 from saeattr.behaviours.lists.pairs import make_pairs
 from saeattr.behaviours.lists.sampling import sample_lists
+from saeattr.behaviours.pair import Pair
 from saeattr.generation.ablation import Sampling, generate_conditions
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.metric import make_metric
