@@ -3,8 +3,8 @@
     python scripts/build_bundled.py [--out saeattr/bundled] [--keep-model] [--steps 1800] [--seed 0]
     python scripts/build_bundled.py --deep runs/deep [--steps 1200] [--seed 0]
 
-Everything is made from scripts/bundled/topics.yaml and saeattr's facts; the same seed on the same machine gives the same
-files. About half an hour on two CPU cores. What was there is replaced when everything new is complete.
+Everything is made from scripts/bundled/topics.yaml and saeattr's facts; the same seed on the same machine gives the
+same files. About half an hour on two CPU cores. What was there is replaced when everything new is complete.
 
 ``--deep`` makes another model in a folder of its own: 16 narrow layers and SAEs of some of its sites, for
 the accuracy benchmark. It is not shipped; a quarter of an hour on one core.
