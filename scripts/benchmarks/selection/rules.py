@@ -10,8 +10,9 @@ import pandas as pd
 from saeattr.behaviours.lists.topics import TOPICS
 from saeattr.selection.score import DEFAULT_WEIGHTS, ScoreWeights, score_sites
 from saeattr.sites import KINDS
+from saeattr.tables import SITE
 
-#: Weights are chosen on the one half of the groups and judged on the other.
+#: Weights are chosen on the one half of the topics and judged on the other.
 FIT, HELD_OUT = TOPICS[::2], TOPICS[1::2]
 OURS = "ours"
 LEARNED = {
@@ -31,13 +32,12 @@ ALL, STREAM, WRITES = OFFERS
 HALF = {offer: budgets[3 if offer != STREAM else 2] for offer, (_, budgets) in OFFERS.items()}
 #: Rules that a person could follow without our score. "gradient only" is a part of it and stands apart.
 SIMPLE = ("ablation only", "lens only", "evenly spaced", "last layers", "random")
-SITE = ["layer", "kind"]
 RESAMPLES = 10_000
 
 
-def scored_sites(rows: pd.DataFrame, group: str, kinds: Sequence[str], weights: ScoreWeights) -> pd.DataFrame:
-    """The group's sites as ``score_sites`` scores them, in the model's order, with value: sum of |exact effect|."""
-    own = rows[(rows["group"] == group) & rows["kind"].isin(kinds)]
+def scored_sites(rows: pd.DataFrame, topic: str, kinds: Sequence[str], weights: ScoreWeights) -> pd.DataFrame:
+    """The topic's sites as ``score_sites`` scores them, in the model's order, with value: sum of |exact effect|."""
+    own = rows[(rows["group"] == topic) & rows["kind"].isin(kinds)]
     part = {str(name): table for name, table in own.groupby("table")}
     n_layers = int(own["layer"].max()) + 1
     table = score_sites(part["lens"], part["ablation"], part["first_order"], n_layers, weights)
@@ -46,20 +46,20 @@ def scored_sites(rows: pd.DataFrame, group: str, kinds: Sequence[str], weights: 
 
 
 def rule_shares(
-    rows: pd.DataFrame, groups: Sequence[str], learned: Mapping[str, ScoreWeights] = LEARNED
+    rows: pd.DataFrame, topics: Sequence[str], learned: Mapping[str, ScoreWeights] = LEARNED
 ) -> pd.DataFrame:
     """offer, rule, group, n_sites, share; one row for each of ``learned`` and of the rules that look at nothing."""
     lines = []
     for offer, (kinds, budgets) in OFFERS.items():
-        for group in groups:
+        for topic in topics:
             for rule, weights in learned.items():
-                kept = shares(scored_sites(rows, group, kinds, weights), budgets)
-                lines += [(offer, rule, group, n, share) for n, share in zip(budgets, kept, strict=True)]
-            sites = scored_sites(rows, group, kinds, DEFAULT_WEIGHTS)
+                kept = shares(scored_sites(rows, topic, kinds, weights), budgets)
+                lines += [(offer, rule, topic, n, share) for n, share in zip(budgets, kept, strict=True)]
+            sites = scored_sites(rows, topic, kinds, DEFAULT_WEIGHTS)
             values = sites["value"].to_numpy()
             for n in budgets:
                 best = np.sort(values)[::-1][:n].sum()
-                lines += [(offer, rule, group, n, values[s].sum(-1).mean() / best) for rule, s in blind(sites, n)]
+                lines += [(offer, rule, topic, n, values[s].sum(-1).mean() / best) for rule, s in blind(sites, n)]
     return pd.DataFrame(lines, columns=["offer", "rule", "group", "n_sites", "share"])
 
 
@@ -95,14 +95,14 @@ def evenly(total: int, n: int) -> np.ndarray:
     return np.array([total // 2]) if n == 1 else np.linspace(0, total - 1, n).round().astype(int)
 
 
-def fit_weights(rows: pd.DataFrame, groups: Sequence[str] = FIT) -> pd.DataFrame:
-    """Parts in eighths that add up to 1, with the mean share that they keep over offers, groups and budgets."""
+def fit_weights(rows: pd.DataFrame, topics: Sequence[str] = FIT) -> pd.DataFrame:
+    """Parts in eighths that add up to 1, with the mean share that they keep over offers, topics and budgets."""
     lines = []
     for lens in range(9):
         for ablation in range(9 - lens):
             weights = ScoreWeights(lens / 8, ablation / 8, (8 - lens - ablation) / 8)
             kept = {
-                offer: np.mean([shares(scored_sites(rows, group, kinds, weights), budgets) for group in groups])
+                offer: np.mean([shares(scored_sites(rows, topic, kinds, weights), budgets) for topic in topics])
                 for offer, (kinds, budgets) in OFFERS.items()
             }
             parts = {"lens": weights.lens, "ablation": weights.ablation, "gradient": weights.gradient}
@@ -111,9 +111,9 @@ def fit_weights(rows: pd.DataFrame, groups: Sequence[str] = FIT) -> pd.DataFrame
 
 
 def difference(kept: pd.DataFrame, offers: Sequence[str], rule: str) -> str:
-    """Ours less the rule, on average over budgets and offers, with the bootstrap interval over groups."""
-    by_group = kept[kept["offer"].isin(offers)].groupby(["rule", "group"])["share"].mean()
-    ahead = 100 * (by_group[OURS] - by_group[rule]).to_numpy()
+    """Ours less the rule, on average over budgets and offers, with the bootstrap interval over topics."""
+    by_topic = kept[kept["offer"].isin(offers)].groupby(["rule", "group"])["share"].mean()
+    ahead = 100 * (by_topic[OURS] - by_topic[rule]).to_numpy()
     low, high = bootstrap(ahead)
     return f"Ours less that: {ahead.mean():+.1f} points ({low:+.1f} to {high:+.1f})."
 
@@ -123,7 +123,7 @@ def mean_shares(kept: pd.DataFrame, offer: str) -> pd.Series:
 
 
 def interval(kept: pd.DataFrame, offer: str, rule: str, n_sites: int) -> tuple[float, float, float]:
-    """The mean over groups, and its bootstrap interval."""
+    """The mean over topics, and its bootstrap interval."""
     chosen = (kept["offer"] == offer) & (kept["rule"] == rule) & (kept["n_sites"] == n_sites)
     own = kept[chosen]["share"].to_numpy()
     return (float(own.mean()), *bootstrap(own))

@@ -1,4 +1,4 @@
-"""docs/generation.md and its figure, from the rows of scripts/benchmark_generation.py."""
+"""docs/generation.md, its figure and its tables in docs/measured/generation.md, from the lists that were written."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from generation_claims import (
+
+from benchmarks.generation.claims import (
     CONTROL_SHARE,
     GROWTH,
     RANKINGS,
     ablated,
     judge_places,
     judge_settings,
-    judge_groups,
+    judge_topics,
     measures,
 )
-from generation_figure import draw
-from sections import markdown, replace_section
+from benchmarks.generation.figure import draw
+from benchmarks.sections import MEASURED, markdown, replace_section
 
 CLAIM = (
     "The claim: the top five of an early layer (corrupted-base ranking) at least double short lists, and controls add "
@@ -27,19 +28,11 @@ FIVES = ("attribution", "ig", "exact")
 TRIED = (*((ranking, 5) for ranking in RANKINGS), ("attribution", 10), ("attribution", 20), ("ig", 20))
 
 
-def write_page(rows: pd.DataFrame, out: Path, groups: Sequence[str]) -> None:
-    """The page, its figure, and the claim's verdict in docs/accuracy.md."""
-    claims, group_claims = judge_settings(rows), judge_groups(rows)
-    replace_section(out / "generation.md", "ablation", page(claims, group_claims, rows, groups))
-    said = ["# Ablation while generating", "", CLAIM, "", *verdict(claims), "", by_group(group_claims), ""]
-    said += [
-        "Times as long with five by attribution patching held at each base, and the items that their controls add; "
-        "bold: at least double and controls under a fifth of that, with whole intervals. Other rankings, groups and "
-        "numbers of features: [generation.md](generation.md).",
-        "",
-        markdown(by_base(five(claims))),
-    ]
-    replace_section(out / "accuracy.md", "generation", said)
+def write_page(rows: pd.DataFrame, out: Path, topics: Sequence[str]) -> None:
+    """Both pages and the figure."""
+    claims, topic_claims = judge_settings(rows), judge_topics(rows)
+    replace_section(out / "generation.md", "ablation", page(claims, topic_claims, rows, topics))
+    replace_section(out / MEASURED / "generation.md", "ablation", tables(claims, topic_claims, rows))
     draw(claims, out)
 
 
@@ -47,20 +40,19 @@ def five(claims: pd.DataFrame, ranking: str = "attribution") -> pd.DataFrame:
     return claims[(claims["ranking"] == ranking) & (claims["n_features"] == 5)]
 
 
-def page(claims: pd.DataFrame, group_claims: pd.DataFrame, rows: pd.DataFrame, groups: Sequence[str]) -> list[str]:
-    shown = claims[claims["holds"].eq(True) | ((claims["growth"] >= 1.5) & (claims["n_features"] == 5))]
-    n_pairs = int(rows.groupby("group")["pair_id"].nunique().sum())
+def page(claims: pd.DataFrame, topic_claims: pd.DataFrame, rows: pd.DataFrame, topics: Sequence[str]) -> list[str]:
+    n_lists = int(rows.groupby("group")["list_id"].nunique().sum())
     return [
         "# Ablation while generating",
         "",
-        f"Made by `python scripts/benchmark_generation.py`. Bundled model, all its SAEs, short lists of {len(groups)} "
-        f"groups ({', '.join(groups)}), {n_pairs} lists in each condition, temperature 0.8; 95 % bootstrap intervals "
-        "over lists. Features are ranked by |mean effect| with the corrupted base on the group's own lists, and held "
+        f"Made by `python scripts/benchmark.py generation`. Bundled model, all its SAEs, short lists of {len(topics)} "
+        f"topics ({', '.join(topics)}), {n_lists} lists in each condition, temperature 0.8; 95 % bootstrap intervals "
+        "over lists. Features are ranked by |mean effect| with the corrupted base on the topic's own lists, and held "
         "at the named base at every token but BOS and at every step: corrupted is the feature's activation at the same "
         "token of a run with the long request beside it. Controls are as many other features of the site, matched on "
         "the size of the change and on frequency (three sets for five features, two for twenty). Steering takes the "
         "mean clean-minus-corrupted difference off at every token. Exact effects are measured of the first 30 of the "
-        "other two rankings.",
+        "other two rankings. Every site, topic and way: [measured/generation.md](measured/generation.md).",
         "",
         "![items added by layer](generation.png)",
         "",
@@ -70,26 +62,53 @@ def page(claims: pd.DataFrame, group_claims: pd.DataFrame, rows: pd.DataFrame, g
         "",
         *verdict(claims),
         "",
-        by_group(group_claims),
+        by_topic(topic_claims),
         "",
         "**The SAE matters.** That of attn_z.1 is wider, sparser and nested, which is meant to keep what many tokens "
         "share, such as the length asked for, in few features. Its recipe was chosen for this claim, on lists of other "
-        "groups than these; the other 17 SAEs follow one recipe, chosen for reconstruction. How other seeds do, and "
+        "topics than these; the other 17 SAEs follow one recipe, chosen for reconstruction. How other seeds do, and "
         "that recipe at this site, is in the last section. The price: what one of those few features does alone is far "
         "from first order, so estimates at this site are poor ([accuracy.md](accuracy.md)).",
         "",
-        "Times as long there, by group; bold: with whole intervals.",
+        *explanation(claims, judge_places(rows)),
+    ]
+
+
+def tables(claims: pd.DataFrame, topic_claims: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    """Every topic, site, base and ranking."""
+    shown = claims[claims["holds"].eq(True) | ((claims["growth"] >= 1.5) & (claims["n_features"] == 5))]
+    return [
+        "# Ablation while generating: all sites, topics and ways",
         "",
-        group_table(group_claims),
+        "How it was measured and what follows from it is in [generation.md](../generation.md).",
         "",
-        'All groups together. holds: "yes" where both whole intervals are on the right side of the marks (at least '
+        "## By topic",
+        "",
+        "Times as long where five features by attribution patching make the claim hold for a topic, by means at least; "
+        "bold: with whole intervals.",
+        "",
+        topic_table(topic_claims),
+        "",
+        "## By base",
+        "",
+        "Times as long with five by attribution patching held at each base, and the items that their controls add; "
+        "bold: at least double and controls under a fifth of that, with whole intervals.",
+        "",
+        markdown(by_base(five(claims))),
+        "",
+        "## The top five by each ranking",
+        "",
+        'All topics together. holds: "yes" where both whole intervals are on the right side of the marks (at least '
         f'{GROWTH:g} times as long, a share under {CONTROL_SHARE:g}), "by means" where only the means are. Controls\' '
         "share of what the features add is left out where lists do not grow by half: there it divides by next to "
         "nothing.",
-        "",
         *[line for ranking in FIVES for line in ("", f"Top five by {RANKINGS[ranking]}:", "", table(claims, ranking))],
         "",
-        *explanation(claims, judge_places(rows)),
+        "## More features, and other ways",
+        "",
+        "Times as long at the corrupted base; bold: with whole intervals.",
+        "",
+        markdown(ways(claims[claims["base"] == "corrupted"])),
         "",
         "## What the lists are like",
         "",
@@ -101,13 +120,13 @@ def page(claims: pd.DataFrame, group_claims: pd.DataFrame, rows: pd.DataFrame, g
 
 
 def verdict(claims: pd.DataFrame) -> list[str]:
-    """Where the claim holds, all groups together, for the first five of each of three rankings."""
+    """Where the claim holds, all topics together, for the first five of each of three rankings."""
     paragraphs = []
     for ranking in FIVES:
         own = five(claims, ranking)
         early, clear = own[own["layer"] <= 1], own[own["holds"].eq(True)]
         near = own[own["by mean"].eq(True) & own["holds"].eq(False)]
-        text = f"**Five by {RANKINGS[ranking]}**, groups together ({len(own)} sites and bases, {len(early)} of them in "
+        text = f"**Five by {RANKINGS[ranking]}**, topics together ({len(own)} sites and bases, {len(early)} of them in "
         text += f"the early layers 0 and 1): with both whole intervals it holds at {named(clear) or 'no site'}"
         text += f", by means alone at {named(near)}. " if len(near) else ", and by means alone at no other. "
         best = early.sort_values("growth").iloc[-1]
@@ -116,30 +135,30 @@ def verdict(claims: pd.DataFrame) -> list[str]:
     return paragraphs[:-1]
 
 
-def groups_where(groups: pd.DataFrame) -> pd.DataFrame:
-    """Five features by attribution patching and one group: where the claim holds, by means at least."""
-    return five(groups)[five(groups)["by mean"].eq(True)]
+def topics_where(topics: pd.DataFrame) -> pd.DataFrame:
+    """Five features by attribution patching and one topic: where the claim holds, by means at least."""
+    return five(topics)[five(topics)["by mean"].eq(True)]
 
 
-def by_group(groups: pd.DataFrame) -> str:
+def by_topic(topics: pd.DataFrame) -> str:
     found = "; ".join(
         f"{row['group']} at {row['kind']}.{row['layer']} (base {row['base']}: "
         f"{interval(row, 'growth', '{:.2f}')} times as long, controls' share {interval(row, 'share', '{:.2f}')}, "
         f"{'with both whole intervals' if row['holds'] else 'by means, not with whole intervals'})"
-        for _, row in groups_where(groups).iterrows()
+        for _, row in topics_where(topics).iterrows()
     )
     return (
-        "**Groups differ**, and an interval over lists does not say how other groups would do. One group at a time "
-        f"({len(five(groups))} tries of 10 lists each), five by attribution patching do it for {found or 'none'}."
+        "**Topics differ**, and an interval over lists does not say how other topics would do. One topic at a time "
+        f"({len(five(topics))} tries of 10 lists each), five by attribution patching do it for {found or 'none'}."
     )
 
 
-def group_table(groups: pd.DataFrame) -> str:
-    """Sites and bases where five features make the claim hold, by means at least, for one group or more."""
+def topic_table(topics: pd.DataFrame) -> str:
+    """Sites and bases where five features make the claim hold, by means at least, for one topic or more."""
     lines: list[dict[str, str]] = []
-    places = {(row["kind"], row["layer"], row["base"]) for _, row in groups_where(groups).iterrows()}
+    places = {(row["kind"], row["layer"], row["base"]) for _, row in topics_where(topics).iterrows()}
     for kind, layer, base in sorted(places):
-        here = groups[(groups["kind"] == kind) & (groups["layer"] == layer) & (groups["base"] == base)]
+        here = topics[(topics["kind"] == kind) & (topics["layer"] == layer) & (topics["base"] == base)]
         for ranking, n_features in TRIED:
             own = here[(here["ranking"] == ranking) & (here["n_features"] == n_features)]
             if len(own):
@@ -217,10 +236,8 @@ def explanation(claims: pd.DataFrame, where: pd.DataFrame) -> list[str]:
         "others still say short; on the line to the corrupted run, where all of them move, the gradient is another. "
         f"With whole intervals, lists at least double and controls add less than a fifth of that {more(corrupted)}. "
         "Twenty, and integrated gradients, were settled on after trying 5, 10, 20 and 50 features by four rankings on "
-        "the lists of cities in the residual stream; cities are among the four groups here. The other kinds of site, "
-        "the exact order and ten features were added later and not tuned. Times as long; bold: with whole intervals.",
-        "",
-        markdown(ways(corrupted)),
+        "the lists of cities in the residual stream; cities are among the four topics here. The other kinds of site, "
+        "the exact order and ten features were added later and not tuned.",
         "",
         "**Where length is read.** Items added by the corrupted run's whole residual stream, at some tokens only. At "
         "the length word it is too late even in layer 0: attention has carried it on, to the rest of the prompt in "

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from saeattr.files import replacing
-from selection_rules import ALL, HALF, OFFERS, OURS, best_simple, interval, mean_shares
 
+from benchmarks.selection.rules import ALL, HALF, OFFERS, OURS, best_simple, interval, mean_shares
+from saeattr.files import replacing
 from saeattr.reporting.figures.style import house_style, new_figure
 
 COLOURS = {
@@ -24,7 +24,7 @@ COLOURS = {
 
 
 def draw(kept: pd.DataFrame, out: Path) -> None:
-    """Share by budget, one line a rule, one panel an offer; bars from the 10th to the 90th percentile over groups."""
+    """Share by budget, one line a rule, one panel an offer; bars from the 10th to the 90th percentile over topics."""
     half = interval(kept, ALL, OURS, HALF[ALL])[0]
     means = mean_shares(kept, ALL)
     best = best_simple(means)
@@ -40,7 +40,7 @@ def draw(kept: pd.DataFrame, out: Path) -> None:
         figure.suptitle(
             f"With 9 of 18 sites our score keeps {half:.0%} of the oracle's value; over all budgets {means[OURS]:.1%}, "
             f"the best simple rule ({best}) {means[best]:.1%}\n"
-            f"Means and 10th to 90th percentile over {kept['group'].nunique()} groups that chose no weight",
+            f"Means and 10th to 90th percentile over {kept['group'].nunique()} topics that chose no weight",
             x=0.01,
             ha="left",
             fontsize=10,

@@ -1,4 +1,4 @@
-"""Pages that several scripts write: each replaces its own section, and tables as Markdown."""
+"""Pages that several benchmarks write: each replaces its own section, and tables as Markdown."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from saeattr.files import write_text
+
+#: Folder of the long tables, beside the pages that say what they mean.
+MEASURED = "measured"
 
 
 def replace_section(path: Path, name: str, lines: Sequence[str]) -> None:
@@ -20,7 +25,7 @@ def replace_section(path: Path, name: str, lines: Sequence[str]) -> None:
         text = pattern.sub(lambda found: section, text)
     else:
         text = f"{text.rstrip()}\n\n{section}\n".lstrip()
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def markdown(table: pd.DataFrame) -> str:

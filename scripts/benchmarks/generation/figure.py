@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from generation_claims import RANKINGS
 from matplotlib.axes import Axes
 
+from benchmarks.generation.claims import RANKINGS
 from saeattr.reporting.figures.style import house_style, new_figure
 from saeattr.runs.base import BASES
 from saeattr.sites import KINDS

@@ -1,4 +1,4 @@
-"""The first section of docs/accuracy.md and its figure, from the rows of scripts/benchmark_accuracy.py."""
+"""The first section of docs/accuracy.md and its tables in docs/measured/accuracy.md, from what was measured."""
 
 from __future__ import annotations
 
@@ -8,22 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from scipy.stats import rankdata
-from sections import markdown, replace_section
 
-from saeattr.reporting.figures.style import house_style, new_figure
+from benchmarks.accuracy.figure import LABELS, draw
+from benchmarks.sections import MEASURED, markdown, replace_section
 from saeattr.runs.base import BASES
-from saeattr.sites import KINDS
 
-METHODS = {
-    "attribution": "attribution patching",
-    "relp": "relevance patching",
-    "ig 5": "integrated gradients, 5 steps",
-    "ig 10": "integrated gradients, 10 steps",
-}
 STEPS = {"attribution": 0, "relp": 0, "ig 5": 5, "ig 10": 10}
-COLOURS = {"attribution": "#0173b2", "relp": "#d55e00", "ig 5": "#8fd3b6", "ig 10": "#029e73"}
 #: Ranks and signs are compared for the largest exact effects that together make up so much of the total.
 TOTAL_SHARE = 0.99
 TOP = 20
@@ -33,10 +24,12 @@ POOR = 0.5
 MEASURES = ["pearson", "spearman", "top 20", "sign"]
 
 
-def write_page(rows: pd.DataFrame, out: Path, groups: Sequence[str], deep_layers: int) -> None:
+def write_page(rows: pd.DataFrame, out: Path, topics: Sequence[str], deep_layers: int) -> None:
+    """Both pages and the figure."""
     layers = {"bundled": 6, "deep": deep_layers}
     sites = pd.DataFrame([one for key, own in rows.groupby(SITE, sort=False) for one in measure(key, own)])
-    replace_section(out / "accuracy.md", "methods", page(rows, sites, groups, layers))
+    replace_section(out / "accuracy.md", "methods", page(rows, sites, topics, layers))
+    replace_section(out / MEASURED / "accuracy.md", "methods", tables(sites, layers))
     draw(sites, out, layers)
 
 
@@ -47,7 +40,7 @@ def measure(key: Any, rows: pd.DataFrame) -> list[dict[str, Any]]:
     reached = np.cumsum(np.abs(exact[order])) / np.abs(exact).sum()
     large = order[: int(np.searchsorted(reached, TOTAL_SHARE)) + 1]
     lines = []
-    for method in METHODS:
+    for method in LABELS:
         found = rows[method].to_numpy(dtype=float)
         lines.append(
             {
@@ -65,34 +58,44 @@ def measure(key: Any, rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def overlap(rows: pd.DataFrame, method: str) -> float:
-    """Share of a group's 20 features with the largest |mean exact effect| that are among the method's own 20."""
+    """Share of a topic's 20 features with the largest |mean exact effect| that are among the method's own 20."""
     sums = rows.groupby("feature")[["exact", method]].sum().abs()
     first = [set(sums[column].nlargest(TOP).index) for column in ("exact", method)]
     return len(first[0] & first[1]) / min(TOP, len(sums))
 
 
-def page(rows: pd.DataFrame, sites: pd.DataFrame, groups: Sequence[str], layers: dict[str, int]) -> list[str]:
+def page(rows: pd.DataFrame, sites: pd.DataFrame, topics: Sequence[str], layers: dict[str, int]) -> list[str]:
     lists = sites.groupby("model")["lists"].max().to_dict()
-    lines = [
+    return [
         "# How good are the estimates?",
         "",
-        f"Made by `python scripts/benchmark_accuracy.py` on two models: the bundled one ({layers['bundled']} layers, "
+        f"Made by `python scripts/benchmark.py accuracy` on two models: the bundled one ({layers['bundled']} layers, "
         f"d_model 128) and a deep one ({layers['deep']} layers, d_model 64, made by `scripts/build_bundled.py --deep`, "
-        f"not shipped). {' and '.join(f'{n} pairs ({model})' for model, n in lists.items())} of {len(groups)} groups "
-        f"({', '.join(groups)}); metric end-vs-continue at the last newline; {len(rows)} effects.",
+        f"not shipped). {' and '.join(f'{n} pairs ({model})' for model, n in lists.items())} of {len(topics)} topics "
+        f"({', '.join(topics)}); metric end-vs-continue at the last newline; {len(rows)} effects. Every kind of site "
+        "and every base: [measured/accuracy.md](measured/accuracy.md).",
         "",
         "For every active feature of every list: the estimated effect of setting it to its base value at all its "
         "positions, against the exact effect (the layers above run again with that one change). pearson: over all "
         "(list, feature). spearman and sign (share of equal signs): over the largest exact effects that together make "
-        "up 99 % of the total. top 20: of a group's 20 features with the largest |mean exact effect|, the share that "
-        "is in the method's own 20. Every line is a mean over the sites of that kind that were measured "
-        f"({measured(sites)}).",
+        "up 99 % of the total. top 20: of a topic's 20 features with the largest |mean exact effect|, the share that "
+        "is in the method's own 20.",
         "",
         "![correlation with exact effects by layer](accuracy.png)",
         "",
         *conclusion(sites, layers),
         "",
         *failures(rows, sites),
+    ]
+
+
+def tables(sites: pd.DataFrame, layers: dict[str, int]) -> list[str]:
+    """Every base and kind of site, and Pearson at every site."""
+    lines = [
+        "# How good are the estimates: all sites and bases",
+        "",
+        "What the columns mean and what follows is in [accuracy.md](../accuracy.md). Every line is a mean over the "
+        f"sites of that kind that were measured ({measured(sites)}).",
     ]
     for model in layers:
         own = sites[sites["model"] == model]
@@ -108,10 +111,10 @@ def conclusion(sites: pd.DataFrame, layers: dict[str, int]) -> list[str]:
     worst = usual.groupby("method")["pearson"].min()
     best = {measure: means[measure].idxmax() for measure in MEASURES}
     votes = pd.Series(list(best.values())).mode()[0]
-    table = means.assign(**{"lowest pearson": worst}).loc[list(METHODS)]
-    table.insert(0, "method", [METHODS[method] for method in table.index])
+    table = means.assign(**{"lowest pearson": worst}).loc[list(LABELS)]
+    table.insert(0, "method", [LABELS[method] for method in table.index])
     table["forwards a pair"] = [
-        np.mean([cost(usual[usual["model"] == model], method, n) for model, n in layers.items()]) for method in METHODS
+        np.mean([cost(usual[usual["model"] == model], method, n) for model, n in layers.items()]) for method in LABELS
     ]
     deep = usual[usual["model"] == "deep"].groupby("method")[MEASURES].mean()
     return [
@@ -121,11 +124,11 @@ def conclusion(sites: pd.DataFrame, layers: dict[str, int]) -> list[str]:
         "",
         markdown(table.reset_index(drop=True)),
         "",
-        f"Best {', '.join(f'by {measure}: {METHODS[method]}' for measure, method in best.items())}. On the deep model "
+        f"Best {', '.join(f'by {measure}: {LABELS[method]}' for measure, method in best.items())}. On the deep model "
         f"attribution patching has a mean Pearson of {deep.loc['attribution', 'pearson']:.3f}, relevance patching "
         f"{deep.loc['relp', 'pearson']:.3f}, integrated gradients with 10 steps {deep.loc['ig 10', 'pearson']:.3f}.",
         "",
-        f"**The default should be {METHODS[votes]}** for the effects of single features: it is best by most of these "
+        f"**The default should be {LABELS[votes]}** for the effects of single features: it is best by most of these "
         "measures. Integrated gradients answer another question, what a feature does when the whole site moves to its "
         "base: of larger sets in the early residual stream theirs are the better ones to ablate together "
         "([generation.md](generation.md)).",
@@ -148,9 +151,9 @@ def failure(rows: pd.DataFrame, site: pd.Series) -> str:
     own = rows[(rows[SITE] == site[SITE]).all(axis=1)]
     wrong = (own["attribution"] - own["exact"]).abs().groupby(own["feature"]).sum()
     feature = wrong.idxmax()
-    means = own[own["feature"] == feature][["exact", *METHODS]].mean()
+    means = own[own["feature"] == feature][["exact", *LABELS]].mean()
     rest = own[own["feature"] != feature]
-    said = ", ".join(f"{METHODS[method]} {means[method]:+.2f}" for method in METHODS)
+    said = ", ".join(f"{LABELS[method]} {means[method]:+.2f}" for method in LABELS)
     return (
         f"{site['kind']}.{site['layer']} of the {site['model']} model, {site['pearson']:.3f}: one feature makes "
         f"{100 * wrong.max() / wrong.sum():.0f} % of the error, {feature}, with a mean exact effect of "
@@ -175,7 +178,7 @@ def exact_cost(sites: pd.DataFrame, n_layers: int) -> float:
 def by_kind(sites: pd.DataFrame, n_layers: int) -> pd.DataFrame:
     lines = []
     for (base, kind), own in sites.groupby(["base", "kind"], sort=False):
-        for method in METHODS:
+        for method in LABELS:
             part = own[own["method"] == method]
             means = part[MEASURES].mean()
             lines.append({"base": base, "kind": kind, "sites": len(part), "method": method, **means.to_dict()})
@@ -188,7 +191,7 @@ def by_kind(sites: pd.DataFrame, n_layers: int) -> pd.DataFrame:
 
 def by_site(sites: pd.DataFrame) -> pd.DataFrame:
     table = sites.pivot_table(index=["base", "kind", "layer"], columns="method", values="pearson")
-    return table[list(METHODS)].reset_index()
+    return table[list(LABELS)].reset_index()
 
 
 def measured(sites: pd.DataFrame) -> str:
@@ -198,38 +201,3 @@ def measured(sites: pd.DataFrame) -> str:
         kinds = [f"{kind} {', '.join(map(str, sorted(part['layer'])))}" for kind, part in places.groupby("kind")]
         parts.append(f"{model}, {base}: {'; '.join(kinds)}")
     return ". ".join(parts)
-
-
-def draw(sites: pd.DataFrame, out: Path, layers: dict[str, int]) -> None:
-    """Pearson by layer, one line a method; kinds across, models down; corrupted base."""
-    usual = sites[sites["base"] == "corrupted"]
-    deep = usual[usual["model"] == "deep"].groupby("method")["pearson"].mean()
-    with house_style():
-        figure = new_figure(9.6, 5.4)
-        grid = figure.subplots(2, 3, sharey=True, squeeze=False)
-        for row, model in enumerate(("bundled", "deep")):
-            for axes, kind in zip(grid[row], KINDS, strict=True):
-                panel(axes, usual[(usual["model"] == model) & (usual["kind"] == kind)])
-                axes.set_title(f"{model} model, {kind}")
-            grid[row][0].set_ylabel("Pearson with exact effects")
-        for axes in grid[1]:
-            axes.set_xlabel("layer")
-        handles, labels = grid[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-        figure.suptitle(
-            f"Mean Pearson in {layers['deep']} layers: attribution patching {deep['attribution']:.2f}, relevance "
-            f"patching {deep['relp']:.2f}, integrated gradients {deep['ig 10']:.2f} (corrupted base)",
-            x=0.01,
-            ha="left",
-            fontsize=10,
-        )
-        figure.savefig(out / "accuracy.png", dpi=110)
-
-
-def panel(axes: Axes, rows: pd.DataFrame) -> None:
-    for method, label in METHODS.items():
-        own = rows[rows["method"] == method].sort_values("layer")
-        axes.plot(own["layer"], own["pearson"], marker="o", markersize=4, color=COLOURS[method], label=label)
-    axes.axhline(1, color="0.85", linewidth=0.8, zorder=0)
-    axes.axhline(0, color="0.85", linewidth=0.8, zorder=0)
-    axes.set_xticks(sorted(rows["layer"].unique()))

@@ -1,6 +1,6 @@
 """What exact effects cost: many (feature, list) ablations against a full hooked forward each, and against a floor.
 
-Used by benchmark.py.
+Used by measure.py.
 """
 
 from __future__ import annotations
@@ -10,38 +10,42 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from saeattr.behaviours.pair import Pair
 from torch import Tensor
 from transformers import Gemma2ForCausalLM
 
 from saeattr import bundle
+from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel
+from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import BatchRuns, effect_tokens, run_batch
 from saeattr.runs.effects import Edits, base_change, exact_effects
-from saeattr.runs.metric import Metric
+from saeattr.runs.question import Question
 from saeattr.saes.loading import find_saes, load_sae
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
 
 #: Ablations in the middle layer, and in the others.
 MANY, FEW = 1000, 200
+#: The same in a quick run.
+QUICK = 20, 10
 COPIES = 32
 
 Medians = Callable[[dict[str, Callable[[], object]], int], dict[str, float]]
 
 
-def exact_lines(lm: LanguageModel, pairs: list[Pair], metric: Metric, medians: Medians, rounds: int) -> list[str]:
+def exact_lines(lm: LanguageModel, pairs: list[Pair], medians: Medians, rounds: int, few: bool) -> list[str]:
     """A table with one row a layer: times, ratios, the largest difference of the numbers, and the floor."""
     model = Gemma2ForCausalLM.from_pretrained(bundle.MODEL_FOLDER, attn_implementation="eager").eval()
     speed = matmul_speed()
+    in_middle, in_others = QUICK if few else (MANY, FEW)
     lines = [
         "",
         "## Exact effects",
         "",
-        f"Setting one feature to its corrupted value in one list, at all its positions: {MANY:,} (feature, list) "
-        f"ablations in the middle layer, {FEW} in the others, {COPIES} in one forward; medians of {rounds} rounds, the "
-        "parts taking turns. tutorial: a full forward of the hooked model (transformer-lens' bridge) for each, metric "
-        "from its logits. plain: the same by Hugging Face's model with one forward hook, the fastest naive way. Both "
+        f"Setting one feature to its corrupted value in one list, at all its positions: {in_middle:,} (feature, list) "
+        f"ablations in the middle layer, {in_others} in the others, {COPIES} in one forward; medians of {rounds} "
+        "rounds, the parts taking turns. tutorial: a full forward of the hooked model (transformer-lens' bridge) for "
+        "each, metric from its logits. plain: the same by Hugging Face's model with one forward hook, the fastest naive way. Both "
         "are given the changes; saeattr's time includes encoding. floor: the multiplications that no exact method can "
         "spare (layers above, positions from the first edit to the decision, in the last layer keys and values only "
         f"but for the decision), at the speed of a large product on the same machine ({speed / 1e9:.0f} GFLOP/s).",
@@ -53,17 +57,17 @@ def exact_lines(lm: LanguageModel, pairs: list[Pair], metric: Metric, medians: M
     saes = find_saes()
     for layer in range(lm.n_layers):
         site = Site("resid_post", layer)
-        n = MANY if layer == (lm.n_layers - 1) // 2 else FEW
+        n = in_middle if layer == (lm.n_layers - 1) // 2 else in_others
         sae = load_sae(saes[site])
-        batch = run_batch(lm, pairs, [site], metric, "last")
+        batch = run_batch(lm, pairs, [site], Question())
         edits = choose_edits(batch, sae, n)
         found: dict[str, Any] = {}
         parts: dict[str, Callable[[], object]] = {
             "saeattr": lambda b=batch, s=sae, n=n, f=found: f.update(
-                saeattr=exact_effects(lm, b, s, choose_edits(b, s, n), metric, COPIES)
+                saeattr=exact_effects(b, s, choose_edits(b, s, n), COPIES)
             ),
-            "tutorial": lambda b=batch, s=sae, e=edits, f=found: f.update(tutorial=tutorial(lm, b, s, e, metric)),
-            "plain": lambda b=batch, s=sae, e=edits, f=found: f.update(plain=plain(model, b, s, e, metric)),
+            "tutorial": lambda b=batch, s=sae, e=edits, f=found: f.update(tutorial=tutorial(lm, b, s, e)),
+            "plain": lambda b=batch, s=sae, e=edits, f=found: f.update(plain=plain(model, b, s, e)),
         }
         with torch.no_grad():
             took = medians(parts, rounds)
@@ -81,7 +85,7 @@ def choose_edits(batch: BatchRuns, sae: SparseAutoencoder, n: int) -> Edits:
     chosen = effect_tokens(batch, "corrupted")
     row, position = chosen.nonzero(as_tuple=True)
     features = sae.encode(batch.clean.x[sae.site][row, position]).sum(0).topk(2 * n // len(batch.pairs)).indices
-    change = base_change(batch, sae, features, row, position, "corrupted")
+    change = base_change(batch, SiteBase.of(sae, [batch]), features, row, position)
     nth, token = change.T.nonzero(as_tuple=True)
     keys, copy = torch.unique(nth * len(batch.pairs) + row[token], return_inverse=True)
     assert len(keys) >= n
@@ -97,7 +101,7 @@ def each_edit(batch: BatchRuns, sae: SparseAutoencoder, edits: Edits):
         yield batch.pairs[row], edits.position[mine], edits.change[mine, None] * sae.W_dec[edits.feature[mine]]
 
 
-def tutorial(lm: LanguageModel, batch: BatchRuns, sae: SparseAutoencoder, edits: Edits, metric: Metric) -> Tensor:
+def tutorial(lm: LanguageModel, batch: BatchRuns, sae: SparseAutoencoder, edits: Edits) -> Tensor:
     """One hooked forward of the whole model for each ablation."""
     values = []
     for pair, position, moved in each_edit(batch, sae, edits):
@@ -109,11 +113,11 @@ def tutorial(lm: LanguageModel, batch: BatchRuns, sae: SparseAutoencoder, edits:
 
         with lm.bridge.hooks(fwd_hooks=[(sae.site.hook_name, add)]):
             logits = lm.bridge(torch.tensor([pair.clean_ids]))
-        values.append(contrast(logits[0], pair, metric))
+        values.append(contrast(logits[0], pair))
     return torch.stack(values) - clean_metric(batch)[edits.row]
 
 
-def plain(model: Any, batch: BatchRuns, sae: SparseAutoencoder, edits: Edits, metric: Metric) -> Tensor:
+def plain(model: Any, batch: BatchRuns, sae: SparseAutoencoder, edits: Edits) -> Tensor:
     """One forward of Hugging Face's model for each ablation, with a hook on the layer."""
     values = []
     for pair, position, moved in each_edit(batch, sae, edits):
@@ -126,13 +130,14 @@ def plain(model: Any, batch: BatchRuns, sae: SparseAutoencoder, edits: Edits, me
         handle = model.model.layers[sae.site.layer].register_forward_hook(add)
         logits = model(input_ids=torch.tensor([pair.clean_ids]), use_cache=False).logits
         handle.remove()
-        values.append(contrast(logits[0], pair, metric))
+        values.append(contrast(logits[0], pair))
     return torch.stack(values) - clean_metric(batch)[edits.row]
 
 
-def contrast(logits: Tensor, pair: Pair, metric: Metric) -> Tensor:
-    at = logits[metric.positions(pair)[-1]]
-    return at[metric.plus] - at[metric.minus]
+def contrast(logits: Tensor, pair: Pair) -> Tensor:
+    """logit(wanted) - logit(unwanted) at the last decision point."""
+    point = pair.points[-1]
+    return logits[point.position, point.wanted[0]] - logits[point.position, point.unwanted[0]]
 
 
 def clean_metric(batch: BatchRuns) -> Tensor:
