@@ -65,7 +65,14 @@ class StudySettings(BaseModel):
     )
     lists: int = _setting(10, "pairs", "Lists sampled for each topic", ge=1, le=10_000)
     temperature: float = _setting(0.8, "pairs", "Temperature of the sampled lists", commands=_MEASURE, ge=0, le=10)
-    top_p: float = _setting(0.9, "pairs", "Likeliest tokens that lists are sampled from", commands=_MEASURE, gt=0, le=1)
+    top_p: float = _setting(
+        0.9,
+        "pairs",
+        "Lists are sampled from the likeliest tokens of this total probability",
+        commands=_MEASURE,
+        gt=0,
+        le=1,
+    )
     max_new_tokens: int = _setting(200, "pairs", "Longest list, in tokens", commands=_MEASURE, ge=1, le=8192)
     seed: int = _setting(0, "pairs", "Seed of sampling and intervals", commands=_MEASURE, ge=0, lt=2**31)
     model: str = _setting("bundled", "model and SAEs", "bundled, a folder or a name (gemma-2-2b-it, org/name)")
