@@ -23,8 +23,9 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM
 
 from saeattr.model.capture import capture
-from saeattr.model.loading import DTYPES, LanguageModel, boot, load_tokenizer, read_config, unusable
+from saeattr.model.loading import DTYPES, LanguageModel, boot, load_tokenizer, read_config
 from saeattr.model.recompute import recompute
+from saeattr.model.weights import unusable
 from saeattr.sites import Site
 
 

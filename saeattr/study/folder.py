@@ -23,8 +23,8 @@ NOT_COMPARED = ("groups", "versions")
 class StudyFolder:
     """A study on disk.
 
-    ``STAGE/SLUG/TABLE.parquet`` holds what a stage gave for one group (``saeattr.study.stage``), ``TABLE.parquet`` joins
-    the groups. ``lists/SLUG.parquet`` holds the sampled lists; that folder opens as a Hugging Face dataset.
+    ``STAGE/SLUG/TABLE.parquet`` holds what a stage gave for one group (``saeattr.study.stage``), ``TABLE.parquet``
+    joins the groups. ``lists/SLUG.parquet`` holds the sampled lists; that folder opens as a Hugging Face dataset.
     """
 
     root: Path

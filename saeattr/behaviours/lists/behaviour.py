@@ -18,6 +18,7 @@ from saeattr.behaviours.tokens import contrast_label, contrast_tokens
 from saeattr.files import read_table, slug, write_table
 from saeattr.progress import counting
 from saeattr.settings import StudySettings
+from saeattr.tables import LISTS
 
 
 class Lists(Behaviour):
@@ -65,7 +66,7 @@ def topic_lists(topic: str, request: Request) -> list[SampledList]:
     lm, settings = request.lm, request.settings
     path = request.folder / f"{slug(topic)}.parquet"
     if path.exists():
-        return lists_from_rows(read_table(path), ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer))
+        return lists_from_rows(read_table(path, LISTS), ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer))
     lists = sample_lists(
         lm,
         topic,
@@ -74,7 +75,7 @@ def topic_lists(topic: str, request: Request) -> list[SampledList]:
         temperature=settings.temperature,
         top_p=settings.top_p,
         max_new_tokens=settings.max_new_tokens,
-        batch_size=settings.batch_size,
+        batch_size=request.batch_size,
         on_progress=counting(request.on_step, "sampling lists"),
     )
     write_table(path, lists_to_rows(lists))
