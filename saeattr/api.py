@@ -24,7 +24,7 @@ from saeattr.neuronpedia.links import link_study
 from saeattr.progress import OnProgress, about, quiet
 from saeattr.runs.memory import MemoryPlan
 from saeattr.selection.measure import Selection
-from saeattr.settings import make_settings, recorded_settings
+from saeattr.settings import changed_settings, make_settings, recorded_settings
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder, open_study, remove_leftovers
 from saeattr.study.generation import Generating, check_lists
@@ -98,32 +98,39 @@ def attribute(
 def validate(
     study: str | Path | Study,
     *,
-    top: int = 20,
+    top: int | None = None,
     positions: Positions = "all",
     curves: bool = True,
     generate: bool = False,
     generate_features: int = TOP_FEATURES,
     figures: bool = True,
     on_progress: OnProgress = quiet,
-    **run_settings: Any,
+    **settings: Any,
 ) -> Study:
     """Measure the exact effects of a study's top features against controls, and of many together.
 
     Args:
         study: its folder, or what ``attribute`` returned; its model and SAEs must be where they were.
-        top: features tested in each group, those of the highest ranks.
+        top: another name of ``validate_top``.
         positions: patch a feature at all its positions, or in each pair only where its attribution is largest.
         curves: draw cumulative curves too.
         generate: also sample lists while a site's first ``generate_features`` features are ablated together, with
             matched controls, steering and nothing beside.
-        run_settings: ``device``, ``batch_size`` or ``vram``.
+        settings: ``validate_top`` (features tested in each group, those of the highest ranks), ``device``,
+            ``batch_size`` or ``vram``.
 
     Raises:
-        UserError: it is no study, or its model or SAEs have changed.
+        UserError: it is no study, its model or SAEs have changed, or a setting cannot be used.
     """
+    if top is not None:
+        if settings.get("validate_top") is not None:
+            raise UserError("top is another name of validate_top: give one of them")
+        settings["validate_top"] = top
     known = opened(study)
-    given = {name: value for name, value in run_settings.items() if value is not None}
-    prepared = prepare(recorded_settings(known.record).model_copy(update=given))
+    prepared = prepare(changed_settings(recorded_settings(known.record), settings, "validate"))
+    top = prepared.settings.validate_top
+    if not top:
+        raise UserError("validate_top cannot be 0 here: give the number of features to measure, 1 or more")
     if generate:
         check_lists(prepared.settings)
     folder = open_study(known.folder.root, prepared.record)

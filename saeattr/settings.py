@@ -7,11 +7,14 @@ name in each (``max_sites``, ``max_sites:``, ``--max-sites``).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from saeattr.errors import UserError
 from saeattr.sites import Kind, Site, parse_site
@@ -19,16 +22,26 @@ from saeattr.sites import Kind, Site, parse_site
 Decision = Literal["last", "all"]
 BaseName = Literal["corrupted", "zero", "mean"]
 
-#: Other names of a field, in YAML and as an option: the groups of the behaviour lists are topics.
+#: Other names of a field, in Python, in YAML and as an option: the groups of the behaviour lists are topics.
 ALIASES = {"topic": "group"}
 
+#: Commands that take a setting.
 _ALL = ("attribute", "select", "plan")
+_MEASURE = ("attribute", "select")
+_RUN = (*_ALL, "validate")
+
+#: What the settings are about, in the order of help and documents.
+PARTS = ("pairs", "model and SAEs", "question", "sites", "running")
 
 
-def _setting(default: Any, help: str, commands: tuple[str, ...] = _ALL, identifies: bool = True, **limits: Any) -> Any:
-    """A field with what the command line and the study record need to know of it."""
-    extra = {"commands": list(commands), "identifies": identifies}
-    return Field(default, description=help, json_schema_extra=extra, **limits)
+def _setting(default: Any, part: str, help: str, *, commands: tuple[str, ...] = _ALL, **more: Any) -> Any:
+    """A field with what help, documents and the study record need to know of it.
+
+    Args:
+        more: ``identifies`` (else True), ``without`` (what leaving it out means, where that is no value) and limits.
+    """
+    extra = {"part": part, "commands": commands, "identifies": more.pop("identifies", True)}
+    return Field(default, description=help, json_schema_extra={**extra, "without": more.pop("without", "")}, **more)
 
 
 class StudySettings(BaseModel):
@@ -41,52 +54,95 @@ class StudySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    behaviour: str = _setting("lists", "Where the pairs of prompts come from: lists or facts.")
+    behaviour: str = _setting("lists", "pairs", "Where the pairs of prompts come from")
     group: tuple[str, ...] = _setting(
         (),
-        "A group of pairs: a topic of lists, a relation of facts; repeat for more. 'all': every one that comes along.",
-        ("attribute", "select"),
+        "pairs",
+        "A group of pairs: a topic of lists, a relation of facts; repeat for more; 'all' for every one there is",
+        without="cities; with facts, capitals",
+        commands=_MEASURE,
         identifies=False,
     )
-    lists: int = _setting(10, "Lists sampled for each topic.", ge=1, le=10_000)
-    temperature: float = _setting(0.8, "Of the sampled lists.", ("attribute", "select"), ge=0, le=10)
-    top_p: float = _setting(0.9, "Of the sampled lists.", ("attribute", "select"), gt=0, le=1)
-    max_new_tokens: int = _setting(200, "Longest list, in tokens.", ("attribute", "select"), ge=1, le=8192)
-    model: str = _setting("bundled", "bundled, a folder or a name (gemma-2-2b-it, org/name).")
-    saes: str | None = _setting(None, "A folder or releases of SAEs; without it the model's own.")
-    sae_width: str | None = _setting(None, "Width of published SAEs, such as 16k; without it the releases' first.")
-    sae_l0: float | None = _setting(None, "Take the published SAEs with the nearest L0.", gt=0)
-    metric: str | None = _setting(
-        None, "What to explain; without it the behaviour's first (lists: end-vs-continue).", ("attribute", "select")
+    lists: int = _setting(10, "pairs", "Lists sampled for each topic", ge=1, le=10_000)
+    temperature: float = _setting(0.8, "pairs", "Temperature of the sampled lists", commands=_MEASURE, ge=0, le=10)
+    top_p: float = _setting(
+        0.9,
+        "pairs",
+        "Lists are sampled from the likeliest tokens of this total probability",
+        commands=_MEASURE,
+        gt=0,
+        le=1,
     )
-    contrast: tuple[str, str] | None = _setting(
-        None, "Metric logit(A) - logit(B) for two tokens.", ("attribute", "select")
+    max_new_tokens: int = _setting(200, "pairs", "Longest list, in tokens", commands=_MEASURE, ge=1, le=8192)
+    seed: int = _setting(0, "pairs", "Seed of sampling and intervals", commands=_MEASURE, ge=0, lt=2**31)
+    model: str = _setting("bundled", "model and SAEs", "bundled, a folder or a name (gemma-2-2b-it, org/name)")
+    saes: str | None = _setting(
+        None, "model and SAEs", "A folder of SAEs, or published releases with commas", without="the model's own"
     )
-    decision: Decision = _setting(
-        "last", "Read the metric at the last decision point, or the mean of all.", ("attribute", "select")
+    sae_width: str | None = _setting(
+        None, "model and SAEs", "Width of published SAEs, such as 16k", without="the model's usual one"
     )
-    base: BaseName = _setting("corrupted", "What features are patched to: corrupted, zero or mean.", ("attribute",))
-    method: str = _setting("attribution", "How effects are estimated.", ("attribute",))
-    ig_steps: int = _setting(10, "Steps of integrated gradients.", ("attribute",), ge=1, le=1000)
-    layers: tuple[int, ...] | Literal["all"] | None = _setting(
-        None, "Layers, e.g. 0,3,5, or all; without it the best that fit.", ("attribute", "plan")
-    )
-    kinds: tuple[Kind, ...] | None = _setting(None, "resid_post, attn_z, mlp_out, with commas.")
-    sites: tuple[str, ...] | None = _setting(None, "Sites, e.g. resid_post.0,attn_z.3.", ("attribute", "plan"))
-    max_sites: int | None = _setting(None, "Choose at most so many sites.", identifies=False, ge=1)
-    validate_top: int = _setting(
-        20, "Features validated in a group; 0 for none.", ("attribute", "validate"), identifies=False, ge=0, le=1000
-    )
-    seed: int = _setting(0, "Of sampling and intervals.", ("attribute", "select"), ge=0, lt=2**31)
-    batch_size: int = _setting(16, "Prompts in one forward.", (*_ALL, "validate"), identifies=False, ge=1)
-    vram: str | None = _setting(
-        None, "Memory to stay within, e.g. 8GiB: decides the batch.", (*_ALL, "validate"), identifies=False
-    )
-    device: str = _setting(
-        "auto", "auto, cpu, cuda, cuda:N, cuda*N (N cards) or mps.", (*_ALL, "validate"), identifies=False
+    sae_l0: float | None = _setting(
+        None, "model and SAEs", "Take the published SAEs with the nearest L0", without="the published choice", gt=0
     )
     dtype: Literal["float32", "bfloat16", "float16"] | None = _setting(
-        None, "float32, bfloat16 or float16; without it bfloat16 on a GPU."
+        None, "model and SAEs", "Numbers of the model's weights", without="bfloat16 on a GPU, else float32"
+    )
+    metric: str | None = _setting(
+        None,
+        "question",
+        "What to explain; saeattr behaviours lists them",
+        without="the behaviour's first; end-vs-continue of lists",
+        commands=_MEASURE,
+    )
+    contrast: tuple[str, str] | None = _setting(
+        None,
+        "question",
+        "Explain logit(A) - logit(B) of two tokens instead",
+        without="the metric's tokens",
+        commands=_MEASURE,
+    )
+    decision: Decision = _setting(
+        "last", "question", "Decision points at which the metric is read (all: the mean over them)", commands=_MEASURE
+    )
+    base: BaseName = _setting("corrupted", "question", "What features are patched to", commands=("attribute",))
+    method: str = _setting("attribution", "question", "How effects are estimated", commands=("attribute",))
+    ig_steps: int = _setting(10, "question", "Steps of integrated gradients", commands=("attribute",), ge=1, le=1000)
+    validate_top: int = _setting(
+        20,
+        "question",
+        "Features of a group, by rank, whose exact effects are measured; 0 for none",
+        commands=("attribute", "validate"),
+        identifies=False,
+        ge=0,
+        le=1000,
+    )
+    layers: Annotated[tuple[int, ...], Field(min_length=1)] | Literal["all"] | None = _setting(
+        None, "sites", "Layers, such as 0,3,5, or all", without="the best that fit", commands=("attribute", "plan")
+    )
+    kinds: tuple[Kind, ...] | None = _setting(None, "sites", "Kinds of site", without="all", min_length=1)
+    sites: tuple[str, ...] | None = _setting(
+        None,
+        "sites",
+        "Sites, such as resid_post.0,attn_z.3, in place of layers and kinds",
+        without="the best that fit",
+        commands=("attribute", "plan"),
+        min_length=1,
+    )
+    max_sites: int | None = _setting(
+        None, "sites", "Choose at most so many sites", without="no limit", identifies=False, ge=1
+    )
+    batch_size: int = _setting(16, "running", "Prompts in one forward", commands=_RUN, identifies=False, ge=1)
+    vram: str | None = _setting(
+        None,
+        "running",
+        "Memory to stay within, such as 8GiB: decides the batch",
+        without="no limit",
+        commands=_RUN,
+        identifies=False,
+    )
+    device: str = _setting(
+        "auto", "running", "auto, cpu, cuda, cuda:N, cuda*N (N cards) or mps", commands=_RUN, identifies=False
     )
 
     @property
@@ -100,16 +156,86 @@ class StudySettings(BaseModel):
         return {name: value for name, value in fields.items() if identifies(name)}
 
 
+@dataclass(frozen=True)
+class Setting:
+    """A field of ``StudySettings`` as help and documents show it.
+
+    Attributes:
+        form: its type without None, such as ``int`` or ``tuple[str, ...]``.
+        without: what leaving it out means, where the default is no value.
+        choices: of a field with a closed list of values.
+        part: what it is about (``PARTS``).
+        commands: those that take it as an option.
+        identifies: whether a study with another value is another study.
+        others: other names of it.
+    """
+
+    name: str
+    form: Any
+    default: Any
+    help: str
+    without: str
+    choices: tuple[str, ...]
+    part: str
+    commands: tuple[str, ...]
+    identifies: bool
+    others: tuple[str, ...]
+
+    @property
+    def flag(self) -> str:
+        return flag(self.name)
+
+    @property
+    def n_values(self) -> int | None:
+        """How many values it holds: 1, 2 for a pair, None for any number."""
+        parts = get_args(self.form) if get_origin(self.form) is tuple else ()
+        return None if ... in parts else max(1, len(parts))
+
+
+def _described(name: str, field: FieldInfo) -> Setting:
+    extra: Any = field.json_schema_extra
+    forms = [form for form in _alternatives(field.annotation) if form is not type(None)]
+    # A second alternative is a word, such as all for the layers; the help names it.
+    form = next((form for form in forms if get_origin(form) is tuple), forms[0])
+    values = get_args(form)[0] if get_origin(form) is tuple else form
+    return Setting(
+        name=name,
+        form=form,
+        default=field.default,
+        help=field.description or "",
+        without=extra["without"],
+        choices=get_args(values) if get_origin(values) is Literal else (),
+        part=extra["part"],
+        commands=extra["commands"],
+        identifies=extra["identifies"],
+        others=tuple(other for other, own in ALIASES.items() if own == name),
+    )
+
+
+def _alternatives(form: Any) -> list[Any]:
+    """The members of a union, without their limits."""
+    if get_origin(form) in (Union, UnionType):
+        return [plain for part in get_args(form) for plain in _alternatives(part)]
+    return [get_args(form)[0]] if get_origin(form) is Annotated else [form]
+
+
+#: Every setting by its name, in the order of ``PARTS``.
+SETTINGS: dict[str, Setting] = {name: _described(name, field) for name, field in StudySettings.model_fields.items()}
+
+
+def flag(name: str) -> str:
+    """The option of a name: ``--max-sites`` for ``max_sites``."""
+    return "--" + name.replace("_", "-")
+
+
 def identifies(name: str) -> bool:
     """Whether a study with another value of this field is another study."""
-    extra: Any = StudySettings.model_fields[name].json_schema_extra
-    return extra["identifies"]
+    return SETTINGS[name].identifies
 
 
 def taken_by(command: str) -> list[str]:
     """The fields that a command takes as options, in order."""
-    fields = StudySettings.model_fields.items()
-    return [name for name, field in fields if command in field.json_schema_extra["commands"]]  # pyright: ignore[reportOperatorIssue, reportOptionalSubscript, reportIndexIssue, reportArgumentType]
+    return [name for name, setting in SETTINGS.items() if command in setting.commands]
 
 
 def recorded_settings(record: Mapping[str, Any]) -> StudySettings:
@@ -125,41 +251,102 @@ def recorded_settings(record: Mapping[str, Any]) -> StudySettings:
         raise UserError(f"study.yaml cannot be used by this version: {_one_line(error)}") from error
 
 
-def make_settings(values: dict[str, Any], config: Path | None = None) -> StudySettings:
+def make_settings(values: Mapping[str, Any], config: Path | None = None) -> StudySettings:
     """Settings from a YAML file (if any) with ``values`` on top; a value of None counts as not given.
 
     Raises:
-        UserError: a field is unknown or out of range, or the file cannot be read.
+        UserError: a field is unknown, out of range or given twice, or the file cannot be read.
     """
     merged = _plain_names(read_config(config)) if config is not None else {}
-    merged.update({name: value for name, value in _plain_names(values).items() if value is not None})
-    if merged.get("sites") is not None and (merged.get("layers") is not None or merged.get("kinds") is not None):
+    merged.update(_plain_names(values))
+    if "sites" in merged and ("layers" in merged or "kinds" in merged):
         raise UserError("--sites names whole sites already: leave out --layers and --kinds")
+    return _valid(merged)
+
+
+def changed_settings(settings: StudySettings, values: Mapping[str, Any], command: str) -> StudySettings:
+    """Settings of a study with those of ``values`` changed, which ``command`` must take; None counts as not given.
+
+    Raises:
+        UserError: a field is unknown, out of range or given twice, or the command does not take it.
+    """
+    given = _plain_names(values)
+    for name in given:
+        if name not in taken_by(command):
+            raise UserError(f"{name!r} is not a setting of {command}, which takes {', '.join(taken_by(command))}")
+    return _valid({**settings.model_dump(exclude_none=True), **given})
+
+
+def _valid(fields: Mapping[str, Any]) -> StudySettings:
     try:
-        return StudySettings.model_validate({name: value for name, value in merged.items() if value is not None})
+        return StudySettings.model_validate(fields)
     except ValidationError as error:
         raise UserError(_one_line(error)) from error
 
 
 def _plain_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields under their own names, not their aliases; one group may be written without a list."""
-    plain = {ALIASES.get(name, name): value for name, value in values.items() if value is not None}
-    return {name: (value,) if name == "group" and isinstance(value, str) else value for name, value in plain.items()}
+    """The fields that are given, under their own names and with texts split where a field holds several values."""
+    plain: dict[str, Any] = {}
+    for written, value in values.items():
+        name = ALIASES.get(written, written)
+        if value is None:
+            continue
+        if name in plain:
+            raise UserError(f"{name!r} is given twice, as {' and '.join(_names_among(name, values))}: give it once")
+        plain[name] = read_text(name, value) if isinstance(value, str) else value
+    return plain
+
+
+def _names_among(name: str, values: Mapping[str, Any]) -> list[str]:
+    return [written for written in values if ALIASES.get(written, written) == name]
+
+
+def read_text(name: str, text: str) -> Any:
+    """What a text means for a field: layers, kinds and sites are split at commas, a group is a list of one.
+
+    Raises:
+        UserError: the layers are not numbers, or there is nothing between the commas.
+    """
+    setting = SETTINGS.get(name)
+    if setting is None or setting.n_values is not None:
+        return text
+    if name == "group":
+        return (text,)
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if name == "layers" and parts == ("all",):
+        return "all"
+    if name == "layers" and not all(part.isdecimal() for part in parts):
+        raise UserError(f"{flag(name)} cannot be {text!r}: write numbers with commas, e.g. 0,3,5, or all")
+    if not parts:
+        raise UserError(f"{flag(name)} cannot be {text!r}: name at least one, or leave it out")
+    return tuple(map(int, parts)) if name == "layers" else parts
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """YAML in which a name stands once: the plain loader lets the last one win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(f"{name!r} is given twice in {self.name}: give it once")
+        return super().construct_mapping(node, deep)
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """The fields of a YAML file.
 
     Raises:
-        UserError: there is no such file, or it is not a mapping.
+        UserError: there is no such file, it is not a mapping, or a name stands twice in it.
     """
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            fields = yaml.load(file, _OnceLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"the settings in {path} cannot be read: {str(error).splitlines()[0]}") from error
     if not isinstance(fields, dict):
         raise UserError(f"{path} is not a mapping of settings: write lines such as lists: 10")
-    return fields
+    return {str(name): value for name, value in fields.items()}
 
 
 def choose_sites(settings: StudySettings, available: list[Site]) -> list[Site]:
@@ -201,7 +388,7 @@ def _offer(available: list[Site]) -> str:
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
-    name = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "settings"
     if first["type"] == "extra_forbidden":
         return f"{first['loc'][0]!r} is not a setting: the settings are {', '.join(StudySettings.model_fields)}"
+    name = flag(str(first["loc"][0])) if first["loc"] else "settings"
     return f"{name} cannot be {first.get('input')!r}: {first['msg'][0].lower() + first['msg'][1:]}"

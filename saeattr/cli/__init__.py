@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -19,6 +20,7 @@ _UsageError: Any = typer.BadParameter.__base__
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a mistake of the user ends with one line and exit code 2."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         status: Any = app(args=arguments, prog_name="saeattr", standalone_mode=False)
         code = status if isinstance(status, int) else 0

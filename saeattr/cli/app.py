@@ -1,10 +1,14 @@
-"""The command line's root: its name, its help, its version."""
+"""The command line's root: its name, its help, its version; a command whose options are given once each."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+
+from saeattr.errors import UserError
 
 app = typer.Typer(
     add_completion=False,
@@ -14,6 +18,25 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Which sparse-autoencoder features make a language model do that, and how do you know?",
 )
+
+
+class OnceCommand(TyperCommand):
+    """A command that refuses an option given twice (unless it is one to repeat): the last would silently win."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        given = [
+            param for param in order if param.param_type_name == "option" and not getattr(param, "multiple", False)
+        ]
+        for param in given:
+            if given.count(param) > 1:
+                names = " or ".join(name for name in (*param.opts, *param.secondary_opts) if name.startswith("--"))
+                raise UserError(f"{names} is given twice: give it once")
+        return super().parse_args(ctx, args)
+
+
+#: Registers a function as a command.
+command = functools.partial(app.command, cls=OnceCommand)
 
 
 @app.callback(invoke_without_command=True)

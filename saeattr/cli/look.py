@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from saeattr.cli.app import app
+from saeattr.cli.app import command
 from saeattr.errors import UserError
 
 
-@app.command()
+@command()
 def report(
     run: Annotated[Path, typer.Argument(help="A study folder.")],
     top: Annotated[int, typer.Option(help="Features with a page of their own.", min=1)] = 100,
@@ -20,30 +20,29 @@ def report(
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
     """Write report.html of a study: one file that works offline."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from saeattr.api import report as run_report
+    from saeattr import api
     from saeattr.reporting.terminal.study import StageProgress
 
     with StageProgress() as progress:
-        path = run_report(run, top=top, model=model, open_page=open_page, on_progress=progress)
+        path = api.report(run, top=top, model=model, open_page=open_page, on_progress=progress)
     typer.echo(str(path))
 
 
-@app.command()
+@command()
 def overlap(
     sources: Annotated[list[Path], typer.Argument(help="Study folders, or CSV, JSON or Parquet files.")],
-    depth: Annotated[int, typer.Option(help="Features in a topic's set at a site.", min=1)] = 30,
+    depth: Annotated[int, typer.Option(help="Features in a group's set at a site.", min=1)] = 30,
     top: Annotated[int, typer.Option(help="Features to print.", min=1)] = 20,
 ) -> None:
-    """Say which features recur across topics, against chance."""
-    from saeattr.api import overlap as run_overlap
+    """Say which features recur across groups, against chance."""
+    from saeattr import api
     from saeattr.reporting.terminal.listings import print_overlap
 
-    found = run_overlap(sources, depth=depth)
+    found = api.overlap(sources, depth=depth)
     print_overlap(found.pairs, found.families, top)
 
 
-@app.command()
+@command()
 def inspect(
     run: Annotated[Path, typer.Argument(help="A study folder.")],
     top: Annotated[int, typer.Option(help="Features to look up.", min=1)] = 20,
@@ -60,7 +59,6 @@ def inspect(
     ] = None,
 ) -> None:
     """Look the top features up on Neuronpedia: pages, explanations, quick lists, lists."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from saeattr.neuronpedia.inspection import inspect as run_inspect
     from saeattr.reporting.terminal.inspection import print_inspection
     from saeattr.reporting.terminal.study import StageProgress
@@ -81,7 +79,7 @@ def inspect(
     print_inspection(found)
 
 
-@app.command()
+@command()
 def saes(
     model: Annotated[str, typer.Option(help="A model by name, e.g. gemma-2-2b-it.")] = "gemma-2-2b-it",
     release: Annotated[str | None, typer.Option(help="A release in sae-lens' directory instead.")] = None,
@@ -108,10 +106,31 @@ def saes(
     print_published(rows, known if release is None else None)
 
 
-@app.command()
+@command()
 def topics() -> None:
     """List the topics that the bundled model knows; any other topic can be tried too."""
     from saeattr.behaviours.lists.topics import TOPICS
 
     for topic in TOPICS:
         typer.echo(topic)
+
+
+@command()
+def behaviours() -> None:
+    """List the behaviours: what each asks, its metrics and its groups."""
+    from saeattr.behaviours.behaviour import BEHAVIOURS, find_behaviour
+    from saeattr.runs.metric import METRICS
+
+    for name in BEHAVIOURS:
+        behaviour = find_behaviour(name)
+        typer.echo(f"{name}: {behaviour.help}")
+        for at, (metric, help) in enumerate(behaviour.metrics.items()):
+            typer.echo(f"  --metric {metric}: {help}{'' if at else ' [default]'}")
+        groups = ", ".join(behaviour.groups(("all",)))
+        default = ", ".join(behaviour.default_groups)
+        typer.echo(
+            textwrap.fill(f"--group: {groups} [default: {default}]", 100, initial_indent="  ", subsequent_indent="    ")
+        )
+    typer.echo("any behaviour:")
+    for metric in METRICS.values():
+        typer.echo(f"  --metric {metric.name}: {metric.help}")

@@ -1,68 +1,110 @@
-"""Options that several commands share, and how their text becomes settings."""
+"""Options made from the settings: a command takes those of the fields whose ``commands`` name it.
+
+    @command()
+    @takes_settings("select")
+    def select(out: Out = None, **settings: Any) -> None: ...
+
+gives ``select`` an option for each such field, with its help, default and choices; what the user gave arrives in
+``settings`` under the fields' names.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from saeattr.errors import UserError
+from saeattr.attribution.methods import METHODS
+from saeattr.behaviours.behaviour import BEHAVIOURS
+from saeattr.settings import SETTINGS, Setting, flag, read_text, taken_by
 
-Config = Annotated[Path | None, typer.Option(help="YAML file with settings; flags override it.")]
-Lists = Annotated[int | None, typer.Option(help="Lists sampled for each topic. [default: 10]")]
-Base = Annotated[str | None, typer.Option(help="Patch features to: corrupted, zero or mean. [default: corrupted]")]
-Method = Annotated[str | None, typer.Option(help="attribution, ig or relp. [default: attribution]")]
-IgSteps = Annotated[int | None, typer.Option(help="Steps of integrated gradients. [default: 10]")]
-Metric = Annotated[
-    str | None, typer.Option(help="end-vs-continue, blank-vs-newline or neg-log-prob. [default: end-vs-continue]")
-]
-Contrast = Annotated[
-    tuple[str, str] | None, typer.Option(help="Metric logit(A) - logit(B) for two tokens.", metavar="A B")
-]
-Decision = Annotated[
-    str | None, typer.Option(help="Read the metric at the last newline, or the mean of all. [default: last]")
-]
-Layers = Annotated[str | None, typer.Option(help="Layers, e.g. 0,3,5, or all. [default: the best that fit]")]
-Kinds = Annotated[str | None, typer.Option(help="resid_post, attn_z, mlp_out, with commas.")]
-Sites = Annotated[str | None, typer.Option(help="Sites, e.g. resid_post.0,attn_z.3.")]
-Model = Annotated[str | None, typer.Option(help="bundled, a folder or a name (gemma-2-2b-it). [default: bundled]")]
-Saes = Annotated[str | None, typer.Option(help="A folder or releases of SAEs. [default: the model's own]")]
-MaxSites = Annotated[int | None, typer.Option(help="Choose at most so many sites. [default: no limit]")]
-SaeWidth = Annotated[str | None, typer.Option(help="Width of published SAEs. [default: 16k]")]
-SaeL0 = Annotated[float | None, typer.Option(help="Take those with the nearest published L0.")]
-BatchSize = Annotated[int | None, typer.Option(help="Prompts in one forward. [default: 16]")]
-Vram = Annotated[
-    str | None, typer.Option(help="Memory to stay within, e.g. 8GiB: decides the batch. [default: no limit]")
-]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N, cuda*N (N cards) or mps. [default: auto]")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16, float16. [default: bfloat16 on a GPU]")]
+Config = Annotated[Path | None, typer.Option(help="YAML file with settings; options override it.")]
+
+#: Fields whose values are the names of a registry, with a line of help each.
+REGISTRIES: dict[str, Mapping[str, str]] = {
+    "behaviour": {name: help for name, (_, help) in BEHAVIOURS.items()},
+    "method": {name: method.help for name, method in METHODS.items()},
+}
 
 
-def settings_of(arguments: dict[str, Any], *others: str) -> dict[str, Any]:
-    """A command's arguments as settings, without those named in ``others``.
+def takes_settings(command: str, other_names: Mapping[str, str] | None = None) -> Callable[[Callable], Callable]:
+    """Give a function of ``**settings`` an option for each field that ``command`` takes.
 
-    Raises:
-        UserError: the layers are not numbers.
+    Args:
+        other_names: another name of a field with this command, such as ``{"validate_top": "top"}``.
     """
-    settings = {name: value for name, value in arguments.items() if name not in others}
-    settings["layers"] = _numbers("--layers", settings["layers"])
-    settings["kinds"] = names(settings["kinds"])
-    settings["sites"] = names(settings["sites"])
-    return settings
+    other_names = other_names or {}
+    names = taken_by(command)
+
+    def decorate(function: Callable) -> Callable:
+        own = inspect.signature(function, eval_str=True).parameters.values()
+        fixed = [parameter for parameter in own if parameter.kind is not parameter.VAR_KEYWORD]
+        made = [_parameter(SETTINGS[name], other_names.get(name)) for name in names]
+
+        def run(**arguments: Any) -> Any:
+            given = {name: _value(name, arguments.pop(name)) for name in names}
+            return function(**arguments, **{name: value for name, value in given.items() if value is not None})
+
+        run.__name__, run.__doc__ = function.__name__, function.__doc__
+        # Typer reads a command's options from its signature.
+        run.__signature__ = inspect.Signature([*fixed, *made])  # pyright: ignore[reportFunctionMemberAccess]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*fixed, *made]}
+        return run
+
+    return decorate
 
 
-def names(text: str | None) -> tuple[str, ...] | None:
-    """The parts of a text with commas."""
-    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+def explain(setting: Setting) -> str:
+    """A field's help with its choices, without its default: one line for help, YAML and documents."""
+    if setting.name in REGISTRIES:
+        choices = (f"{name}: {help}" for name, help in REGISTRIES[setting.name].items())
+        return f"{setting.help}. {'; '.join(choices)}"
+    if not setting.choices:
+        return setting.help
+    *most, last = setting.choices
+    return f"{setting.help}: {', '.join(most)} or {last}"
 
 
-def _numbers(flag: str, text: str | None) -> tuple[int, ...] | str | None:
-    parts = names(text)
-    if parts is None:
-        return None
-    if parts == ("all",):
-        return "all"
-    if not all(part.isdigit() for part in parts):
-        raise UserError(f"{flag} cannot be {text!r}: write numbers with commas, e.g. 0,3,5, or all")
-    return tuple(int(part) for part in parts)
+def show_default(setting: Setting) -> str:
+    """The default as one would write it, or what leaving the setting out means."""
+    return setting.without or str(setting.default)
+
+
+def _parameter(setting: Setting, other: str | None) -> inspect.Parameter:
+    names = (setting.name, *setting.others, *([other] if other else []))
+    option = typer.Option(
+        *map(flag, names),
+        help=f"{explain(setting)}. [default: {show_default(setting)}]",
+        metavar=_metavar(setting),
+        rich_help_panel=setting.part[0].upper() + setting.part[1:],
+        show_default=False,
+    )
+    annotation = Annotated[_option_type(setting) | None, option]
+    return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _option_type(setting: Setting) -> Any:
+    """What typer reads: numbers as such; text for everything else, which the settings check themselves."""
+    if setting.name == "group":
+        return list[str]
+    if setting.n_values == 2:
+        return tuple[str, str]
+    return setting.form if setting.form in (int, float) else str
+
+
+def _metavar(setting: Setting) -> str:
+    if setting.n_values == 2:
+        return "A B"
+    if setting.name == "group" or (setting.choices and setting.n_values) or setting.name in REGISTRIES:
+        return "NAME"
+    return {int: "N", float: "X"}.get(setting.form, "TEXT" if setting.n_values else "A,B")
+
+
+def _value(name: str, value: Any) -> Any:
+    """An option's value as the field's; None where it was not given."""
+    if isinstance(value, (list, tuple)):
+        return tuple(value) or None
+    return read_text(name, value) if isinstance(value, str) else value

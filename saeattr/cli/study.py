@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from saeattr.cli import options
-from saeattr.cli.app import app
+from saeattr.cli.app import command
+from saeattr.cli.options import Config, takes_settings
+from saeattr.errors import UserError
 
 EXAMPLES = """
 **Examples**
@@ -25,164 +25,115 @@ EXAMPLES = """
 `saeattr attribute --topic cities --max-sites 4`: the four sites that the layer scores choose
 
 `saeattr attribute --topic cities --contrast ' Paris' ' Tokyo'`: any two tokens as the metric
+
+`saeattr attribute --behaviour facts --group capitals`: facts in place of lists
 """
 
+Figures = Annotated[bool, typer.Option(help="Draw the figures.")]
 
-@app.command(epilog=EXAMPLES)
+
+@command(epilog=EXAMPLES)
+@takes_settings("attribute")
 def attribute(
-    topic: Annotated[list[str] | None, typer.Option(help="A topic; repeat for more. 'all': every bundled one.")] = None,
     out: Annotated[Path | None, typer.Option(help="Study folder; an unfinished one is completed.")] = None,
-    config: options.Config = None,
-    lists: options.Lists = None,
-    base: options.Base = None,
-    method: options.Method = None,
-    ig_steps: options.IgSteps = None,
-    metric: options.Metric = None,
-    contrast: options.Contrast = None,
-    decision: options.Decision = None,
-    layers: options.Layers = None,
-    kinds: options.Kinds = None,
-    sites: options.Sites = None,
-    max_sites: options.MaxSites = None,
-    model: options.Model = None,
-    saes: options.Saes = None,
-    sae_width: options.SaeWidth = None,
-    sae_l0: options.SaeL0 = None,
-    temperature: Annotated[float | None, typer.Option(help="Of the sampled lists. [default: 0.8]")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Of the sampled lists. [default: 0.9]")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Longest list, in tokens. [default: 200]")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of sampling and intervals. [default: 0]")] = None,
-    batch_size: options.BatchSize = None,
-    vram: options.Vram = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    validate: Annotated[bool, typer.Option(help="Measure the top features' exact effects.")] = True,
-    validate_top: Annotated[int | None, typer.Option(help="Features validated in a topic. [default: 20]")] = None,
+    config: Config = None,
     top: Annotated[int, typer.Option(help="Features to print.", min=1)] = 20,
-    figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
+    figures: Figures = True,
+    validate: Annotated[bool, typer.Option(help="Measure the top features' exact effects.")] = True,
+    **settings: Any,
 ) -> None:
-    """Attribute the end of the model's lists to SAE features.
+    """Attribute what a model does, such as ending its lists, to SAE features.
 
-    Samples lists, pairs each with its long-list version, estimates every active feature's effect on the metric,
-    measures the exact effect of the top ones, and writes tables, figures and a page into a study folder.
+    Makes pairs of prompts, estimates every active feature's effect on the metric, measures the exact effect of the top
+    ones, and writes tables, figures and a page into a study folder.
     """
-    settings = options.settings_of(locals(), "topic", "out", "config", "top", "figures", "validate")
     if not validate:
+        if settings.get("validate_top"):
+            raise UserError("--no-validate leaves nothing for --validate-top: give one of them")
         settings["validate_top"] = 0
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from saeattr.api import attribute as run
+    from saeattr import api
     from saeattr.reporting.terminal.study import StageProgress, print_study
 
+    page = None
     with StageProgress() as progress:
-        study = run(topic, out=out, config=config, figures=figures, on_progress=progress, **settings)
-        page = None
-        if figures and study.topics:
-            from saeattr.api import report as write_report
-
-            page = write_report(study, model=False, on_progress=progress)
+        study = api.attribute(out=out, config=config, figures=figures, on_progress=progress, **settings)
+        if figures and study.groups:
+            page = api.report(study, model=False, on_progress=progress)
     print_study(study, top)
     if page is not None:
         typer.echo(f"report   {page} (saeattr report adds logits, neighbours and upstream features)")
 
 
-@app.command()
+@command()
+@takes_settings("plan")
 def plan(
-    config: options.Config = None,
-    lists: options.Lists = None,
-    length: Annotated[int, typer.Option(help="Tokens of the longest list with its request.", min=1)] = 60,
-    layers: options.Layers = None,
-    kinds: options.Kinds = None,
-    sites: options.Sites = None,
-    model: options.Model = None,
-    saes: options.Saes = None,
-    sae_width: options.SaeWidth = None,
-    sae_l0: options.SaeL0 = None,
-    batch_size: options.BatchSize = None,
-    vram: options.Vram = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
+    config: Config = None,
+    length: Annotated[int, typer.Option(help="Tokens of the longest prompt, with its answer.", min=1)] = 60,
+    **settings: Any,
 ) -> None:
     """Say what memory an attribution needs, part by part, without loading weights."""
-    settings = options.settings_of(locals())
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from saeattr.api import plan as run
+    from saeattr import api
     from saeattr.model.loading import resolve_device
     from saeattr.reporting.terminal.listings import print_plan
+    from saeattr.settings import make_settings
 
-    print_plan(run(**settings), str(resolve_device(device or "auto")))
+    found = api.plan(config=config, length=length, **settings)
+    print_plan(found, str(resolve_device(make_settings(settings, config).device)))
 
 
-@app.command()
+@command()
+@takes_settings("select")
 def select(
-    topic: Annotated[list[str] | None, typer.Option(help="A topic; repeat for more. 'all': every bundled one.")] = None,
     out: Annotated[Path | None, typer.Option(help="Study folder; attribute into it uses the choice.")] = None,
-    config: options.Config = None,
-    lists: options.Lists = None,
-    kinds: options.Kinds = None,
-    max_sites: options.MaxSites = None,
-    model: options.Model = None,
-    saes: options.Saes = None,
-    sae_width: options.SaeWidth = None,
-    sae_l0: options.SaeL0 = None,
-    batch_size: options.BatchSize = None,
-    vram: options.Vram = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
+    config: Config = None,
+    **settings: Any,
 ) -> None:
     """Score every site by logit lens, positional ablation and gradient; choose the best that fit.
 
     No SAE is opened for it. attribute does the same when no layers or sites are named.
     """
-    settings = {name: value for name, value in locals().items() if name not in ("topic", "out", "config")}
-    settings["kinds"] = options.names(kinds)
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from saeattr.api import select as run
+    from saeattr import api
     from saeattr.reporting.terminal.listings import print_selection
     from saeattr.reporting.terminal.study import StageProgress
 
     with StageProgress() as progress:
-        found = run(topic, out=out, config=config, on_progress=progress, **settings)
+        found = api.select(out=out, config=config, on_progress=progress, **settings)
     print_selection(found.table, found.reason)
 
 
-@app.command()
+@command()
+@takes_settings("validate", {"validate_top": "top"})
 def validate(
     run: Annotated[Path, typer.Argument(help="A study folder.")],
-    top: Annotated[int, typer.Option(help="Features tested in each topic.", min=1)] = 20,
     single: Annotated[
-        bool, typer.Option("--single", help="Patch each feature in each list only where its attribution is largest.")
+        bool, typer.Option("--single", help="Patch each feature in each pair only where its attribution is largest.")
     ] = False,
     curves: Annotated[bool, typer.Option(help="Draw cumulative curves: many features patched together.")] = True,
     generate: Annotated[
         bool, typer.Option("--generate", help="Also sample lists while features are ablated (slow).")
     ] = False,
     generate_features: Annotated[int, typer.Option(help="Features ablated together at a site.", min=1)] = 5,
-    batch_size: options.BatchSize = None,
-    vram: options.Vram = None,
-    device: options.Device = None,
-    figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
+    figures: Figures = True,
+    **settings: Any,
 ) -> None:
     """Measure exact effects of the top features of a study, against matched controls.
 
-    Each tested feature is set to its base value with the error term kept, in every list; control features of the same
+    Each tested feature is set to its base value with the error term kept, in every pair; control features of the same
     site tell what such a change does by chance. An interrupted run goes on at the next feature.
     """
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from saeattr.api import validate as run_validation
+    from saeattr import api
     from saeattr.reporting.terminal.study import StageProgress, print_study
+    from saeattr.settings import SETTINGS
 
     with StageProgress() as progress:
-        study = run_validation(
+        study = api.validate(
             run,
-            top=top,
             positions="single" if single else "all",
             curves=curves,
             generate=generate,
             generate_features=generate_features,
             figures=figures,
             on_progress=progress,
-            batch_size=batch_size,
-            vram=vram,
-            device=device,
+            **settings,
         )
-    print_study(study, top)
+    print_study(study, settings.get("validate_top", SETTINGS["validate_top"].default))

@@ -75,7 +75,7 @@ def topic_lists(topic: str, request: Request) -> list[SampledList]:
         temperature=settings.temperature,
         top_p=settings.top_p,
         max_new_tokens=settings.max_new_tokens,
-        batch_size=settings.batch_size,
+        batch_size=request.batch_size,
         on_progress=counting(request.on_step, "sampling lists"),
     )
     write_table(path, lists_to_rows(lists))
