@@ -8,7 +8,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 from docs import study_folder  # noqa: E402
-
 from saeattr.tables import TABLES
 
 

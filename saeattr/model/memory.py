@@ -111,13 +111,13 @@ def rehearse(lm: LanguageModel, sites: Sequence[Site], batch: int, length: int) 
 
     parameters = list(lm.hf.parameters())
     with LiveBytes(parameters) as live:
-        clean = capture(lm, tokens, mask, sites, read, gradients=True, for_recompute=True)
+        clean = capture(lm, tokens, mask, sites, read, keep=("g", "calls"))
         corrupted = capture(lm, tokens, mask, sites, read)
         kept, peak = live.now, live.peak
     with LiveBytes(parameters) as again, torch.no_grad():
         first = min(sites)
         rows = torch.arange(batch, device="meta")
-        read(recompute(lm, clean, first, corrupted.x[first].float(), rows))
+        read(recompute(clean, first, corrupted.x[first].float(), rows))
     weights = sum(p.numel() * p.element_size() for p in parameters)
     return Rehearsal(weights, kept, peak, again.peak)
 

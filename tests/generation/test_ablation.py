@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from saeattr.behaviours.pair import Pair, pad_pairs
 
 from saeattr import UserError
 from saeattr.attribution.group import AttributionPlan
-from saeattr.behaviours.lists.sampling import prompt_ids, sample_lists
+from saeattr.behaviours.lists.sampling import Sampling, prompt_ids, sample_lists
+from saeattr.behaviours.pair import Pair, pad_pairs
 from saeattr.generation.ablation import (
     Sampling,
     ablation,
@@ -127,7 +127,7 @@ def test_conditions_hold_the_same_lists_and_nothing_is_ordinary_sampling(
         ("controls", 1): 3,
         ("steering", -1): 3,
     }
-    plain_lists = sample_lists(lm, "cities", 3, seed=5, max_new_tokens=30)
+    plain_lists = sample_lists(lm, "cities", Sampling(3, seed=5, max_new_tokens=30))
     nothing = table[table["condition"] == "nothing"]
     assert nothing["text"].tolist() == [one.parsed.text for one in plain_lists]
     assert nothing["items"].tolist() == [len(one.parsed.complete_items) for one in plain_lists]
@@ -139,10 +139,10 @@ def test_conditions_hold_the_same_lists_and_nothing_is_ordinary_sampling(
 
 
 def test_the_model_is_as_before_afterwards(lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]) -> None:
-    before = sample_lists(lm, "cities", 2)
+    before = sample_lists(lm, "cities", Sampling(2))
     sae = load_sae(saes[Site("attn_z", 1)])
     sample_edited(lm, "cities", 2, sae.site, ablation(sae, busiest(lm, sae, pairs), "zero"), 0, GREEDY)
-    assert sample_lists(lm, "cities", 2) == before
+    assert sample_lists(lm, "cities", Sampling(2)) == before
 
 
 def test_the_mean_difference_takes_tokens_that_can_differ(lm: LanguageModel, pairs: list[Pair]) -> None:
@@ -167,7 +167,7 @@ def test_the_whole_site_at_its_corrupted_value_gives_the_long_list(lm: LanguageM
         assert corrupted is not None
         return corrupted
 
-    long = sample_lists(lm, "cities", 3, length="long", seed=2, max_new_tokens=60)
+    long = sample_lists(lm, "cities", Sampling(3, length="long", seed=2, max_new_tokens=60))
     short = Sampling(max_new_tokens=60)
     made = sample_edited(lm, "cities", 3, Site("resid_post", 5), edit, 2, short, corrupted_run=True)
     assert [one.parsed.text for one in made] == [one.parsed.text for one in long]
@@ -175,7 +175,7 @@ def test_the_whole_site_at_its_corrupted_value_gives_the_long_list(lm: LanguageM
 
 def test_the_run_beside_changes_no_list(lm: LanguageModel) -> None:
     """Lists end at different steps, so rows of both runs leave the batch together."""
-    alone, beside = (sample_lists(lm, "rivers", 6, beside=other) for other in (None, "long"))
+    alone, beside = (sample_lists(lm, "rivers", Sampling(6), beside=other) for other in (False, True))
     assert len({len(one.token_ids) for one in alone}) > 1
     assert [one.token_ids for one in beside] == [one.token_ids for one in alone]
 
