@@ -15,7 +15,6 @@ from saeattr.behaviours.lists.sampling import Sampling, prompt_ids, sample_lists
 from saeattr.behaviours.pair import Pair, pad_pairs
 from saeattr.generation.ablation import (
     Ablation,
-    Sampling,
     ablation,
     control_sets,
     generate_conditions,
@@ -170,7 +169,7 @@ def test_the_whole_site_at_its_corrupted_value_gives_the_long_list(lm: LanguageM
 
 def test_the_run_beside_changes_no_list(lm: LanguageModel) -> None:
     """Lists end at different steps, so rows of both runs leave the batch together."""
-    alone, beside = (sample_lists(lm, "rivers", Sampling(6, beside=other)) for other in (None, "long"))
+    alone, beside = (sample_lists(lm, "rivers", Sampling(6), beside=other) for other in (False, True))
     assert len({len(one.token_ids) for one in alone}) > 1
     assert [one.token_ids for one in beside] == [one.token_ids for one in alone]
 
