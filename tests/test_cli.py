@@ -13,8 +13,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from saeattr import bundle
+from saeattr.behaviours.behaviour import BEHAVIOURS, find_behaviour
 from saeattr.cli import main
+from saeattr.runs.metric import METRICS
 
+COMMANDS = ["attribute", "select", "plan", "validate", "report", "overlap", "inspect", "saes", "topics", "behaviours"]
 SMALL = ["--lists", "2", "--sites", "resid_post.2", "--device", "cpu"]
 
 
@@ -36,14 +39,14 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], out: Path)
     return error
 
 
-def test_help_and_groups_import_nothing_heavy() -> None:
+def test_help_and_topics_import_nothing_heavy() -> None:
     code = (
         "import sys\nfrom saeattr.cli import main\n"
         "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'transformers', 'sae_lens', 'transformer_lens', 'pandas', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    for arguments in (["--help"], ["attribute", "--help"], ["groups"], ["--version"]):
+    for arguments in (["--help"], *([name, "--help"] for name in COMMANDS), ["topics"], ["--version"]):
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()
@@ -68,6 +71,28 @@ def test_the_command_prints_the_top_features_and_where_everything_is(
     page = (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
     assert "cities" in page
     assert "http-equiv" in page
+
+
+def test_the_behaviours_are_listed_with_their_metrics_and_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(["behaviours"], capsys)
+    assert code == 0
+    words = " ".join(out.split())
+    for name, (_, help) in BEHAVIOURS.items():
+        assert f"{name}: {help}" in words
+        for metric, said in find_behaviour(name).metrics.items():
+            assert f"--metric {metric}: {said}" in words
+        assert ", ".join(find_behaviour(name).groups(["all"])) in words
+        assert f"[default: {', '.join(find_behaviour(name).default_groups)}]" in words
+    for metric in METRICS.values():
+        assert f"--metric {metric.name}: {metric.help}" in words
+
+
+def test_facts_are_attributed_where_they_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--behaviour", "facts", "--group", "capitals", "--no-figures", "--no-validate", *SMALL]
+    code, out, _ = run(["attribute", *arguments, "--out", str(tmp_path / "s")], capsys)
+    assert code == 0
+    assert "capitals: top features" in out
+    assert "resid_post.2/" in out
 
 
 def test_overlap_compares_studies_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,7 +144,17 @@ def test_the_plan_is_printed_without_a_model_being_loaded(
         (["--layers", "one"], "--layers cannot be 'one'"),
         (["--kinds", "resid_pre"], "resid_pre"),
         (["--sites", "resid_post.3,mlp.1"], "'mlp.1' is not a site"),
-        (["--topic", " "], "group is blank"),
+        (["--topic", " "], "topic is blank"),
+        (["--behaviour", "nonsense"], "'nonsense' is not a behaviour: choose one of lists, facts"),
+        (["--behaviour", "facts", "--group", "capitols"], "did you mean 'capitals'?"),
+        (["--method", "gradient"], "--method cannot be 'gradient': choose one of attribution, ig, relp"),
+        (["--lists", "2", "--lists", "3"], "--lists is given twice"),
+        (["--sites", "resid_post.1", "--sites", "resid_post.2"], "--sites is given twice"),
+        (["--figures", "--no-figures"], "--figures or --no-figures is given twice"),
+        (["--sites", "resid_post.1", "--layers", "1"], "leave out --layers and --kinds"),
+        (["--sites", ","], "--sites cannot be ','"),
+        (["--kinds", ""], "--kinds cannot be ''"),
+        (["--no-validate", "--validate-top", "3"], "give one of them"),
         (["--lists", "0"], "--lists cannot be 0"),
         (["--base", "median"], "--base cannot be 'median'"),
         (["--model", "no/such/folder", "--saes", "bundled"], "there is no model"),
@@ -137,6 +172,29 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     arguments: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert named in refused(["attribute", *arguments], capsys, tmp_path / "study")
+
+
+def test_validate_refuses_a_setting_given_twice_and_nothing_to_measure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, error = run(["validate", str(tmp_path), "--top", "3", "--validate-top", "4"], capsys)
+    assert (code, error) == (2, "error: --validate-top or --top is given twice: give it once\n")
+
+
+def test_a_settings_file_with_a_wrong_line_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "settings.yaml"
+    for text, named in [
+        ("lists: 3\nseed: 1\nlists: 4\n", f"'lists' is given twice in {config}"),
+        ("group: cities\ntopic: rivers\n", "'group' is given twice, as group and topic"),
+        ("list: 3\n", "'list' is not a setting: the settings are behaviour, group, lists"),
+        ("lists: many\n", "--lists cannot be 'many'"),
+        ("layers: [one]\n", "--layers cannot be"),
+        ("kinds: []\n", "--kinds cannot be"),
+        ("- lists\n", "is not a mapping of settings"),
+        ("lists: [\n", "cannot be read"),
+    ]:
+        config.write_text(text, encoding="utf-8")
+        assert named in refused(["attribute", "--config", str(config)], capsys, tmp_path / "study"), text
 
 
 def copied_model(tmp_path: Path) -> Path:
@@ -215,9 +273,8 @@ def test_an_unwritable_place(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    from saeattr.files import replacing
-
     from saeattr.errors import UserError
+    from saeattr.files import replacing
 
     path = tmp_path / "table.parquet"
     path.write_text("old", encoding="utf-8")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
-from saeattr.cli import main
-from saeattr.settings import StudySettings
+import saeattr
+import saeattr.api
+from saeattr.attribution.methods import METHODS
+from saeattr.behaviours.behaviour import BEHAVIOURS
+from saeattr.cli import app, main
+from saeattr.settings import StudySettings, make_settings, taken_by
 
 
 class Called(Exception):
@@ -19,13 +25,14 @@ class Called(Exception):
         self.args_given, self.settings = args, kwargs
 
 
+def raise_called(*args: Any, **kwargs: Any) -> None:
+    raise Called(*args, **kwargs)
+
+
 def call(monkeypatch: pytest.MonkeyPatch, target: str, arguments: list[str]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The positional and keyword arguments with which a command calls ``target``, but for ``on_progress``."""
 
-    def stop(*args: Any, **kwargs: Any) -> None:
-        raise Called(*args, **kwargs)
-
-    monkeypatch.setattr(target, stop)
+    monkeypatch.setattr(target, raise_called)
     with pytest.raises(Called) as called:
         main(arguments)
     settings = dict(called.value.settings)
@@ -33,81 +40,148 @@ def call(monkeypatch: pytest.MonkeyPatch, target: str, arguments: list[str]) -> 
     return called.value.args_given, settings
 
 
-FLAGS: dict[str, tuple[list[str], Any]] = {
-    "lists": (["--lists", "7"], 7),
-    "model": (["--model", "gemma-2-2b-it"], "gemma-2-2b-it"),
-    "saes": (["--saes", "some/folder"], "some/folder"),
-    "sae_width": (["--sae-width", "65k"], "65k"),
-    "sae_l0": (["--sae-l0", "70.5"], 70.5),
-    "layers": (["--layers", "0, 3"], (0, 3)),
-    "max_sites": (["--max-sites", "4"], 4),
-    "kinds": (["--kinds", "attn_z,mlp_out"], ("attn_z", "mlp_out")),
-    "sites": (["--sites", "resid_post.3, attn_z.2"], ("resid_post.3", "attn_z.2")),
-    "metric": (["--metric", "neg-log-prob"], "neg-log-prob"),
-    "contrast": (["--contrast", " Paris", " Tokyo"], (" Paris", " Tokyo")),
-    "decision": (["--decision", "all"], "all"),
-    "base": (["--base", "zero"], "zero"),
-    "method": (["--method", "ig"], "ig"),
-    "ig_steps": (["--ig-steps", "3"], 3),
-    "validate_top": (["--validate-top", "5"], 5),
-    "temperature": (["--temperature", "0.5"], 0.5),
-    "top_p": (["--top-p", "0.7"], 0.7),
-    "max_new_tokens": (["--max-new-tokens", "30"], 30),
-    "seed": (["--seed", "11"], 11),
-    "batch_size": (["--batch-size", "2"], 2),
-    "vram": (["--vram", "8GiB"], "8GiB"),
-    "device": (["--device", "cuda:1"], "cuda:1"),
-    "dtype": (["--dtype", "bfloat16"], "bfloat16"),
+#: For each field: its option, the same in YAML, and the value that arrives.
+FIELDS: dict[str, tuple[list[str], str, Any]] = {
+    "behaviour": (["--behaviour", "facts"], "facts", "facts"),
+    "group": (["--group", "cities", "--group", "TV shows"], "[cities, TV shows]", ("cities", "TV shows")),
+    "lists": (["--lists", "7"], "7", 7),
+    "model": (["--model", "gemma-2-2b-it"], "gemma-2-2b-it", "gemma-2-2b-it"),
+    "saes": (["--saes", "some/folder"], "some/folder", "some/folder"),
+    "sae_width": (["--sae-width", "65k"], "65k", "65k"),
+    "sae_l0": (["--sae-l0", "70.5"], "70.5", 70.5),
+    "layers": (["--layers", "0, 3"], "[0, 3]", (0, 3)),
+    "max_sites": (["--max-sites", "4"], "4", 4),
+    "kinds": (["--kinds", "attn_z,mlp_out"], "[attn_z, mlp_out]", ("attn_z", "mlp_out")),
+    "sites": (["--sites", "resid_post.3, attn_z.2"], "[resid_post.3, attn_z.2]", ("resid_post.3", "attn_z.2")),
+    "metric": (["--metric", "neg-log-prob"], "neg-log-prob", "neg-log-prob"),
+    "contrast": (["--contrast", " Paris", " Tokyo"], "[' Paris', ' Tokyo']", (" Paris", " Tokyo")),
+    "decision": (["--decision", "all"], "all", "all"),
+    "base": (["--base", "zero"], "zero", "zero"),
+    "method": (["--method", "ig"], "ig", "ig"),
+    "ig_steps": (["--ig-steps", "3"], "3", 3),
+    "validate_top": (["--validate-top", "5"], "5", 5),
+    "temperature": (["--temperature", "0.5"], "0.5", 0.5),
+    "top_p": (["--top-p", "0.7"], "0.7", 0.7),
+    "max_new_tokens": (["--max-new-tokens", "30"], "30", 30),
+    "seed": (["--seed", "11"], "11", 11),
+    "batch_size": (["--batch-size", "2"], "2", 2),
+    "vram": (["--vram", "8GiB"], "8GiB", "8GiB"),
+    "device": (["--device", "cuda:1"], "cuda:1", "cuda:1"),
+    "dtype": (["--dtype", "bfloat16"], "bfloat16", "bfloat16"),
 }
-#: The commands whose flags are settings, and those that they have.
+#: What each command takes, written out: a field's ``commands`` must say the same.
+WHICH_PAIRS = {"behaviour", "lists"}
+WHICH_MODEL = {"model", "saes", "sae_width", "sae_l0", "dtype", "kinds", "max_sites", "batch_size", "vram", "device"}
 COMMANDS = {
-    "attribute": set(FLAGS),
+    "attribute": set(FIELDS),
     "select": {
-        *["lists", "kinds", "max_sites", "model", "saes", "sae_width", "sae_l0"],
-        *["batch_size", "vram", "device", "dtype"],
+        *WHICH_PAIRS,
+        *WHICH_MODEL,
+        *["group", "temperature", "top_p", "max_new_tokens", "seed", "metric", "contrast", "decision"],
     },
-    "plan": {
-        *["lists", "layers", "kinds", "sites", "model", "saes", "sae_width", "sae_l0"],
-        *["batch_size", "vram", "device", "dtype"],
-    },
+    "plan": {*WHICH_PAIRS, *WHICH_MODEL, "layers", "sites"},
+    "validate": {"validate_top", "batch_size", "vram", "device"},
 }
+#: What is written before the options.
+ARGUMENTS = {"validate": ["runs/mine"]}
+TAKEN = [(command, name) for command, known in COMMANDS.items() for name in sorted(known)]
 
 
-def test_attribute_has_a_flag_for_every_setting() -> None:
-    assert set(FLAGS) | {"groups"} == set(StudySettings.model_fields)
+def options(command: str) -> dict[str, Any]:
+    """The command's options by the name under which they arrive."""
+    group: Any = typer.main.get_command(app)
+    return {param.name: param for param in group.commands[command].params if param.param_type_name == "option"}
 
 
-@pytest.mark.parametrize(
-    ("command", "name"), [(command, name) for command, known in COMMANDS.items() for name in sorted(known)]
-)
-def test_a_flag_is_the_setting_of_its_name_and_sets_no_other(
+def test_every_field_is_here_and_attribute_takes_it() -> None:
+    assert set(FIELDS) == set(StudySettings.model_fields)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_takes_exactly_the_fields_that_name_it(command: str) -> None:
+    assert set(taken_by(command)) == COMMANDS[command]
+    assert set(options(command)) & set(StudySettings.model_fields) == COMMANDS[command]
+    for name in COMMANDS[command]:
+        assert "--" + name.replace("_", "-") in options(command)[name].opts
+
+
+@pytest.mark.parametrize(("command", "name"), TAKEN)
+def test_an_option_is_the_setting_of_its_name_and_sets_no_other(
     monkeypatch: pytest.MonkeyPatch, command: str, name: str
 ) -> None:
-    flag, value = FLAGS[name]
-    _, settings = call(monkeypatch, f"saeattr.api.{command}", [command, *flag])
+    flags, _, value = FIELDS[name]
+    _, settings = call(monkeypatch, f"saeattr.api.{command}", [command, *ARGUMENTS.get(command, []), *flags])
     given = {key: given for key, given in settings.items() if key in StudySettings.model_fields and given is not None}
     assert given == {name: value}
     assert type(given[name]) is type(value)
 
 
+@pytest.mark.parametrize(("command", "name"), TAKEN)
+def test_help_says_the_fields_default(command: str, name: str) -> None:
+    default = StudySettings.model_fields[name].default
+    text = options(command)[name].help
+    if default not in (None, ()):
+        assert text.endswith(f" [default: {default}]")
+    assert text.count("[default: ") == 1
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_field_has_the_same_name_and_value_in_python_in_yaml_and_as_an_option(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """All three through ``saeattr.attribute`` as the user calls it, up to where the settings are checked."""
+    flags, text, value = FIELDS[name]
+    (tmp_path / "settings.yaml").write_text(f"{name}: {text}\n", encoding="utf-8")
+
+    def checked(ask: Callable[[], object]) -> StudySettings:
+        with monkeypatch.context() as patched:
+            patched.setattr(saeattr.api, "prepare", raise_called)
+            with pytest.raises(Called) as called:
+                ask()
+        return called.value.args_given[0]
+
+    given = checked(lambda: saeattr.attribute(**{name: value}))
+    assert getattr(given, name) == value != StudySettings.model_fields[name].default
+    assert given == StudySettings(**{name: value})
+    assert checked(lambda: saeattr.attribute(config=tmp_path / "settings.yaml")) == given
+    assert checked(lambda: main(["attribute", *flags])) == given
+    assert checked(lambda: main(["attribute", "--config", str(tmp_path / "settings.yaml")])) == given
+
+
+def test_an_option_wins_over_the_file_and_topic_is_another_name_of_group(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "settings.yaml").write_text("topic: cities\nlists: 3\nseed: 4\n", encoding="utf-8")
+    config = tmp_path / "settings.yaml"
+    assert make_settings({"lists": 5}, config) == StudySettings(group=("cities",), lists=5, seed=4)
+    assert make_settings({"topic": "rivers"}, config).group == ("rivers",)
+    _, settings = call(monkeypatch, "saeattr.api.attribute", ["attribute", "--topic", "a", "--group", "b"])
+    assert settings["group"] == ("a", "b")
+
+
+def test_registered_names_stand_in_help_with_what_they_are() -> None:
+    text = options("attribute")
+    assert all(f"{name}: {help}" in text["behaviour"].help for name, (_, help) in BEHAVIOURS.items())
+    assert all(f"{method.name}: {method.help}" in text["method"].help for method in METHODS.values())
+    assert "corrupted, zero or mean" in text["base"].help
+    assert "float32, bfloat16 or float16" in text["dtype"].help
+
+
 def test_attributes_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    flags = ["--topic", "cities", "--topic", "TV shows", "--out", "a/b", "--config", "c.yaml", "--no-figures"]
-    args, settings = call(monkeypatch, "saeattr.api.attribute", ["attribute", *flags, "--no-validate"])
-    assert args == (["cities", "TV shows"],)
+    flags = ["--out", "a/b", "--config", "c.yaml", "--no-figures", "--no-validate"]
+    args, settings = call(monkeypatch, "saeattr.api.attribute", ["attribute", *flags])
+    assert args == ()
     assert {name: value for name, value in settings.items() if value is not None} == {
         **{"out": Path("a/b"), "config": Path("c.yaml"), "figures": False, "validate_top": 0}
     }
-    args, settings = call(monkeypatch, "saeattr.api.attribute", ["attribute"])
-    assert not args[0]
+    _, settings = call(monkeypatch, "saeattr.api.attribute", ["attribute"])
     assert {name: value for name, value in settings.items() if value is not None} == {"figures": True}
     _, settings = call(monkeypatch, "saeattr.api.attribute", ["attribute", "--layers", "all"])
     assert settings["layers"] == "all"
 
 
 def test_selects_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    flags = ["--topic", "cities", "--topic", "rivers", "--out", "a/b", "--config", "c.yaml"]
-    args, settings = call(monkeypatch, "saeattr.api.select", ["select", *flags])
-    assert args == (["cities", "rivers"],)
+    _, settings = call(monkeypatch, "saeattr.api.select", ["select", "--out", "a/b", "--config", "c.yaml"])
     given = {name: value for name, value in settings.items() if value is not None}
     assert given == {"out": Path("a/b"), "config": Path("c.yaml")}
 
@@ -119,8 +193,7 @@ def test_plans_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 VALIDATE: dict[str, Any] = {
-    **{"top": 20, "positions": "all", "curves": True, "generate": False, "generate_features": 5},
-    **{"figures": True, "batch_size": None, "vram": None, "device": None},
+    **{"positions": "all", "curves": True, "generate": False, "generate_features": 5, "figures": True},
 }
 REPORT: dict[str, Any] = {"top": 100, "model": True, "open_page": False}
 INSPECT: dict[str, Any] = {
@@ -135,7 +208,7 @@ INSPECT: dict[str, Any] = {
         ("saeattr.api.validate", "validate", VALIDATE, flags, changes)
         for flags, changes in [
             ([], {}),
-            (["--top", "7"], {"top": 7}),
+            (["--top", "7"], {"validate_top": 7}),
             (["--single"], {"positions": "single"}),
             (["--no-curves"], {"curves": False}),
             (["--generate"], {"generate": True}),

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
+import saeattr
 from saeattr import bundle
 from saeattr.behaviours.behaviour import find_behaviour
+from saeattr.behaviours.facts.behaviour import relations
 from saeattr.cli import main
 from saeattr.model.hub import MODELS
 from saeattr.model.loading import find_model, load_tokenizer
@@ -18,12 +19,12 @@ from saeattr.saes.catalogue import pick_saes
 from saeattr.settings import PARTS, SETTINGS, StudySettings, make_settings, read_config
 from saeattr.study.prepare import resolve
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import make_random_checkpoint as checkpoint
+
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 WRITER = runpy.run_path(str(ROOT / "scripts" / "docs" / "settings.py"))
-
-sys.path.insert(0, str(ROOT / "scripts"))
-import make_random_checkpoint as checkpoint
 
 
 def test_every_named_model_has_one() -> None:
@@ -92,18 +93,10 @@ def write_byte_tokenizer(folder: Path) -> None:
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
 
-    made = ByteLevelBPETokenizer()
-    facts = find_behaviour("facts")
-    from saeattr.behaviours.facts.behaviour import relations
-
-    texts = [
-        f"{template.format(x=entity)} {answer}"
-        for name in facts.default_groups
-        for template in relations()[name].templates
-        for entity, answer in relations()[name].facts
-    ]
-    made.train_from_iterator(texts, vocab_size=2048, min_frequency=1, special_tokens=["<|endoftext|>"])
-    end = "<|endoftext|>"
+    made, end = ByteLevelBPETokenizer(), "<|endoftext|>"
+    relation = relations()["capitals"]
+    texts = [f"{text.format(x=entity)} {answer}" for text in relation.templates for entity, answer in relation.facts]
+    made.train_from_iterator(texts, vocab_size=2048, min_frequency=1, special_tokens=[end])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made._tokenizer, bos_token=end, eos_token=end, unk_token=end)
     tokenizer.save_pretrained(folder)
 
@@ -122,10 +115,8 @@ def test_gpt2s_file_plans_and_attributes_facts(tmp_path: Path, capsys: pytest.Ca
     with pytest.raises(SystemExit) as attributed:
         main(["attribute", *config, "--no-figures", "--no-validate", "--out", str(out)])
     assert not attributed.value.code, capsys.readouterr().err
-    import saeattr
-
     study = saeattr.load_study(out)
     assert study.groups == ("capitals",)
     features = study.features()
     assert set(zip(features["kind"], features["layer"], strict=True)) == {("resid_post", 1), ("resid_post", 2)}
-    assert torch.tensor(features["effect_mean"].to_numpy()).abs().max() > 0
+    assert (features["effect_mean"] != 0).any()

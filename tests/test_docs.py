@@ -37,3 +37,7 @@ def test_links_between_pages_lead_somewhere():
         targets = [part.split(")")[0].split("#")[0] for part in page.read_text(encoding="utf-8").split("](")[1:]]
         missing = [name for name in targets if name and "://" not in name and not (page.parent / name).exists()]
         assert not missing, f"{page}: {missing}"
+
+
+def test_no_mark_is_left_on_the_study_folder_page():
+    assert not [mark for mark in ("{tables}", "{stages}", "{joined}", "{may_differ}") if mark in PAGE]

@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-STEP = re.compile(r"<!-- (new file|in) (\S+)(?: (before the line|after the line|replace): (.+?))? -->\n```python\n(.*?)```", re.S)
+STEP = re.compile(
+    r"<!-- (new file|in) (\S+)(?: (before the line|after the line|replace): (.+?))? -->\n```python\n(.*?)```", re.S
+)
 
 
 def follow(text: str, copy: Path) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import Gemma2ForCausalLM, PreTrainedTokenizerFast
 
 from saeattr.behaviours.lists.pairs import make_pairs
-from saeattr.behaviours.lists.sampling import SampledList, sample_lists
+from saeattr.behaviours.lists.sampling import SampledList, Sampling, sample_lists
 from saeattr.behaviours.lists.topics import Length
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.batch import run_batch
@@ -47,7 +47,7 @@ def list_behaviour(lm: LanguageModel, topics: dict[str, list[str]], n: int, seed
     found: dict[str, dict[str, float]] = {}
     lengths: tuple[Length, ...] = ("short", "none", "long")
     for length in lengths:
-        lists = [one for topic in topics for one in sample_lists(lm, topic, n, length=length, seed=seed)]
+        lists = [one for topic in topics for one in sample_lists(lm, topic, Sampling(n, length=length, seed=seed))]
         found[length] = _describe(lists, topics)
     return found
 
@@ -74,7 +74,7 @@ def _describe(lists: Sequence[SampledList], topics: dict[str, list[str]]) -> dic
 
 def metric_after_last(lm: LanguageModel, topics: Sequence[str], n: int, seed: int) -> dict[str, list[float]]:
     """Mean logit(<end_of_turn>) - logit(-) after the last seven items of short lists, clean and corrupted."""
-    lists = [one for topic in topics for one in sample_lists(lm, topic, n, seed=seed)]
+    lists = [one for topic in topics for one in sample_lists(lm, topic, Sampling(n, seed=seed))]
     pairs, _ = make_pairs(lm.tokenizer, lists)
     batch = run_batch(lm, pairs, [Site("resid_post", 0)], Question())
     rows, points = batch.reads.row, batch.reads.point

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from saeattr.behaviours.lists.pairs import ListRequest, make_pairs
-from saeattr.behaviours.lists.sampling import sample_lists
+from saeattr.behaviours.lists.sampling import Sampling, sample_lists
 from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.batch import run_batch
@@ -72,7 +72,7 @@ def test_with_the_last_decision_earlier_newlines_keep_their_role(lm: LanguageMod
 
 
 def test_batches_do_not_change_the_effects(lm: LanguageModel) -> None:
-    lists = sample_lists(lm, "cities", 5, seed=1)
+    lists = sample_lists(lm, "cities", Sampling(5, seed=1))
     blanks, _ = make_pairs(lm.tokenizer, lists, ListRequest("blank-vs-newline"))
     sites = [Site("resid_post", 2), Site("attn_z", 4)]
     batch = run_batch(lm, blanks, sites, Question(decision="all"))

@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from saeattr.behaviours.pair import Pair
 
 import saeattr
 from saeattr import UserError
 from saeattr.attribution.group import AttributionPlan, GroupTables, attribute_group
 from saeattr.behaviours.lists.pairs import make_pairs
 from saeattr.behaviours.lists.sampling import sample_lists
+from saeattr.behaviours.pair import Pair
 from saeattr.generation.ablation import Sampling, generate_conditions
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.metric import make_metric
@@ -43,7 +43,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 @pytest.fixture(scope="module")
 def study_pairs(lm: LanguageModel) -> list[Pair]:
-    return make_pairs(lm.tokenizer, sample_lists(lm, "cities", 6, **SAMPLING))[0]
+    return make_pairs(lm.tokenizer, sample_lists(lm, "cities", Sampling(6, **SAMPLING)))[0]
 
 
 def question(lm: LanguageModel, **changes: Any) -> AttributionPlan:
@@ -58,7 +58,7 @@ def directly(lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], **
 
 def test_the_lists_are_those_that_these_settings_give(study: Study, lm: LanguageModel) -> None:
     def token_ids(**changes: Any) -> list[list[int]]:
-        return [list(one.token_ids) for one in sample_lists(lm, "cities", 6, **{**SAMPLING, **changes})]
+        return [list(one.token_ids) for one in sample_lists(lm, "cities", Sampling(6, **{**SAMPLING, **changes}))]
 
     stored = study.lists()["token_ids"]
     assert [list(ids) for ids in stored] == token_ids()
@@ -88,7 +88,7 @@ def test_relevance_patching_of_a_contrast_is_what_is_asked_for(
     asked: dict[str, Any] = {"contrast": (" Paris", " Tokyo"), "method": "relp", "base": "mean"}
     study = saeattr.attribute("cities", out=tmp_path / "s", validate_top=0, **SMALL, **asked)
     assert study.metric_label == "logit(' Paris') - logit(' Tokyo')"
-    pairs = make_pairs(lm.tokenizer, sample_lists(lm, "cities", 6))[0]
+    pairs = make_pairs(lm.tokenizer, sample_lists(lm, "cities", Sampling(6)))[0]
     metric = make_metric("end-vs-continue", lm.tokenizer, asked["contrast"])
     plan = AttributionPlan(metric, base="mean", method="relp")
     found = attribute_group(lm, pairs, [saes[SITE]], plan).attributions
