@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-import sys
+import runpy
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
-from docs import study_folder  # noqa: E402
 from saeattr.tables import TABLES
+
+ROOT = Path(__file__).parents[1]
+STUDY_FOLDER = runpy.run_path(str(ROOT / "scripts" / "docs" / "study_folder.py"))
+PAGE = (ROOT / "docs" / "study-folder.md").read_text(encoding="utf-8")
 
 
 def test_the_study_folder_page_is_what_its_script_prints():
-    written = (ROOT / "docs" / "study-folder.md").read_text(encoding="utf-8")
-    assert written == study_folder.page(), "run python scripts/docs/study_folder.py"
+    """Else: python scripts/docs/study_folder.py."""
+    assert STUDY_FOLDER["page"]() == PAGE
 
 
-def test_every_column_of_every_table_stands_on_the_study_folder_page():
-    sections = study_folder.page().split("\n### ")
+def test_every_column_of_every_table_stands_on_the_study_folder_page_in_its_order():
+    sections = PAGE.split("\n### ")
     for table in TABLES.values():
-        (section,) = [part for part in sections if part.startswith(f"{table.name}.parquet\n")]
-        rows = [line.split("|")[1].strip(" `") for line in section.splitlines() if line.startswith("| `")]
-        assert rows == table.names
+        name = "lists/SLUG" if table.name == "lists" else table.name
+        (section,) = [part for part in sections if part.startswith(f"{name}.parquet\n")]
+        rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
+        assert [(row[0].strip("| `"), row[1]) for row in rows] == [(one.name, one.type) for one in table.columns]
+
+
+def test_every_file_is_named_once_in_the_first_table_of_the_study_folder_page():
+    first = PAGE.split("\n\n| table on top")[0]
+    names = [line.split("|")[1] for line in first.splitlines() if line.startswith("| `")]
+    assert len(names) == len(set(names))
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]:
+        targets = [part.split(")")[0].split("#")[0] for part in page.read_text(encoding="utf-8").split("](")[1:]]
+        missing = [name for name in targets if name and "://" not in name and not (page.parent / name).exists()]
+        assert not missing, f"{page}: {missing}"
 
 
 def test_no_mark_is_left_on_the_study_folder_page():
-    page = study_folder.page()
-    assert not [mark for mark in ("{tables}", "{stages}", "{joined}", "{may_differ}") if mark in page]
+    assert not [mark for mark in ("{tables}", "{stages}", "{joined}", "{may_differ}") if mark in PAGE]

@@ -14,7 +14,7 @@ from pathlib import Path
 from saeattr.files import write_text
 from saeattr.settings import StudySettings, identifies
 from saeattr.study.run import STAGES
-from saeattr.tables import OVERLAP, TABLES, Table
+from saeattr.tables import LISTS, OVERLAP, TABLES, Table
 
 TEXT = Path(__file__).with_suffix(".md")
 PAGE = Path(__file__).parents[2] / "docs" / "study-folder.md"
@@ -36,12 +36,16 @@ def page() -> str:
 
 def section(table: Table) -> str:
     """One table: where it is, what a row is, its columns."""
-    lines = [f"### {table.name}.parquet", "", f"{where(table)} One row: {table.row}."]
+    lines = [f"### {file_name(table)}", "", f"{where(table)} One row: {table.row}."]
     lines += ["", table.note] if table.note else []
     lines += ["", "| column | type | meaning | unit |", "| --- | --- | --- | --- |"]
     for column in table.columns:
         lines.append(f"| `{column.name}` | {column.type} | {in_cell(column.meaning)} | {column.unit} |")
     return "\n".join(lines)
+
+
+def file_name(table: Table) -> str:
+    return "lists/SLUG.parquet" if table == LISTS else f"{table.name}.parquet"
 
 
 def where(table: Table) -> str:
@@ -50,7 +54,7 @@ def where(table: Table) -> str:
         if table in (*stage.joined, *stage.kept):
             part = f"`{stage.name}/SLUG/`"
             return f"In {part}, joined on top." if table in stage.joined else f"In {part} only."
-    return "On top."
+    return "Kept by the behaviour lists." if table == LISTS else "On top."
 
 
 def joined_tables() -> Sequence[Table]:

@@ -42,13 +42,14 @@ def exact_lines(lm: LanguageModel, pairs: list[Pair], medians: Medians, rounds: 
         "",
         "## Exact effects",
         "",
-        f"Setting one feature to its corrupted value in one list, at all its positions: {in_middle:,} (feature, list) "
-        f"ablations in the middle layer, {in_others} in the others, {COPIES} in one forward; medians of {rounds} "
-        "rounds, the parts taking turns. tutorial: a full forward of the hooked model (transformer-lens' bridge) for "
-        "each, metric from its logits. plain: the same by Hugging Face's model with one forward hook, the fastest "
-        "naive way. Both are given the changes; saeattr's time includes encoding. floor: the multiplications that no exact method can "
-        "spare (layers above, positions from the first edit to the decision, in the last layer keys and values only "
-        f"but for the decision), at the speed of a large product on the same machine ({speed / 1e9:.0f} GFLOP/s).",
+        f"Setting one feature to its corrupted value in one list, at all its positions: {in_middle:,} (feature, "
+        f"list) ablations in the middle layer, {in_others} in the others, {COPIES} in one forward; medians of "
+        f"{rounds} rounds, the parts taking turns. tutorial: a full forward of the hooked model (transformer-lens' "
+        "bridge) for each, metric from its logits. plain: the same by Hugging Face's model with one forward hook, "
+        "the fastest naive way. Both are given the changes; saeattr's time includes encoding. floor: the "
+        "multiplications that no exact method can spare (layers above, positions from the first edit to the "
+        "decision, in the last layer keys and values only but for the decision), at the speed of a large product "
+        f"on the same machine ({speed / 1e9:.0f} GFLOP/s).",
         "",
         "| site | ablations | saeattr, ms each | tutorial / saeattr | plain / saeattr | saeattr / floor "
         "| largest difference |",

@@ -23,8 +23,9 @@ from torch import Tensor
 from benchmarks.cases import asked, list_pairs
 from benchmarks.generation.page import write_page
 from saeattr.attribution.group import attribute_batch
+from saeattr.behaviours.lists.sampling import Sampling
 from saeattr.files import write_table
-from saeattr.generation.ablation import Edit, Sampling, generate_conditions, sample_edited
+from saeattr.generation.ablation import Edit, generate_conditions, sample_edited
 from saeattr.generation.group import matched_ablation
 from saeattr.generation.summary import measure_list
 from saeattr.model.loading import LanguageModel, load_model

@@ -28,8 +28,9 @@ from benchmarks.generation.measure import CONTROL_SETS, METHODS, SIZES, TOPICS, 
 from benchmarks.generation.page import growth, interval
 from benchmarks.sections import markdown, replace_section
 from saeattr import bundle
+from saeattr.behaviours.lists.sampling import Sampling
 from saeattr.files import write_table
-from saeattr.generation.ablation import Sampling, generate_conditions
+from saeattr.generation.ablation import generate_conditions
 from saeattr.generation.group import matched_ablation
 from saeattr.runs.base import SiteBase
 from saeattr.saes.loading import find_saes, load_sae

@@ -1,1 +1,0 @@
-"""Pages and pictures of docs/ that are printed from the code."""
