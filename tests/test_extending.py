@@ -1,4 +1,4 @@
-"""docs/extending.md is followed literally: its changes are made to a copy of the package, and its tests are run there."""
+"""docs/extending.md is followed literally: a copy of the package is changed as it says, and its tests are run there."""
 
 from __future__ import annotations
 
