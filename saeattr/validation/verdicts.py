@@ -137,7 +137,8 @@ def few_pairs_warnings(n_pairs: int) -> list[str]:
     if n_pairs >= FEWEST_PAIRS:
         return []
     return [
-        f"{n_pairs} pairs are too few for a verdict (no p-value can reach 0.05): use --pairs {FEWEST_PAIRS} or more"
+        f"{n_pairs} pairs are too few for a verdict (no p-value can reach 0.05): use {FEWEST_PAIRS} or more "
+        f"(--lists {FEWEST_PAIRS})"
     ]
 
 
