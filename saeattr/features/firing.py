@@ -56,6 +56,7 @@ def read_firings(
     }
     final: list[Tensor] = []
     attention: dict[int, list[Tensor]] = {site.layer: [] for site in chosen if site.kind == "attn_z"}
+    all_paired = all(pair.corrupted_ids is not None for pair in pairs)
     for nth, batch in enumerate(chunks(pairs, batch_size)):
         start = nth * batch_size
         on_batch(start, len(pairs))
@@ -65,7 +66,7 @@ def read_firings(
         row, position = (index.cpu().numpy() for index in keep.nonzero(as_tuple=True))
         where.append((row + start, position))
         for run, tokens in (("clean", padded.clean), ("corrupted", padded.corrupted)):
-            if tokens is None:
+            if tokens is None or (run == "corrupted" and not all_paired):
                 continue
             x = capture(lm, tokens, padded.mask, sites).x
             for site, sae in chosen.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -50,9 +51,12 @@ def run_pairs(
 ) -> list[BatchRuns]:
     """The runs of all pairs, batch by batch; arguments as for ``run_batch``."""
     step = "forward and backward" if gradients else "forward"
-    batches = []
-    for nth, chunk in enumerate(chunks(task.pairs, task.pace.batch_size)):
-        task.on_step(step, nth * task.pace.batch_size, len(task.pairs))
-        batches.append(run_batch(task.lm, chunk, sites, task.question, gradients=gradients, rules=rules))
-    task.on_step(step, len(task.pairs), len(task.pairs))
+    batches, done = [], 0
+    # A batch has corrupted runs if all of its pairs have a corrupted prompt, so those without one stand apart.
+    for _, alike in itertools.groupby(task.pairs, key=lambda pair: pair.corrupted_ids is None):
+        for chunk in chunks(list(alike), task.pace.batch_size):
+            task.on_step(step, done, len(task.pairs))
+            batches.append(run_batch(task.lm, chunk, sites, task.question, gradients=gradients, rules=rules))
+            done += len(chunk)
+    task.on_step(step, done, len(task.pairs))
     return batches

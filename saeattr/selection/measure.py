@@ -105,7 +105,8 @@ def measure_sites(task: Task, measured_pairs: int = MEASURED_PAIRS) -> SiteMeasu
         own = dataclasses.replace(task, pairs=pairs[:measured_pairs])
         lens.append(logit_lens(own))
         batches = run_pairs(own, sites, gradients=True)
-        ablation += [positional_ablation(batch, sites, task.pace.batch_size) for batch in batches]
+        # Site by site, so that the rows' order is the same however many pairs a batch has.
+        ablation += [positional_ablation(batch, [site], task.pace.batch_size) for site in sites for batch in batches]
         first_order.append(first_order_sizes(group, batches, sites))
     task.on_step("choosing layers", len(groups), len(groups))
     parts = [pd.concat(tables, ignore_index=True) for tables in (lens, ablation, first_order)]

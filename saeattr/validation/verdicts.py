@@ -137,8 +137,13 @@ def few_pairs_warnings(n_pairs: int) -> list[str]:
     if n_pairs >= FEWEST_PAIRS:
         return []
     return [
+<<<<<<< HEAD
         f"{n_pairs} pairs are too few for a verdict (no p-value can reach 0.05): {FEWEST_PAIRS} or more are needed "
         f"(of lists: --lists {FEWEST_PAIRS})"
+=======
+        f"{n_pairs} pairs are too few for a verdict (no p-value can reach 0.05): use {FEWEST_PAIRS} or more "
+        f"(--lists {FEWEST_PAIRS})"
+>>>>>>> w-a
     ]
 
 

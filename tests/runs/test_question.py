@@ -1,0 +1,88 @@
+"""The pace changes no result: only how much is done at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from saeattr.attribution.group import attribute_group
+from saeattr.behaviours.pair import Pair
+from saeattr.model.loading import LanguageModel
+from saeattr.runs.question import Pace, Question
+from saeattr.runs.task import Task
+from saeattr.saes.loading import SaeFile
+from saeattr.selection.measure import select_sites
+from saeattr.sites import Site
+from saeattr.validation.group import Estimates, ValidationPlan, validate_features
+
+SITES = (Site("attn_z", 1), Site("mlp_out", 3), Site("resid_post", 5))
+PACES = (Pace(1, 1), Pace(3, 7), Pace(16, 32))
+PLAN = ValidationPlan(top=5, n_controls=3, longest_curve=4)
+#: In float32 the last bit of a metric of 10 is 1e-6, and an exact effect is the difference of two.
+ROUNDING = 2e-5
+
+
+def assert_same(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    """Names, order and whole numbers to the letter, all else up to rounding."""
+    pd.testing.assert_frame_equal(one, other, check_exact=False, rtol=0, atol=ROUNDING)
+    whole = one.select_dtypes(exclude="floating").columns
+    pd.testing.assert_frame_equal(one[whole], other[whole])
+
+
+@pytest.mark.parametrize(
+    "question", [Question(), Question(decision="all", base="mean", method="ig", ig_steps=3)], ids=["default", "other"]
+)
+def test_attributions_do_not_depend_on_the_pace(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], question: Question
+) -> None:
+    files = [saes[site] for site in SITES]
+    first, *others = (attribute_group(Task(lm, pairs, files, question, pace)) for pace in PACES)
+    for other in others:
+        for name in ("attributions", "features", "site_effects", "metric_by_point"):
+            one, again = getattr(first, name), getattr(other, name)
+            if name == "features":
+                # Where two effects are nearly equal their ranks may change places.
+                one, again = (
+                    table.drop(columns="rank").sort_values(["layer", "kind", "feature"]) for table in (one, again)
+                )
+                one, again = (table.reset_index(drop=True) for table in (one, again))
+            assert_same(one, again)
+    assert first.attributions["effect"].abs().max() > 0.1
+
+
+@pytest.mark.parametrize("question", [Question(), Question(decision="all", base="mean")], ids=["default", "other"])
+def test_proofs_do_not_depend_on_the_pace(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], question: Question
+) -> None:
+    files = [saes[site] for site in SITES]
+    features = attribute_group(Task(lm, pairs, files, question)).features
+    tables = [validate_features(Task(lm, pairs, files, question, pace), Estimates(features), PLAN) for pace in PACES]
+    for other in tables[1:]:
+        for name in ("validation", "curves", "compared", "agreement", "exact"):
+            assert_same(getattr(tables[0], name), getattr(other, name))
+    assert tables[0].agreement["same_sign"].notna().all()
+    assert tables[0].validation["exact_mean"].abs().max() > 0.1
+
+
+def test_layer_scores_do_not_depend_on_the_pace(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
+) -> None:
+    files = [saes[site] for site in SITES]
+    first, *others = (select_sites(Task(lm, pairs, files, pace=pace)) for pace in PACES)
+    for other in others:
+        for name in ("table", "lens", "ablation"):
+            assert_same(getattr(first, name), getattr(other, name))
+        assert first.chosen == other.chosen
+    assert np.ptp(first.table["score"]) > 0.1
+
+
+def test_the_seed_draws_intervals_and_nothing_else(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
+) -> None:
+    files = [saes[SITES[1]]]
+    one, other = (attribute_group(Task(lm, pairs, files, pace=Pace(seed=seed))) for seed in (0, 1))
+    drawn = ["effect_low", "effect_high"]
+    pd.testing.assert_frame_equal(one.features.drop(columns=drawn), other.features.drop(columns=drawn))
+    pd.testing.assert_frame_equal(one.attributions, other.attributions)
+    assert not one.features[drawn].equals(other.features[drawn])
