@@ -21,7 +21,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED)
-	HF_HUB_OFFLINE=1 $(BIN)/python scripts/benchmark.py
+	HF_HUB_OFFLINE=1 $(BIN)/python scripts/benchmark.py cost
 
 # torch goes first and alone: another package's looser requirement would fetch a build with several GB of CUDA.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -27,7 +27,7 @@ from saeattr.selection.measure import Selection
 from saeattr.settings import changed_settings, make_settings, recorded_settings
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder, open_study, remove_leftovers
-from saeattr.study.generation import Generating
+from saeattr.study.generation import Generating, check_lists
 from saeattr.study.memory import memory_plan
 from saeattr.study.prepare import Prepared, default_folder, prepare
 from saeattr.study.reopen import opened, study_task
@@ -131,6 +131,8 @@ def validate(
     top = prepared.settings.validate_top
     if not top:
         raise UserError("validate_top cannot be 0 here: give the number of features to measure, 1 or more")
+    if generate:
+        check_lists(prepared.settings)
     folder = open_study(known.folder.root, prepared.record)
     remove_leftovers(folder)
     plan = ValidationPlan(top=top, positions=positions)

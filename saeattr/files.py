@@ -36,10 +36,15 @@ def write_table(path: Path, table: pd.DataFrame, metadata: Mapping[str, str] | N
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What ``write_table`` was given as metadata (and what pandas adds); nothing where there is no such file."""
+    """What ``write_table`` was given as metadata (and what pandas adds); nothing where there is no such file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     if not path.exists():
         return {}
-    return {key.decode(): value.decode() for key, value in (pq.read_schema(path).metadata or {}).items()}
+    with _parquet_errors(path):
+        return {key.decode(): value.decode() for key, value in (pq.read_schema(path).metadata or {}).items()}
 
 
 def read_table(path: Path, table: Table | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -51,18 +56,14 @@ def read_table(path: Path, table: Table | None = None, columns: Sequence[str] | 
     Raises:
         UserError: it is missing, damaged, or not that table.
     """
-    try:
+    with _parquet_errors(path):
         if table is not None:
             table.check(pq.read_schema(path), str(path), columns)
         return pd.read_parquet(path, columns=None if columns is None else list(columns))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist: run saeattr attribute into this folder first") from error
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path} is not a readable Parquet file: delete it and run again") from error
 
 
 def write_part(folder: Path, tables: Mapping[str, pd.DataFrame], metadata: Mapping[str, str] | None = None) -> None:
-    """Write all tables of a topic's stage at once: the folder appears, or is replaced, when every table is written."""
+    """Write all tables of a group's stage at once: the folder appears, or is replaced, when every table is written."""
     with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
@@ -77,13 +78,24 @@ def write_part(folder: Path, tables: Mapping[str, pd.DataFrame], metadata: Mappi
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def join_parts(path: Path, parts: Sequence[Path], metadata: Mapping[str, str]) -> None:
-    """Write a table from the topics' parts, one row group a topic, without holding them all in memory."""
+def join_parts(path: Path, parts: Sequence[Path], metadata: Mapping[str, str], table: Table | None = None) -> None:
+    """Write a table from the groups' parts, one row group a group, without holding them all in memory.
+
+    Args:
+        parts: folders with a file of the same name.
+        table: what each of them must be.
+
+    Raises:
+        UserError: a part is missing, damaged, or not that table, or the disk is full.
+    """
     with replacing(path) as temporary:
         writer: pq.ParquetWriter | None = None
         try:
             for folder in parts:
-                part = pq.read_table(folder / path.name)
+                part = _read_part(folder / path.name, table)
+                # The text columns of a part without rows have no type: it is written if there is no other.
+                if not part.num_rows and (writer is not None or folder != parts[-1]):
+                    continue
                 if writer is None:
                     schema = part.schema.with_metadata({**(part.schema.metadata or {}), **metadata})
                     writer = pq.ParquetWriter(temporary, schema, compression="zstd")
@@ -91,6 +103,25 @@ def join_parts(path: Path, parts: Sequence[Path], metadata: Mapping[str, str]) -
         finally:
             if writer is not None:
                 writer.close()
+
+
+def _read_part(path: Path, table: Table | None) -> pa.Table:
+    with _parquet_errors(path):
+        part = pq.read_table(path)
+    if table is not None:
+        table.check(part.schema, str(path))
+    return part
+
+
+@contextmanager
+def _parquet_errors(path: Path) -> Iterator[None]:
+    """What goes wrong in reading a Parquet file, in one line."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist: run saeattr attribute into this folder first") from error
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path} is not a readable Parquet file: delete it and run again") from error
 
 
 @contextmanager

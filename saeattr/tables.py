@@ -70,12 +70,13 @@ class Table:
         return [column.name for column in self.columns]
 
     def empty(self) -> pd.DataFrame:
-        return self.frame(pd.DataFrame({name: [] for name in self.names}))
+        return self.frame(pd.DataFrame())
 
     def frame(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with its columns in order, each of its type; columns of no meaning here are left out."""
         if table.empty:
-            table = pd.DataFrame({name: [] for name in self.names})
+            # As objects: without values pandas would take texts for numbers, and readers refuse them.
+            table = pd.DataFrame({name: pd.Series([], dtype="object") for name in self.names})
         kinds = {column.name: column.type for column in self.columns if column.type not in ("text", "list")}
         return table[self.names].astype(kinds).reset_index(drop=True)
 
@@ -93,13 +94,16 @@ class Table:
                 continue
             at = schema.get_field_index(column.name)
             if at < 0:
-                raise UserError(f"{where} has no column {column.name!r}: it is damaged or of another version")
+                raise UserError(
+                    f"{where} has no column {column.name!r}: it is damaged or of another version, delete it and run "
+                    "again"
+                )
             kind = schema.field(at).type
             # A column without any value has no type of its own.
             if not TYPES[column.type](kind) and not pa.types.is_null(kind):
                 raise UserError(
                     f"{where} has the column {column.name!r} as {kind}, and {column.type} belongs there: it is damaged "
-                    "or of another version, run again"
+                    "or of another version, delete it and run again"
                 )
 
 
@@ -195,6 +199,26 @@ PAIRS = Table(
         Column("unwanted", "list", "and those it does not want"),
         Column("weights", "list", "and its part of the mean over points (--decision all)"),
     ),
+)
+LISTS = Table(
+    "lists",
+    "one list that the model wrote",
+    (
+        Column("topic", "text", "what the list is of"),
+        Column("list_id", "text", "the list, unique within its topic"),
+        Column("length", "text", "the length word of the request: short, long or none"),
+        Column("request", "text", "the user's turn"),
+        Column("text", "text", "the answer up to its end"),
+        Column("token_ids", "list", "the whole conversation: request, answer and the end of its turn"),
+        Column("prompt_length", "int64", "how many of these tokens were given"),
+        Column("items", "list", "the names of the complete items"),
+        Column("item_spans", "list", "for each of them [start, end) in token positions"),
+        Column("ended", "bool", "whether the model ended the list, before the tokens ran out"),
+        Column("temperature", "float64", "of sampling"),
+        Column("top_p", "float64", "of sampling"),
+        Column("seed", "int64", "the list's own"),
+    ),
+    "One file a topic, ``lists/SLUG.parquet``; the folder opens as a Hugging Face dataset.",
 )
 ATTRIBUTIONS = Table(
     "attributions",
@@ -420,6 +444,7 @@ OVERLAP = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
+        LISTS,
         PAIRS,
         ATTRIBUTIONS,
         FEATURES,

@@ -3,11 +3,11 @@
     python scripts/build_bundled.py [--out saeattr/bundled] [--keep-model] [--steps 1800] [--seed 0]
     python scripts/build_bundled.py --deep runs/deep [--steps 1200] [--seed 0]
 
-Everything is made from scripts/bundled/*.yaml; the same seed on the same machine gives the same files. About half an
-hour on two CPU cores. What was there is replaced when everything new is complete.
+Everything is made from scripts/bundled/topics.yaml and saeattr's facts; the same seed on the same machine gives the
+same files. About half an hour on two CPU cores. What was there is replaced when everything new is complete.
 
 ``--deep`` makes another model in a folder of its own: 16 narrow layers and SAEs of some of its sites, for
-scripts/benchmark_accuracy.py. It is not shipped; a quarter of an hour on one core.
+the accuracy benchmark. It is not shipped; a quarter of an hour on one core.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from bundled import card, evaluate
 from bundled.activations import ALL_SITES, DEEP_SITES, Batch, collect, draw_batches
-from bundled.corpus import Fact, chat_prompt, load_facts, load_groups
+from bundled.corpus import Fact, chat_prompt, load_facts, load_topics
 from bundled.tokenizer import build_tokenizer
 from bundled.train_model import DEEP_RECIPE, DEEP_SHAPE, Recipe, Shape, train_model
 from bundled.train_saes import OWN_RECIPES, SaeRecipe, save_sae, train_checked
@@ -38,7 +38,7 @@ from saeattr.sites import Site
 
 LISTS_PER_TOPIC = 10
 CHATS_TO_TRAIN, CHATS_TO_TEST = 2400, 400
-#: Of the deep model: how many of the groups it learns, and its SAEs.
+#: Of the deep model: how many of the topics it learns, and its SAEs.
 DEEP_TOPICS, DEEP_SAE = 8, SaeRecipe(d_sae=256)
 
 
@@ -69,47 +69,47 @@ def main() -> None:
 
 
 def build_deep(folder: Path, options: argparse.Namespace) -> None:
-    """The deep model and SAEs of some of its sites, on one thread: few groups, so that it learns them in minutes."""
+    """The deep model and SAEs of some of its sites, on one thread: few topics, so that it learns them in minutes."""
     torch.set_num_threads(1)
-    groups, facts = load_groups(), load_facts()
-    groups = {group: groups[group] for group in list(groups)[:DEEP_TOPICS]}
+    topics, facts = load_topics(), load_facts()
+    topics = {topic: topics[topic] for topic in list(topics)[:DEEP_TOPICS]}
     recipe = dataclasses.replace(DEEP_RECIPE, steps=options.steps or DEEP_RECIPE.steps)
-    build_model(folder / "model", groups, facts, options.seed, recipe, DEEP_SHAPE)
+    build_model(folder / "model", topics, facts, options.seed, recipe, DEEP_SHAPE)
     model = Gemma2ForCausalLM.from_pretrained(folder / "model", attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-    build_saes(folder / "saes", model, tokenizer, groups, facts, options.seed, dict.fromkeys(DEEP_SITES, DEEP_SAE))
+    build_saes(folder / "saes", model, tokenizer, topics, facts, options.seed, dict.fromkeys(DEEP_SITES, DEEP_SAE))
 
 
 def build(new: Path, options: argparse.Namespace) -> dict[str, Any]:
     """All files of the bundle but the checksums; returns what was measured."""
-    groups, facts = load_groups(), load_facts()
+    topics, facts = load_topics(), load_facts()
     if options.keep_model:
         shutil.copytree(options.out / "model", new / "model")
         before = json.loads((options.out / "figures.json").read_text(encoding="utf-8"))
         minutes_model, steps = before["minutes_model"], before["steps"]
     else:
         recipe = Recipe(steps=options.steps or Recipe().steps)
-        minutes_model, steps = build_model(new / "model", groups, facts, options.seed, recipe, Shape()), recipe.steps
+        minutes_model, steps = build_model(new / "model", topics, facts, options.seed, recipe, Shape()), recipe.steps
     model = Gemma2ForCausalLM.from_pretrained(new / "model", attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(new / "model")
     recipes = {site: OWN_RECIPES.get(site, SaeRecipe()) for site in ALL_SITES}
-    minutes_saes = build_saes(new / "saes", model, tokenizer, groups, facts, options.seed, recipes)
-    held_out = draw_batches(tokenizer, groups, [], CHATS_TO_TEST, options.seed + 2)
+    minutes_saes = build_saes(new / "saes", model, tokenizer, topics, facts, options.seed, recipes)
+    held_out = draw_batches(tokenizer, topics, [], CHATS_TO_TEST, options.seed + 2)
     figures: dict[str, Any] = {
         "layers": model.config.num_hidden_layers,
         "d_model": model.config.hidden_size,
         "vocabulary": len(tokenizer),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "groups": len(groups),
+        "topics": len(topics),
         "steps": steps,
         "minutes_model": minutes_model,
         "minutes_saes": minutes_saes,
-        "lists_per_group": LISTS_PER_TOPIC,
+        "lists_per_topic": LISTS_PER_TOPIC,
         "facts": evaluate.fact_accuracy(model, tokenizer, facts),
     }
     lm = load_model(str(new / "model"), device="cpu")
-    figures["lists"] = evaluate.list_behaviour(lm, groups, LISTS_PER_TOPIC, options.seed)
-    figures["metric_after_last"] = evaluate.metric_after_last(lm, list(groups)[:8], LISTS_PER_TOPIC, options.seed)
+    figures["lists"] = evaluate.list_behaviour(lm, topics, LISTS_PER_TOPIC, options.seed)
+    figures["metric_after_last"] = evaluate.metric_after_last(lm, list(topics)[:8], LISTS_PER_TOPIC, options.seed)
     figures["saes"] = measure_saes(new / "saes", model, held_out)
     figures["shortfalls"] = evaluate.shortfalls(figures)
     (new / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -118,13 +118,13 @@ def build(new: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def build_model(
-    folder: Path, groups: dict[str, list[str]], facts: list[Fact], seed: int, recipe: Recipe, shape: Shape
+    folder: Path, topics: dict[str, list[str]], facts: list[Fact], seed: int, recipe: Recipe, shape: Shape
 ) -> float:
     """Train and save the model and its tokenizer; returns minutes."""
     started = time.monotonic()
-    prompts = [chat_prompt(group, length) for group in groups for length in ("short", "none", "long")]
-    tokenizer = build_tokenizer(groups, facts, prompts)
-    model = train_model(tokenizer, groups, facts, recipe, seed, shape)
+    prompts = [chat_prompt(topic, length) for topic in topics for length in ("short", "none", "long")]
+    tokenizer = build_tokenizer(topics, facts, prompts)
+    model = train_model(tokenizer, topics, facts, recipe, seed, shape)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return (time.monotonic() - started) / 60
@@ -134,16 +134,16 @@ def build_saes(
     folder: Path,
     model: Gemma2ForCausalLM,
     tokenizer: Any,
-    groups: dict[str, list[str]],
+    topics: dict[str, list[str]],
     facts: list[Fact],
     seed: int,
     recipes: dict[Site, SaeRecipe],
 ) -> float:
     """Train and save an SAE for every site of ``recipes``; returns minutes."""
     started = time.monotonic()
-    activations = collect(model, draw_batches(tokenizer, groups, facts, CHATS_TO_TRAIN, seed + 1), list(recipes))
+    activations = collect(model, draw_batches(tokenizer, topics, facts, CHATS_TO_TRAIN, seed + 1), list(recipes))
     # Neither trained on nor reported: which of a few trainings is kept must not be chosen on the test chats.
-    checks = collect(model, draw_batches(tokenizer, groups, [], CHATS_TO_TEST, seed + 3), list(recipes))
+    checks = collect(model, draw_batches(tokenizer, topics, [], CHATS_TO_TEST, seed + 3), list(recipes))
     for site, recipe in recipes.items():
         weights = train_checked(activations.pop(site), checks.pop(site), site, recipe, seed)
         save_sae(weights, site, folder / str(site))

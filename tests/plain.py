@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from saeattr.behaviours.pair import Point
 from saeattr.sites import Site
 
 Edit = Callable[[Tensor], Tensor]
@@ -47,3 +48,9 @@ def metric(model: Any, ids: tuple[int, ...], position: int, plus: int, minus: in
     """logit(plus) - logit(minus) at one position, from the model's own full logits."""
     logits = model(input_ids=torch.tensor([ids])).logits[0, position]
     return logits[plus] - logits[minus]
+
+
+def at_point(model: Any, ids: tuple[int, ...], point: Point) -> Tensor:
+    """logit(wanted) - logit(unwanted) at a decision point that contrasts one token with one."""
+    (wanted,), (unwanted,) = point.wanted, point.unwanted
+    return metric(model, ids, point.position, wanted, unwanted)

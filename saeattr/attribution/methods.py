@@ -82,7 +82,7 @@ def integrated_gradients(
         line = clean + alpha[:, None, None, None] * (x_base - clean)
         x = line.flatten(0, 1).requires_grad_()
         with torch.enable_grad():
-            hidden = recompute(batch.lm, batch.clean, site, x, rows.repeat(len(points)))
+            hidden = recompute(batch.clean, site, x, rows.repeat(len(points)))
             value = torch.stack([batch.read(part).sum() for part in hidden.chunk(len(points))]).sum()
         (slope,) = torch.autograd.grad(value, [x])
         average += slope.unflatten(0, (len(points), len(clean))).sum(0)

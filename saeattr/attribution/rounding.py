@@ -60,7 +60,7 @@ def measure_rounding(lm: LanguageModel, pair: Pair, sae: SparseAutoencoder, ques
     def read(hidden: Tensor) -> Tensor:
         return per_prompt(reads, read_values(lm, question.metric, reads, hidden))
 
-    run = capture(lm, tokens, mask, [sae.site], read, gradients=True, for_recompute=True)
+    run = capture(lm, tokens, mask, [sae.site], read, keep=("g", "calls"))
     exact = run_in_float32(lm, run, [sae.site], read)
     first, last = pair.changed_positions[0], int(reads.last_position()[0])
     effects, effects_float32 = (_effects(sae, one, first, last) for one in (run, exact))

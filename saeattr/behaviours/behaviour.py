@@ -46,12 +46,14 @@ class Request:
     Attributes:
         settings: of the study; contrast: as the behaviour resolved it.
         folder: where the behaviour may keep what its pairs are made of, such as sampled lists.
+        batch_size: prompts in one forward.
     """
 
     lm: LanguageModel
     settings: StudySettings
     contrast: Contrast
     folder: Path
+    batch_size: int = 16
     on_step: OnStep = quiet
 
 

@@ -21,7 +21,8 @@ class ChatTurns:
     Attributes:
         before: up to the user's text, the beginning-of-sequence token included.
         after: from the user's text to where the answer begins.
-        header: the end of ``after``, from where the answer's turn opens.
+        header: the end of ``after``, from where the answer's turn opens; all of it where nothing but the end of the
+            user's turn opens the answer.
         end: the token that closes the answer; end_text: the same as text.
     """
 
@@ -60,13 +61,13 @@ def chat_turns(tokenizer: PreTrainedTokenizerBase) -> ChatTurns:
     prompts = [chat_prompt(tokenizer, probe) for probe in _PROBES]
     before, after = _common_start(*prompts), _common_start(prompts[0][::-1], prompts[1][::-1])[::-1]
     closed = _render(tokenizer, [{"role": "user", "content": _PROBES[0]}], answer=False)
-    header = prompts[0][len(_common_start(closed, prompts[0])) :]
+    header = prompts[0][len(_common_start(closed, prompts[0])) :] or after
     answered = [
         _render(tokenizer, [{"role": "user", "content": _PROBES[0]}, {"role": "assistant", "content": probe}], False)
         for probe in _PROBES
     ]
     behind = _common_start(answered[0][::-1], answered[1][::-1])[::-1]
-    if not header or not behind:
+    if not header or not behind or behind[0] == tokenizer.unk_token_id:
         raise UserError(
             "the tokenizer's chat template does not mark where an answer begins and ends: use an instruction-tuned "
             "model whose template does"

@@ -19,8 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saeattr.behaviours.lists.pairs import check_swap
-from saeattr.behaviours.lists.sampling import SampledList, prompt_ids, sample_lists
-from saeattr.behaviours.lists.topics import Length
+from saeattr.behaviours.lists.sampling import SampledList, Sampling, prompt_ids, sample_lists
 from saeattr.generation.summary import ConditionName, measure_list
 from saeattr.model.loading import LanguageModel
 from saeattr.progress import OnCount, quiet
@@ -33,20 +32,6 @@ from saeattr.validation.controls import SiteProfile, match_controls
 #: From the activation at a site and that of the corrupted run (both [rows, pos, d_in], float32; the second None where
 #: there is no such run) to what replaces the first.
 Edit = Callable[[Tensor, Tensor | None], Tensor]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How lists are sampled, as for ``sample_lists``; ``corrupted`` is the length that the corrupted run asks for."""
-
-    n_lists: int = 10
-    length: Length = "short"
-    corrupted: Length = "long"
-    temperature: float = 0.8
-    top_p: float = 0.9
-    max_new_tokens: int = 200
-    batch_size: int = 16
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -188,15 +173,4 @@ def sample_edited(
         return result
 
     with lm.bridge.hooks(fwd_hooks=[(site.hook_name, replace)]):  # pyright: ignore[reportArgumentType]
-        return sample_lists(
-            lm,
-            topic,
-            sampling.n_lists,
-            length=sampling.length,
-            beside=sampling.corrupted if corrupted_run else None,
-            seed=sampling.seed,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            max_new_tokens=sampling.max_new_tokens,
-            batch_size=sampling.batch_size,
-        )
+        return sample_lists(lm, topic, sampling, beside=corrupted_run)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,6 +16,9 @@ from saeattr.sites import Site
 
 #: From the output of the final norm, [batch, pos, d_model], to one number per prompt, [batch].
 ReadMetric = Callable[[Tensor], Tensor]
+
+#: What a run keeps beside x: gradients, and what the layers were called with.
+Keep = Literal["g", "calls"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Run:
     """What one forward of a batch left behind.
 
     Attributes:
+        lm: the model that ran.
         tokens, mask: the padded batch; mask is True at real tokens.
         x: activations by site, detached, [batch, pos, d_in] (heads concatenated at attn_z).
         g: d metric / d x by site, same shapes; empty when no gradient was asked for.
@@ -42,6 +46,7 @@ class Run:
         calls: the decoder layers' inputs and arguments, for ``recompute``; empty when not asked for.
     """
 
+    lm: LanguageModel
     tokens: Int[Tensor, "batch pos"]
     mask: Bool[Tensor, "batch pos"]
     x: dict[Site, Float[Tensor, "batch pos d_in"]]
@@ -56,15 +61,18 @@ def capture(
     mask: Bool[Tensor, "batch pos"],
     sites: Sequence[Site],
     metric: ReadMetric | None = None,
-    *,
-    gradients: bool = False,
-    for_recompute: bool = False,
+    keep: Collection[Keep] = (),
 ) -> Run:
-    """Run the model once; read x at every site and, with ``gradients``, g = d metric / d x by one backward.
+    """Run the model once; read x at every site and what else is to be kept.
 
     Rows are padded on the right: under a causal mask no real position sees the padding. The graph starts at the
     first wanted site, so layers below it cost no backward. Gradients are of the plain model: no SAE is in the path.
+
+    Args:
+        metric: read from the final norm's output; g is its gradient.
+        keep: ``g`` (d metric / d x by one backward) and ``calls`` (what ``recompute`` needs).
     """
+    gradients, for_recompute = "g" in keep, "calls" in keep
     if gradients and metric is None:
         raise ValueError("gradients need a metric")
     seen: dict[Site, Tensor] = {}
@@ -93,7 +101,7 @@ def capture(
     # attn_z arrives as [batch, pos, head, d_head]; SAEs read the heads concatenated.
     # With the layers on several cards, all sites are gathered on the first, where the SAEs are.
     x = {site: value.detach().flatten(2).to(lm.device) for site, value in seen.items()}
-    return Run(tokens, mask, x, g, None if values is None else values.detach().to(lm.device), calls)
+    return Run(lm, tokens, mask, x, g, None if values is None else values.detach().to(lm.device), calls)
 
 
 def final_hidden(

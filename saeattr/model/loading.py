@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoProcessor,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -29,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from saeattr import bundle
 from saeattr.errors import UserError
 from saeattr.model.hub import hub_name, model_snapshot, unknown_model
+from saeattr.model.weights import FAULTS, CheckedWeights, first_line, no_code_from_folders, unusable
 from saeattr.sites import Kind
 
 if TYPE_CHECKING:
@@ -36,9 +30,6 @@ if TYPE_CHECKING:
 
 DEVICES = "auto, cpu, cuda, cuda:N, cuda*N (layers spread over N cards) or mps"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-#: What transformers and the bridge raise for a folder that they cannot make a model of.
-_FAULTS = (OSError, ValueError, RuntimeError, LookupError, AttributeError, TypeError, ImportError)
 
 
 @dataclass(frozen=True)
@@ -120,83 +111,16 @@ def boot(folder: Path, tokenizer: PreTrainedTokenizerBase, **options: Any) -> Tr
     # The bridge takes a relative name for a model on the hub if it knows one of that name.
     place = str(folder.absolute())
     try:
-        with _no_code_from_folders():
+        with no_code_from_folders():
             bridge = TransformerBridge.boot_transformers(
                 place, tokenizer=tokenizer, model_class=CheckedWeights, trust_remote_code=False, **options
             )
-    except (*_FAULTS, SafetensorError) as error:
+    except FAULTS as error:
         raise unusable(folder, f"{folder} cannot be opened as a causal language model", error) from error
     bridge.eval()
     for parameter in bridge.parameters():
         parameter.requires_grad_(False)
     return bridge
-
-
-class CheckedWeights:
-    """Stands where the bridge expects a class of transformers: it chooses the options, the weights are checked here."""
-
-    @staticmethod
-    def from_pretrained(folder: str, **options: Any) -> PreTrainedModel:
-        """The model of a folder, with every tensor from its safetensors files.
-
-        Raises:
-            UserError: a tensor is missing, has another shape than config.json says, or holds NaN or infinity.
-        """
-        options |= {"trust_remote_code": False, "use_safetensors": True, "local_files_only": True}
-        # A tensor of another shape would be an exception without its name; it is refused below.
-        with _quiet("transformers.modeling_utils"):
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
-            )
-        model, found = loaded
-        for name, stored, wanted in sorted(found["mismatched_keys"]):
-            raise UserError(
-                f"{folder} has {name} of shape {tuple(stored)} where config.json says {tuple(wanted)}: get the files "
-                "again, or those of one model"
-            )
-        for name in sorted(missing := found["missing_keys"]):
-            raise UserError(f"{folder} has no {name} in its safetensors files ({len(missing)} missing): get them again")
-        for name, parameter in model.named_parameters():
-            if not all_finite(parameter):
-                raise UserError(
-                    f"{folder} has NaN or infinity in {name}, read as {str(parameter.dtype).removeprefix('torch.')}: "
-                    "get the file again, or choose another dtype"
-                )
-        return model
-
-
-def all_finite(parameter: torch.Tensor) -> bool:
-    """Whether a tensor has neither NaN nor infinity: one pass, no copy; codes of quantized weights always pass."""
-    if parameter.is_meta or parameter.numel() == 0 or parameter.dtype not in (*DTYPES.values(), torch.float64):
-        return True
-    least, most = parameter.detach().aminmax()
-    return math.isfinite(float(least)) and math.isfinite(float(most))
-
-
-@contextmanager
-def _no_code_from_folders() -> Iterator[None]:
-    """Nothing of a model's folder is imported, whatever its config.json names, and nothing is installed."""
-    # Some of the bridge's adapters, which config.json picks by a name, import a file of the folder without asking.
-    refused = ValueError("trust_remote_code is never given")
-    # For a model that sees images the bridge opens its image processor, and where that fails runs pip to install
-    # torchvision, which replaces torch. Text needs no processor.
-    with (
-        mock.patch("transformers.dynamic_module_utils.get_cached_module_file", side_effect=refused),
-        mock.patch.object(AutoProcessor, "from_pretrained", return_value=None),
-    ):
-        yield
-
-
-@contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """A logger without its warnings: what they tell of missing tensors is said in one line here."""
-    logger = logging.getLogger(name)
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def model_name(model: str) -> str:
@@ -268,7 +192,7 @@ def site_widths(folder: Path) -> dict[Kind, int]:
         config = read_config(folder).get_text_config()
         d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     except AttributeError as error:
-        raise UserError(f"{folder}/config.json is not a model's configuration: {_first_line(error)}") from error
+        raise UserError(f"{folder}/config.json is not a model's configuration: {first_line(error)}") from error
     d_model = int(config.hidden_size)
     return {"attn_z": int(config.num_attention_heads * d_head), "mlp_out": d_model, "resid_post": d_model}
 
@@ -306,20 +230,6 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def unusable(folder: Path, what: str, error: Exception) -> UserError:
-    """Why a folder cannot be opened, in one line; transformers' advice to let its code run is not passed on."""
-    if "trust_remote_code" in str(error):
-        return UserError(
-            f"{folder} needs code of its own (its auto_map names it), and code in a model's folder is never run: use a "
-            "model that transformers knows"
-        )
-    return UserError(f"{what}: {_first_line(error)}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
 #: One conversation as Gemma 2 and 3 were tuned on it: every turn between markers, the model's role named ``model``.
 GEMMA_CHAT = (
     "{{ bos_token }}{% for message in messages %}"
@@ -328,13 +238,11 @@ GEMMA_CHAT = (
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 
-_MARKERS = ("<start_of_turn>", "<end_of_turn>")
-
 
 def give_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
     """Set Gemma's chat template where there is none and both markers are single known tokens."""
     if tokenizer.chat_template:
         return
-    ids = [tokenizer.encode(marker, add_special_tokens=False) for marker in _MARKERS]
+    ids = [tokenizer.encode(marker, add_special_tokens=False) for marker in ("<start_of_turn>", "<end_of_turn>")]
     if all(len(one) == 1 and one[0] != tokenizer.unk_token_id for one in ids):
         tokenizer.chat_template = GEMMA_CHAT

@@ -24,8 +24,9 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM
 
 from saeattr.model.capture import capture
-from saeattr.model.loading import DTYPES, LanguageModel, boot, load_tokenizer, read_config, unusable
+from saeattr.model.loading import DTYPES, LanguageModel, boot, load_tokenizer, read_config
 from saeattr.model.recompute import recompute
+from saeattr.model.weights import unusable
 from saeattr.sites import Site
 
 
@@ -114,13 +115,13 @@ def rehearse(lm: LanguageModel, sites: Sequence[Site], batch: int, length: int) 
 
     parameters = list(lm.hf.parameters())
     with LiveBytes(parameters) as live:
-        clean = capture(lm, tokens, mask, sites, read, gradients=True, for_recompute=True)
+        clean = capture(lm, tokens, mask, sites, read, keep=("g", "calls"))
         corrupted = capture(lm, tokens, mask, sites, read)
         kept, peak = live.now, live.peak
     with LiveBytes(parameters) as again, torch.no_grad():
         first = min(sites)
         rows = torch.arange(batch, device="meta")
-        read(recompute(lm, clean, first, corrupted.x[first].float(), rows))
+        read(recompute(clean, first, corrupted.x[first].float(), rows))
     weights = sum(p.numel() * p.element_size() for p in parameters)
     return Rehearsal(weights, kept, peak, again.peak)
 

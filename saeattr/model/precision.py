@@ -21,7 +21,7 @@ from saeattr.sites import Site
 def run_in_float32(lm: LanguageModel, run: Run, sites: Sequence[Site], metric: ReadMetric) -> Run:
     """x, g and the metric of ``run`` again, every layer and the final norm computed in float32.
 
-    ``run`` must have been captured with ``for_recompute``. What comes before the first layer (embeddings, mask, rotary
+    ``run`` must have been captured with its ``calls`` kept. What comes before the first layer (embeddings, mask, rotary
     angles) is kept as it was rounded. Costs two forwards and a backward, and one layer in float32.
     """
     inputs = [run.calls.inputs[0].float()]
@@ -44,7 +44,7 @@ def run_in_float32(lm: LanguageModel, run: Run, sites: Sequence[Site], metric: R
         slope = slopes[0]
         x |= {site: value.detach().flatten(2) for site, value in seen.items()}
         g |= {site: value.flatten(2) for site, value in zip(seen, slopes[1:], strict=True)}
-    return Run(run.tokens, run.mask, x, g, values.detach(), run.calls)
+    return Run(run.lm, run.tokens, run.mask, x, g, values.detach(), run.calls)
 
 
 def _call_layer(lm: LanguageModel, run: Run, layer: int, hidden: Tensor) -> Tensor:
@@ -107,6 +107,6 @@ def _small_case(device: str) -> list[torch.Tensor]:
     tokens = torch.randint(3, 200, (2, 24), generator=generator)
     mask = torch.arange(24) < torch.tensor([[24], [17]])
     sites = [Site("attn_z", 1), Site("resid_post", lm.n_layers - 2)]
-    run = capture(lm, tokens, mask, sites, lambda hidden: hidden[:, 12].float().square().sum(1), gradients=True)
+    run = capture(lm, tokens, mask, sites, lambda hidden: hidden[:, 12].float().square().sum(1), keep=("g",))
     rows = mask[:, :13].nonzero(as_tuple=True)
     return [values[site].cpu().float()[rows] for values in (run.x, run.g) for site in sites]

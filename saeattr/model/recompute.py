@@ -32,7 +32,6 @@ class Span:
 
 
 def recompute(
-    lm: LanguageModel,
     run: Run,
     site: Site,
     x: Float[Tensor, "edits span d_in"],
@@ -46,26 +45,26 @@ def recompute(
     ``x`` where they are enabled.
 
     Args:
-        run: captured with ``for_recompute``.
+        run: captured with its ``calls`` kept.
         rows: the row of the run's batch that each edited copy comes from.
         span: all positions by default.
         at: the positions of each copy that are wanted, within the span; by default all of it. The last layer then
             computes keys and values for the span, and the rest for these alone.
     """
-    span = span or Span.whole(run)
+    lm, span = run.lm, span or Span.whole(run)
     first = site.layer + 1 if site.kind == "resid_post" else site.layer
     if first > site.layer:
-        return _continue(lm, run, first, x.to(lm.dtype), rows, span, at)
+        return _continue(run, first, x.to(lm.dtype), rows, span, at)
     # attn_z and mlp_out lie inside a layer: that layer runs again with the edited value put in.
     if at is not None and first == lm.n_layers - 1 and _knows_mask(run, first):
         x = _take_positions(x, at, span)
     put_in = [(site.hook_name, lambda value, hook: x.to(value.dtype).contiguous().view_as(value))]
     hidden = layer_input(run, first, rows, span)
     with lm.bridge.hooks(fwd_hooks=put_in):  # pyright: ignore[reportArgumentType]
-        hidden = run_layer(lm, run, first, hidden, rows, span, at)
+        hidden = run_layer(run, first, hidden, rows, span, at)
     if first == lm.n_layers - 1:
         return lm.bridge.ln_final(hidden)
-    return _continue(lm, run, first + 1, hidden, rows, span, at)
+    return _continue(run, first + 1, hidden, rows, span, at)
 
 
 def layer_input(run: Run, layer: int, rows: Int[Tensor, " edits"], span: Span) -> Float[Tensor, "edits span d_model"]:
@@ -74,7 +73,6 @@ def layer_input(run: Run, layer: int, rows: Int[Tensor, " edits"], span: Span) -
 
 
 def _continue(
-    lm: LanguageModel,
     run: Run,
     first: int,
     hidden: Tensor,
@@ -82,15 +80,15 @@ def _continue(
     span: Span,
     at: Int[Tensor, "edits reads"] | None,
 ) -> Float[Tensor, "edits reads d_model"]:
+    lm = run.lm
     for layer in range(first, lm.n_layers):
-        hidden = run_layer(lm, run, layer, hidden, rows, span, at)
+        hidden = run_layer(run, layer, hidden, rows, span, at)
     if at is not None and first == lm.n_layers:
         hidden = _take_positions(hidden, at, span)
     return lm.bridge.ln_final(hidden)
 
 
 def run_layer(
-    lm: LanguageModel,
     run: Run,
     layer: int,
     hidden: Float[Tensor, "edits span d_model"],
@@ -102,6 +100,7 @@ def run_layer(
 
     In the last layer the output is that of the positions ``at`` alone, where they are given.
     """
+    lm = run.lm
     kwargs = _edit_arguments(run, layer, rows, span)
     if span.first:
         keys, values = _clean_keys_values(lm, run, layer)

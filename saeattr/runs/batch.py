@@ -12,7 +12,7 @@ from torch import Tensor
 
 from saeattr.behaviours.pair import BOS, Pair, pad_pairs
 from saeattr.errors import UserError
-from saeattr.model.capture import Run, capture
+from saeattr.model.capture import Keep, Run, capture
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.metric import Reads, per_prompt, plan_reads, read_values
 from saeattr.runs.question import Question
@@ -105,8 +105,9 @@ def run_batch(
         at_reads.append(values.detach())
         return per_prompt(reads, values)
 
+    keep: tuple[Keep, ...] = ("g", "calls") if gradients else ("calls",)
     with rules(lm):
-        clean = capture(lm, padded.clean, padded.mask, sites, read, gradients=gradients, for_recompute=True)
+        clean = capture(lm, padded.clean, padded.mask, sites, read, keep)
     corrupted = None if padded.corrupted is None else capture(lm, padded.corrupted, padded.mask, sites, read)
     usable = padded.mask.clone()
     for row, pair in enumerate(pairs):

@@ -107,7 +107,7 @@ def exact_effects(batch: BatchRuns, sae: SparseAutoencoder, edits: Edits, copies
         x = x_clean[:, span.first : span.stop][rows].float()
         moved = edits.change[mine, None] * sae.W_dec[edits.feature[mine]]
         x.index_put_((place[mine] - start, edits.position[mine] - span.first), moved, accumulate=True)
-        hidden = recompute(batch.lm, batch.clean, sae.site, x, rows, span, at[rows].clamp(min=span.first))
+        hidden = recompute(batch.clean, sae.site, x, rows, span, at[rows].clamp(min=span.first))
         effects[together] = metric_change(batch, hidden, rows, span.first)
     return effects
 
@@ -120,7 +120,7 @@ def total_effect(batch: BatchRuns, site: Site, x_base: Float[Tensor, "batch pos 
     """
     assert batch.clean.metric is not None
     rows = torch.arange(len(x_base), device=x_base.device)
-    return batch.read(recompute(batch.lm, batch.clean, site, x_base, rows)) - batch.clean.metric
+    return batch.read(recompute(batch.clean, site, x_base, rows)) - batch.clean.metric
 
 
 def decision_slots(batch: BatchRuns) -> tuple[Int[Tensor, "batch slots"], Int[Tensor, " reads"]]:

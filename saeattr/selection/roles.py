@@ -87,6 +87,6 @@ def patch_effects(
     for start in range(0, len(rows), batch_size):
         own, mask = rows[start : start + batch_size], masks[start : start + batch_size]
         x = torch.where(mask[..., None], batch.corrupted.x[site][own], batch.clean.x[site][own])
-        hidden = recompute(batch.lm, batch.clean, site, x, own, at=at[own])
+        hidden = recompute(batch.clean, site, x, own, at=at[own])
         parts.append(metric_change(batch, hidden, own, 0))
     return torch.cat(parts)

@@ -23,8 +23,8 @@ NOT_COMPARED = ("groups", "versions")
 class StudyFolder:
     """A study on disk.
 
-    ``STAGE/SLUG/TABLE.parquet`` holds what a stage gave for one group (``saeattr.study.stage``), ``TABLE.parquet`` joins
-    the groups. ``lists/SLUG.parquet`` holds the sampled lists; that folder opens as a Hugging Face dataset.
+    ``STAGE/SLUG/TABLE.parquet`` holds what a stage gave for one group (``saeattr.study.stage``), ``TABLE.parquet``
+    joins the groups. ``lists/SLUG.parquet`` holds the sampled lists; that folder opens as a Hugging Face dataset.
     """
 
     root: Path
@@ -84,7 +84,13 @@ def read_record(study: StudyFolder) -> dict[str, Any]:
         raise UserError(f"{study.root} is not a study folder: it has no study.yaml") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{study.record_path} cannot be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    known = record.get("format") if isinstance(record, dict) else None
+    if isinstance(known, int) and 0 < known < FORMAT:
+        raise UserError(
+            f"{study.record_path} is of format {known}, which an earlier version wrote, and this one reads format "
+            f"{FORMAT}: make the study again with another --out"
+        )
+    if known != FORMAT:
         raise UserError(f"{study.record_path} is not the record of a study that this version can read")
     return record
 

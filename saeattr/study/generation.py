@@ -10,6 +10,7 @@ from saeattr.errors import UserError
 from saeattr.generation.ablation import Sampling
 from saeattr.generation.group import GenerationPlan, generate_group
 from saeattr.generation.summary import summarise
+from saeattr.settings import StudySettings
 from saeattr.study.attribution import Attribution
 from saeattr.study.stage import Outcome, Stage, Work
 from saeattr.tables import FEATURES, GENERATED, GENERATION, Table, sites_of
@@ -27,8 +28,7 @@ class Generating(Stage):
 
     def run(self, work: Work) -> Outcome:
         settings = work.prepared.settings
-        if settings.behaviour != "lists":
-            raise UserError(f"--generate writes lists, and this study is of {settings.behaviour}: leave it out")
+        check_lists(settings)
         features = Attribution.read(work.study, FEATURES, work.group)
         sites = set(sites_of(features.sort_values("rank", kind="stable").head(self.plan.top)))
         task = dataclasses.replace(work.task, saes=[file for file in work.task.saes if file.site in sites])
@@ -44,3 +44,13 @@ class Generating(Stage):
         if rows.empty:
             return Outcome()
         return Outcome({"generation": summarise(rows, settings.seed), "generated": rows})
+
+
+def check_lists(settings: StudySettings) -> None:
+    """Refuse a study whose prompts the model does not go on from.
+
+    Raises:
+        UserError: its behaviour is not lists.
+    """
+    if settings.behaviour != "lists":
+        raise UserError(f"--generate writes lists, and this study is of {settings.behaviour}: leave it out")

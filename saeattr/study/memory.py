@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -31,7 +32,7 @@ def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.dev
     """
     settings = prepared.settings
     folder = find_model(settings.model, weights=False)
-    meta = meta_model(folder, settings.dtype or "float32")
+    meta = _meta_model(folder, settings.dtype or "float32")
     sites = [file.site for file in prepared.saes]
     # The models here are published in bfloat16.
     weights = 0 if has_weights(folder) else sum(2 * parameter.numel() for parameter in meta.hf.parameters())
@@ -43,6 +44,12 @@ def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.dev
         None if settings.vram is None else parse_bytes(settings.vram),
     )
     return dataclasses.replace(plan, download=weights + sum(file.download for file in prepared.saes))
+
+
+@functools.lru_cache(maxsize=1)
+def _meta_model(folder: Path, dtype: str) -> LanguageModel:
+    """Opening one takes a second or two, and every group of a study asks for the same."""
+    return meta_model(folder, dtype)
 
 
 def within_memory(lm: LanguageModel, pace: Pace, attempt: Callable[[Pace], T]) -> tuple[T, Pace, int | None]:
@@ -84,12 +91,25 @@ def idle_bytes(lm: LanguageModel) -> int | None:
     return None if resident is None else resident - weights
 
 
-def note_plan(study: StudyFolder, prepared: Prepared, group: str, memory: dict[str, Any]) -> None:
-    """Add what is known of a group to plan.json: bytes by part, predicted peak, each stage's measured peak."""
-    path = study.plan_path
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    known["sites"] = {str(file.site): {"width": file.d_sae, "sae": file.name} for file in prepared.saes}
+def note_sites(study: StudyFolder, prepared: Prepared) -> None:
+    """Write the study's sites and their SAEs into plan.json."""
+    sites = {str(file.site): {"width": file.d_sae, "sae": file.name} for file in prepared.saes}
+    _write_plan(study, {**_read_plan(study), "sites": sites})
+
+
+def note_memory(study: StudyFolder, group: str, planned: Mapping[str, Any], peaks: Mapping[str, int | None]) -> None:
+    """Add to plan.json what is known of a group: bytes by part, predicted peak, and each stage's measured peak."""
+    known = _read_plan(study)
     before = known.setdefault("groups", {}).get(group, {})
-    peaks = {**before.get("measured_peak", {}), **memory.pop("measured_peak")}
-    known["groups"][group] = {**before, **memory, "measured_peak": peaks}
-    write_text(path, json.dumps(known, indent=1) + "\n")
+    measured = {**before.get("measured_peak", {}), **peaks}
+    known["groups"][group] = {**before, **planned, "measured_peak": measured}
+    _write_plan(study, known)
+
+
+def _read_plan(study: StudyFolder) -> dict[str, Any]:
+    path = study.plan_path
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _write_plan(study: StudyFolder, plan: Mapping[str, Any]) -> None:
+    write_text(study.plan_path, json.dumps(plan, indent=1) + "\n")

@@ -23,7 +23,9 @@ class MakingPairs(Stage):
 
     def run(self, work: Work) -> Outcome:
         prepared, task = work.prepared, work.task
-        request = Request(task.lm, prepared.settings, prepared.contrast, work.study.lists, task.on_step)
+        request = Request(
+            task.lm, prepared.settings, prepared.contrast, work.study.lists, task.pace.batch_size, task.on_step
+        )
         made = prepared.behaviour.pairs(work.group, request)
         return Outcome({"pairs": pairs_to_rows(made.pairs, task.lm.tokenizer)}, made.warnings)
 

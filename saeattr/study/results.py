@@ -23,6 +23,7 @@ from saeattr.tables import (
     FEATURES,
     GENERATION,
     LAYER_SCORES,
+    LISTS,
     METRIC_BY_POINT,
     PAIRS,
     SITE_EFFECTS,
@@ -106,7 +107,7 @@ class Study:
         import datasets
 
         return datasets.Dataset.from_pandas(
-            pd.concat([read_table(path) for path in sorted(self.folder.lists.glob("*.parquet"))]),
+            pd.concat([read_table(path, LISTS) for path in sorted(self.folder.lists.glob("*.parquet"))]),
             preserve_index=False,
         )
 

@@ -11,13 +11,14 @@ from saeattr.model.hub import named
 from saeattr.model.loading import LanguageModel, load_model
 from saeattr.model.precision import device_warning
 from saeattr.progress import OnProgress, about
+from saeattr.runs.memory import MemoryPlan
 from saeattr.runs.question import Pace
 from saeattr.runs.task import Task
 from saeattr.selection.measure import Selection
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder, read_record, write_record
 from saeattr.study.generation import Generating
-from saeattr.study.memory import memory_plan, note_plan, within_memory
+from saeattr.study.memory import memory_plan, note_memory, note_sites, within_memory
 from saeattr.study.pairs import MakingPairs, stored_pairs
 from saeattr.study.prepare import Prepared
 from saeattr.study.selection import WHOLE, Choosing, stored_selection, with_choice
@@ -64,11 +65,13 @@ def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], 
         if not work.task.pairs:
             continue
         if choosing:
-            Choosing().write(study, WHOLE, Choosing().run(work))
+            carry_out(Choosing(), dataclasses.replace(work, group=WHOLE))
             prepared, choosing = with_choice(prepared, study), False
             work = dataclasses.replace(work, prepared=prepared, task=dataclasses.replace(work.task, saes=prepared.saes))
+        plan = plan_of(work)
+        note_sites(study, prepared)
         for stage in missing:
-            warnings += carry_out(stage, work)
+            warnings += carry_out(stage, work, plan)
     return warnings
 
 
@@ -85,7 +88,7 @@ def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgr
         pairs += work.task.pairs
     work = begin_work(lm, prepared, study, WHOLE, on_progress)
     work = dataclasses.replace(work, task=dataclasses.replace(work.task, pairs=pairs))
-    Choosing().write(study, WHOLE, Choosing().run(work))
+    carry_out(Choosing(), work)
     Choosing.join(study, [WHOLE])
     found = stored_selection(study, prepared.saes)
     assert found is not None
@@ -111,29 +114,43 @@ def begin_work(lm: LanguageModel, prepared: Prepared, study: StudyFolder, group:
 
 def with_pairs(work: Work) -> tuple[Work, list[str]]:
     """The work with its group's pairs, read or made and stored; and what a reader should know of new ones."""
-    making, told = MakingPairs(), []
-    if not making.is_done(work.study, work.group):
-        outcome = making.run(work)
-        making.write(work.study, work.group, outcome)
-        told = list(outcome.warnings)
+    making = MakingPairs()
+    told = [] if making.is_done(work.study, work.group) else carry_out(making, work)
     pairs = stored_pairs(work.study, [work.group])
     return dataclasses.replace(work, task=dataclasses.replace(work.task, pairs=pairs)), told
 
 
-def carry_out(stage: Stage, work: Work) -> list[str]:
-    """Run one stage for one group as the memory plan says, measure its peak, and store what it gave."""
+def plan_of(work: Work) -> MemoryPlan:
+    """How the group's pairs will be run within the settings' budget.
+
+    Raises:
+        UserError: the budget is too small.
+    """
+    pairs = work.task.pairs
+    return memory_plan(work.prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), work.task.lm.device)
+
+
+def carry_out(stage: Stage, work: Work, plan: MemoryPlan | None = None) -> list[str]:
+    """Run one stage for one group as the memory plan says, measure its peak, and store what it gave.
+
+    Args:
+        plan: None keeps the batch size of the settings.
+
+    Returns:
+        What the reader should know, one line each.
+    """
     task = work.task
-    longest = max(len(pair.clean_ids) for pair in task.pairs)
-    plan = memory_plan(work.prepared, len(task.pairs), longest, task.lm.device)
-    pace = dataclasses.replace(task.pace, batch_size=plan.batch_size, copies=plan.copies)
+    pace = task.pace
+    if plan is not None:
+        pace = dataclasses.replace(pace, batch_size=plan.batch_size, copies=plan.copies)
 
     def attempt(pace: Pace) -> Outcome:
         return stage.run(dataclasses.replace(work, task=dataclasses.replace(task, pace=pace)))
 
     outcome, pace, peak = within_memory(task.lm, pace, attempt)
     stage.write(work.study, work.group, outcome)
-    memory = {**dataclasses.asdict(plan), "batch_size": pace.batch_size, "measured_peak": {stage.name: peak}}
-    note_plan(work.study, work.prepared, work.group, memory)
+    planned = {} if plan is None else dataclasses.asdict(plan)
+    note_memory(work.study, work.group, {**planned, "batch_size": pace.batch_size}, {stage.name: peak})
     return list(outcome.warnings)
 
 

@@ -86,8 +86,9 @@ class Stage(ABC):
 
     def is_done(self, study: StudyFolder, group: str) -> bool:
         """Whether the stage is stored for a group, as it is wanted now."""
-        path = self.folder(study, group) / f"{self.joined[0].name}.parquet"
-        return read_metadata(path).get(_WANTED) == self.wanted()
+        paths = [self.folder(study, group) / f"{table.name}.parquet" for table in (*self.joined, *self.kept)]
+        # A table that a user deleted is made again.
+        return all(path.exists() for path in paths) and read_metadata(paths[0]).get(_WANTED) == self.wanted()
 
     def write(self, study: StudyFolder, group: str, outcome: Outcome) -> None:
         """Store all tables at once, in place of what was there.
@@ -119,7 +120,7 @@ class Stage(ABC):
             newest = max((part / path.name).stat().st_mtime for part in parts)
             known = read_metadata(path)
             if any(known.get(key) != value for key, value in metadata.items()) or path.stat().st_mtime < newest:
-                join_parts(path, parts, metadata)
+                join_parts(path, parts, metadata, table)
 
     @classmethod
     def read(cls, study: StudyFolder, table: Table, group: str | None = None) -> pd.DataFrame:

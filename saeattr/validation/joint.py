@@ -177,7 +177,7 @@ def _sweep(
                     (patch.site.hook_name, patch.hook(batch, own, number[at][part], spans[at])) for patch in patches
                 ]
                 with lm.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
-                    hidden[at][part] = run_layer(lm, batch.clean, layer, hidden[at][part], own, spans[at])
+                    hidden[at][part] = run_layer(batch.clean, layer, hidden[at][part], own, spans[at])
     on_layer(lm.n_layers - first, lm.n_layers - first)
     effects = []
     for at, batch in enumerate(batches):

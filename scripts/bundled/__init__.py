@@ -1,1 +1,1 @@
-"""Building the bundled model and its SAEs from two lists of words: topics.yaml and facts.yaml."""
+"""Building the bundled model and its SAEs from two lists of words: topics.yaml and saeattr's facts."""

@@ -12,11 +12,11 @@ from torch import Tensor
 from transformers import Gemma2ForCausalLM, PreTrainedTokenizerFast
 
 from saeattr.behaviours.lists.pairs import make_pairs
-from saeattr.behaviours.lists.sampling import SampledList, sample_lists
+from saeattr.behaviours.lists.sampling import SampledList, Sampling, sample_lists
 from saeattr.behaviours.lists.topics import Length
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.batch import run_batch
-from saeattr.runs.metric import make_metric
+from saeattr.runs.question import Question
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
 
@@ -47,7 +47,7 @@ def list_behaviour(lm: LanguageModel, topics: dict[str, list[str]], n: int, seed
     found: dict[str, dict[str, float]] = {}
     lengths: tuple[Length, ...] = ("short", "none", "long")
     for length in lengths:
-        lists = [one for topic in topics for one in sample_lists(lm, topic, n, length=length, seed=seed)]
+        lists = [one for topic in topics for one in sample_lists(lm, topic, Sampling(n, length=length, seed=seed))]
         found[length] = _describe(lists, topics)
     return found
 
@@ -74,12 +74,13 @@ def _describe(lists: Sequence[SampledList], topics: dict[str, list[str]]) -> dic
 
 def metric_after_last(lm: LanguageModel, topics: Sequence[str], n: int, seed: int) -> dict[str, list[float]]:
     """Mean logit(<end_of_turn>) - logit(-) after the last seven items of short lists, clean and corrupted."""
-    lists = [one for topic in topics for one in sample_lists(lm, topic, n, seed=seed)]
+    lists = [one for topic in topics for one in sample_lists(lm, topic, Sampling(n, seed=seed))]
     pairs, _ = make_pairs(lm.tokenizer, lists)
-    batch = run_batch(lm, pairs, [Site("resid_post", 0)], make_metric("end-vs-continue", lm.tokenizer), "last")
-    rows, items = batch.reads.row, batch.reads.item
-    from_last = items - torch.bincount(rows)[rows]
+    batch = run_batch(lm, pairs, [Site("resid_post", 0)], Question())
+    rows, points = batch.reads.row, batch.reads.point
+    from_last = points - torch.bincount(rows)[rows]
     curves: dict[str, list[float]] = {}
+    assert batch.corrupted_reads is not None
     for name, values in (("clean", batch.clean_reads), ("corrupted", batch.corrupted_reads)):
         curves[name] = [float(values[from_last == back].mean()) for back in range(-6, 1)]
     return curves

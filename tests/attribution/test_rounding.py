@@ -6,13 +6,14 @@ import dataclasses
 
 import pytest
 import torch
-from saeattr.behaviours.pair import Pair
 
-from saeattr.attribution.group import AttributionPlan, attribute_site_tokens
+from saeattr.attribution.group import attribute_batch
 from saeattr.attribution.rounding import LARGE, dtype_warning, measure_rounding
+from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel, load_model
+from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import run_batch
-from saeattr.runs.metric import make_metric
+from saeattr.runs.question import Question
 from saeattr.saes.loading import SaeFile, load_sae
 from saeattr.sites import Site
 
@@ -27,8 +28,7 @@ def test_float32_costs_nothing_and_bfloat16_little_but_something(
     lm: LanguageModel, rounded: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], site: Site
 ) -> None:
     sae = load_sae(saes[site])
-    metric = make_metric("end-vs-continue", lm.tokenizer)
-    same, other = (measure_rounding(one, pairs[0], sae, metric) for one in (lm, rounded))
+    same, other = (measure_rounding(one, pairs[0], sae, Question()) for one in (lm, rounded))
     assert same.difference < 1e-5
     assert same.metric == pytest.approx(same.metric_float32, abs=1e-4)
     assert (same.dtype, other.dtype) == ("float32", "bfloat16")
@@ -42,13 +42,12 @@ def test_layer_by_layer_comes_near_to_the_model_in_float32(
     """With the rounded weights in both: only embeddings and rotary angles are left of the rounding."""
     site = Site("resid_post", 2)
     sae = load_sae(saes[site])
-    metric = make_metric("end-vs-continue", lm.tokenizer)
     weights = load_model("bundled", device="cpu")
     for exact, coarse in zip(weights.hf.parameters(), rounded.hf.parameters(), strict=True):
         exact.data = coarse.data.float()
-    truth = run_batch(weights, pairs, [site], metric, "last").clean.metric
+    truth = run_batch(weights, pairs, [site], Question()).clean.metric
     assert truth is not None
-    found = [measure_rounding(rounded, pair, sae, metric) for pair in pairs]
+    found = [measure_rounding(rounded, pair, sae, Question()) for pair in pairs]
     left = (torch.tensor([one.metric_float32 for one in found]) - truth).abs().mean()
     coarse_error = (torch.tensor([one.metric for one in found]) - truth).abs().mean()
     assert left < 0.5 * coarse_error
@@ -59,15 +58,14 @@ def test_a_difference_is_that_of_attribution_patching_in_both_dtypes(
 ) -> None:
     """The run's own effects are those of an ordinary attribution of the pair with the corrupted base."""
     sae = load_sae(saes[Site("resid_post", 5)])
-    metric = make_metric("end-vs-continue", rounded.tokenizer)
-    found = measure_rounding(rounded, pairs[1], sae, metric)
+    found = measure_rounding(rounded, pairs[1], sae, Question())
     by_hand = []
     weights = load_model("bundled", device="cpu")
     for exact, coarse in zip(weights.hf.parameters(), rounded.hf.parameters(), strict=True):
         exact.data = coarse.data.float()
     for model in (rounded, weights):
-        batch = run_batch(model, pairs[1:2], [sae.site], metric, "last")
-        _, one, _ = attribute_site_tokens(model, sae, batch, AttributionPlan(metric))
+        batch = run_batch(model, pairs[1:2], [sae.site], Question())
+        one = attribute_batch(SiteBase.of(sae, [batch]), batch, 16).found
         by_hand.append(torch.zeros(sae.d_sae).index_add(0, one.feature, one.effect))
     difference = float((by_hand[0] - by_hand[1]).norm() / by_hand[1].norm())
     assert found.difference == pytest.approx(difference, rel=0.5)
@@ -77,8 +75,7 @@ def test_the_model_is_as_before_bit_for_bit(
     rounded: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
 ) -> None:
     before = {name: value.clone() for name, value in rounded.hf.state_dict().items()}
-    metric = make_metric("end-vs-continue", rounded.tokenizer)
-    measure_rounding(rounded, pairs[0], load_sae(saes[Site("attn_z", 4)]), metric)
+    measure_rounding(rounded, pairs[0], load_sae(saes[Site("attn_z", 4)]), Question())
     after = rounded.hf.state_dict()
     assert all(value.dtype == after[name].dtype and torch.equal(value, after[name]) for name, value in before.items())
 
@@ -86,13 +83,12 @@ def test_the_model_is_as_before_bit_for_bit(
 def test_a_warning_is_one_line_with_the_numbers_and_only_where_it_is_large(
     rounded: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
 ) -> None:
-    metric = make_metric("end-vs-continue", rounded.tokenizer)
-    found = measure_rounding(rounded, pairs[0], load_sae(saes[Site("resid_post", 5)]), metric)
+    found = measure_rounding(rounded, pairs[0], load_sae(saes[Site("resid_post", 5)]), Question())
     small, large = (dataclasses.replace(found, difference=value) for value in (LARGE, 0.42))
     assert dtype_warning([small]) is None
     assert dtype_warning([small, large, small]) is None
     warning = dtype_warning([large, small, large])
     assert warning is not None
     assert "\n" not in warning
-    assert warning.startswith("bfloat16 changes attributions at resid_post.5 by 42 % (median of 3 lists")
+    assert warning.startswith("bfloat16 changes attributions at resid_post.5 by 42 % (median of 3 pairs")
     assert "--dtype float32" in warning

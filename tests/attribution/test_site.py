@@ -6,32 +6,29 @@ from typing import Any
 
 import pytest
 import torch
-from saeattr.behaviours.pair import Pair
 from safetensors.torch import load_file
 from torch import Tensor
 
 from saeattr.attribution.site import attribute_site
+from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel
-from saeattr.runs.base import BASES, Base, SiteMeans, base_activation, site_means
+from saeattr.runs.base import BASES, SiteBase, SiteMeans, site_means
 from saeattr.runs.batch import BatchRuns, effect_tokens, run_batch, site_tokens
-from saeattr.runs.metric import Metric, make_metric
+from saeattr.runs.question import Question
 from saeattr.saes.loading import SaeFile, load_sae
+from saeattr.settings import BaseName
 from saeattr.sites import KINDS, Site
 from tests import plain
 
 
-def spliced_gradient(
-    model: Any, site: Site, weights: dict[str, Tensor], pair: Pair, metric: Metric
-) -> tuple[Tensor, Tensor, Tensor]:
+def spliced_gradient(model: Any, site: Site, weights: dict[str, Tensor], pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
     """f, d metric / d f and d metric / d e with x = f W_dec + b_dec + e in the model's path, all [pos, ...]."""
-    assert metric.plus is not None
-    assert metric.minus is not None
     x = plain.read(model, site, pair.clean_ids)
     pre = x @ weights["W_enc"] + weights["b_enc"]
     f = (torch.relu(pre) * (pre > weights["threshold"])).requires_grad_()
     e = (x - (f.detach() @ weights["W_dec"] + weights["b_dec"])).requires_grad_()
     with plain.edited(model, site, lambda _: (f @ weights["W_dec"] + weights["b_dec"] + e)[None]):
-        value = plain.metric(model, pair.clean_ids, pair.decision_positions[-1], metric.plus, metric.minus)
+        value = plain.at_point(model, pair.clean_ids, pair.points[-1])
     by_f, by_e = torch.autograd.grad(value, [f, e])
     return f.detach(), by_f, by_e
 
@@ -46,19 +43,18 @@ def test_effects_equal_autograd_through_a_spliced_sae(
     plain_model: Any,
     kind: Any,
     layer: int,
-    base: Base,
+    base: BaseName,
 ) -> None:
     site = Site(kind, layer)
-    metric = make_metric("end-vs-continue", lm.tokenizer)
-    batch = run_batch(lm, pairs, [site], metric, "last")
+    batch = run_batch(lm, pairs, [site], Question(base=base))
     sae = load_sae(saes[site])
     means = site_means(sae, batch.clean.x[site][batch.usable])
     tokens = site_tokens(batch, site, effect_tokens(batch, base))
-    found = attribute_site(sae, tokens, base, means)
+    found = attribute_site(SiteBase.of(sae, [batch]), tokens)
 
     weights = {name: value.float() for name, value in load_file(saes[site].weights).items()}
     for row, pair in enumerate(pairs):
-        f, by_f, by_e = spliced_gradient(plain_model, site, weights, pair, metric)
+        f, by_f, by_e = spliced_gradient(plain_model, site, weights, pair)
         f_base, e_base = base_values(plain_model, site, weights, pair, base, means)
         x = plain.read(plain_model, site, pair.clean_ids)
         error = x - f @ weights["W_dec"] - weights["b_dec"]
@@ -82,7 +78,7 @@ def test_effects_equal_autograd_through_a_spliced_sae(
 
 
 def base_values(
-    model: Any, site: Site, weights: dict[str, Tensor], pair: Pair, base: Base, means: SiteMeans
+    model: Any, site: Site, weights: dict[str, Tensor], pair: Pair, base: BaseName, means: SiteMeans
 ) -> tuple[Tensor, Tensor]:
     """f and e at base, written out anew, [pos, ...]."""
     length = len(pair.clean_ids)
@@ -99,53 +95,31 @@ def base_values(
 def test_an_attribution_does_not_depend_on_which_other_sites_are_captured(
     lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
 ) -> None:
-    metric = make_metric("end-vs-continue", lm.tokenizer)
     site = Site("resid_post", 2)
-    alone, among = (run_batch(lm, pairs, sites, metric, "last") for sites in ([site], sorted(saes)))
+    alone, among = (run_batch(lm, pairs, sites, Question()) for sites in ([site], sorted(saes)))
     torch.testing.assert_close(alone.clean.g[site], among.clean.g[site], rtol=1e-5, atol=1e-7)
 
 
 def test_tokens_left_out_have_no_effect(lm: LanguageModel, pairs: list[Pair]) -> None:
     """Nothing after the last decision reaches the metric; nothing before the swapped word differs."""
-    metric = make_metric("end-vs-continue", lm.tokenizer)
     site = Site("resid_post", 1)
-    batch = run_batch(lm, pairs, [site], metric, "last")
+    batch = run_batch(lm, pairs, [site], Question())
+    assert batch.corrupted is not None
     left_out = batch.usable & ~effect_tokens(batch, "corrupted")
     change = (batch.corrupted.x[site] - batch.clean.x[site]).abs().amax(-1) * batch.clean.g[site].abs().amax(-1)
     assert left_out.any()
     assert float(change[left_out].max()) < 1e-6
 
 
-def test_decision_all_is_the_mean_over_every_newline(lm: LanguageModel, pairs: list[Pair], plain_model: Any) -> None:
-    metric = make_metric("end-vs-continue", lm.tokenizer)
-    assert metric.plus is not None
-    assert metric.minus is not None
-    batch = run_batch(lm, pairs, [Site("resid_post", 0)], metric, "all")
-    assert batch.clean.metric is not None
-    for row, pair in enumerate(pairs):
-        values = [
-            float(plain.metric(plain_model, pair.clean_ids, at, metric.plus, metric.minus))
-            for at in pair.decision_positions
-        ]
-        assert float(batch.clean.metric[row]) == pytest.approx(sum(values) / len(values), abs=1e-4)
-
-
-def test_the_zero_base_is_the_bias_alone(lm: LanguageModel, saes: dict[Site, SaeFile]) -> None:
-    sae = load_sae(saes[Site("mlp_out", 2)])
-    x = torch.randn(4, sae.d_in)
-    torch.testing.assert_close(base_activation("zero", sae, x, None), sae.b_dec.repeat(4, 1))
-
-
 def test_padding_changes_no_effect(lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]) -> None:
     """Batches of one give the effects of a padded batch of five."""
-    metric = make_metric("end-vs-continue", lm.tokenizer)
     for site in (Site("attn_z", 1), Site("mlp_out", 3), Site("resid_post", 4)):
         sae = load_sae(saes[site])
 
         def effects(batch: BatchRuns, site: Site = site, sae: Any = sae) -> Tensor:
             tokens = site_tokens(batch, site, effect_tokens(batch, "corrupted"))
-            return attribute_site(sae, tokens, "corrupted").effect
+            return attribute_site(SiteBase("corrupted", sae), tokens).effect
 
-        together = effects(run_batch(lm, pairs, [site], metric, "last"))
-        alone = torch.cat([effects(run_batch(lm, [pair], [site], metric, "last")) for pair in pairs])
+        together = effects(run_batch(lm, pairs, [site], Question()))
+        alone = torch.cat([effects(run_batch(lm, [pair], [site], Question())) for pair in pairs])
         torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-5)

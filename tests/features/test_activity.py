@@ -22,6 +22,11 @@ def rows(values: list[tuple]) -> pd.DataFrame:
     return pd.DataFrame(values, columns=names).assign(layer=3, kind="resid_post")
 
 
+def stored_pairs(values: list[tuple]) -> pd.DataFrame:
+    """group, pair_id and the lists clean_tokens, corrupted_tokens, roles of pairs.parquet."""
+    return pd.DataFrame(values, columns=["group", "pair_id", "clean_tokens", "corrupted_tokens", "roles"])
+
+
 def test_tables_tell_where_a_feature_fires() -> None:
     table = rows(
         [
@@ -32,11 +37,16 @@ def test_tables_tell_where_a_feature_fires() -> None:
             ("cities", "001", 9, "\n", "newline", 5, 4.0, 3.0),
         ]
     )
+    before, behind = ["<bos>", *"abcdef"], ["-", "x"]
+    clean, corrupted = ([*before, word, " list", "\n", *behind] for word in (" short", " long"))
+    roles = ["bos", *["request"] * 6, "length", "request", "newline", "item", "item"]
+    stored = stored_pairs([("cities", name, clean, corrupted, roles) for name in ("000", "001")])
     chosen = pd.DataFrame({"layer": [3], "kind": ["resid_post"], "feature": [5]})
-    contexts, found = table_activities([table], chosen, "corrupted")
-    # Position 8 of the second list has no row of any feature.
-    assert [context.tokens for context in contexts] == [(" short", " list", "\n"), (" short", "…", "\n")]
-    assert contexts[0].swaps == {0: " long"}
+    contexts, found = table_activities([(table, stored)], chosen, "corrupted")
+    # Position 8 of the second pair has no row of any feature, but the pair's tokens are known.
+    assert [context.tokens for context in contexts] == [(" short", " list", "\n")] * 2
+    assert [context.roles for context in contexts] == [("length", "request", "newline")] * 2
+    assert [(context.start, context.swaps) for context in contexts] == [(7, {0: " long"})] * 2
     activity = found[3, "resid_post", 5]
     assert (activity.n_tokens, activity.active_clean, activity.active_corrupted) == (6, 2, 2)
     assert [(one.context, one.position, one.clean, one.corrupted) for one in activity.firings] == [
@@ -45,7 +55,7 @@ def test_tables_tell_where_a_feature_fires() -> None:
     ]
     assert activity.roles == (("newline", 1.0),)
     assert sum(activity.counts_clean) == 2
-    zero = table_activities([table], chosen, "zero")[1][3, "resid_post", 5]
+    zero = table_activities([(table, stored)], chosen, "zero")[1][3, "resid_post", 5]
     assert zero.active_corrupted is None
     assert zero.firings[0].corrupted is None
 
@@ -53,7 +63,8 @@ def test_tables_tell_where_a_feature_fires() -> None:
 def test_only_contexts_that_are_shown_are_kept() -> None:
     table = rows([("a", f"{at:03}", 1, "x", "item", 5, float(at), 0.0) for at in range(20)])
     chosen = pd.DataFrame({"layer": [3], "kind": ["resid_post"], "feature": [5]})
-    contexts, found = keep_used(*table_activities([table], chosen, "zero"))
+    stored = stored_pairs([("a", f"{at:03}", ["<bos>", "x"], [], ["bos", "item"]) for at in range(20)])
+    contexts, found = keep_used(*table_activities([(table, stored)], chosen, "zero"))
     assert [context.pair_id for context in contexts] == ["014", "015", "016", "017", "018", "019"]
     assert [contexts[one.context].pair_id for one in found[3, "resid_post", 5].firings][:2] == ["019", "018"]
 

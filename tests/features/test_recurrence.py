@@ -215,7 +215,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_study_interrupted_before_features_exist_is_refused(tmp_path: Path) -> None:
-    record = "format: 1\nmodel: {name: m, sha256: abc}\nsaes: {}\ngroups: []\n"
+    record = "format: 2\nmodel: {name: m, sha256: abc}\nsaes: {}\ngroups: []\n"
     (tmp_path / "study.yaml").write_text(record)
     with pytest.raises(UserError, match="run saeattr attribute"):
         read_feature_sets([tmp_path])

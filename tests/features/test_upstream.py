@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import pandas as pd
 import pytest
 import torch
 
-from saeattr import UserError
-from saeattr.features.detail import feature_details
 from saeattr.features.upstream import Target, upstream_features
+from saeattr.runs.question import Pace
+from saeattr.runs.task import Task
 from saeattr.saes.loading import load_sae
 from saeattr.sites import Site, parse_site
 from tests.plain import edited, read
@@ -29,7 +26,9 @@ def test_an_upstream_effect_is_the_slope_of_the_activation(lm, saes, pairs, plai
     sae, up = load_sae(saes[site]), load_sae(saes[earlier])
     feature, position = strongest(plain_model, sae, site, pairs[1].clean_ids)
     target = Target(site, feature, sae.W_enc[:, feature], 1, position)
-    (found,) = upstream_features(lm, pairs, [target], [saes[earlier], saes[site]], batch_size=2, count=3)
+    (found,) = upstream_features(
+        Task(lm, pairs, [saes[earlier], saes[site]], pace=Pace(batch_size=2)), [target], count=3
+    )
     assert {one.site for one in found.features} == {earlier}
     for one in found.features:
         amount = up.encode(read(plain_model, earlier, pairs[1].clean_ids))[:, one.feature]
@@ -55,8 +54,8 @@ def test_features_and_error_term_add_up_and_no_batch_matters(lm, saes, pairs, pl
         feature, position = strongest(plain_model, sae, site, pairs[number].clean_ids)
         targets.append(Target(site, feature, sae.W_enc[:, feature], number, position))
     files = [saes[Site("resid_post", 1)], saes[Site("attn_z", 2)], saes[Site("resid_post", 5)]]
-    together = upstream_features(lm, pairs, targets, files, batch_size=8)
-    alone = upstream_features(lm, pairs, targets, files, batch_size=1)
+    together = upstream_features(Task(lm, pairs, files, pace=Pace(batch_size=8)), targets)
+    alone = upstream_features(Task(lm, pairs, files, pace=Pace(batch_size=1)), targets)
     for one, other in zip(together, alone, strict=True):
         assert [site for site, _, _ in one.sites] == [Site("resid_post", 1), Site("attn_z", 2)]
         for (_, features, error), (_, again, error_again) in zip(one.sites, other.sites, strict=True):
@@ -75,7 +74,7 @@ def test_features_and_error_term_are_slopes_of_the_activation_over_all_tokens_bu
     for number in (0, 1, 3):
         feature, position = strongest(plain_model, sae, site, pairs[number].clean_ids)
         targets.append(Target(site, feature, sae.W_enc[:, feature], number, position))
-    found = upstream_features(lm, pairs, targets, [saes[earlier]], batch_size=4)
+    found = upstream_features(Task(lm, pairs, [saes[earlier]], pace=Pace(batch_size=4)), targets)
     for target, one in zip(targets, found, strict=True):
         ids = pairs[target.pair].clean_ids
         x = read(plain_model, earlier, ids)
@@ -95,27 +94,3 @@ def test_features_and_error_term_are_slopes_of_the_activation_over_all_tokens_bu
         assert error_effect == pytest.approx(slopes[1], rel=0.02, abs=0.02)
         assert abs(slopes[1]) > 0.1
         assert all(feature.position > 0 for feature in one.features)
-
-
-def test_the_first_site_has_nothing_upstream(lm, saes, pairs) -> None:
-    chosen = pd.DataFrame({"layer": [0, 1], "kind": ["attn_z", "resid_post"], "feature": [1, 2]})
-    files = {site: saes[site] for site in (Site("attn_z", 0), Site("resid_post", 1))}
-    contexts, details = feature_details(lm, pairs, files, chosen)
-    _, alone = feature_details(lm, pairs, files, chosen, with_upstream=False)
-    assert alone == [replace(detail, target=None, upstream=None) for detail in details]
-    assert [str(detail.site) for detail in details] == ["attn_z.0", "resid_post.1"]
-    assert len(contexts) == len(pairs)
-    first = details[0]
-    assert first.upstream is None or first.upstream.features == ()
-    assert len(first.top_logits) == len(first.bottom_logits) == 10
-    values = [value for _, value in first.top_logits]
-    assert values == sorted(values, reverse=True)
-    assert torch.tensor([cosine for _, cosine in first.neighbours]).abs().max() <= 1 + 1e-5
-
-
-def test_a_feature_without_an_sae_is_refused(lm, saes, pairs) -> None:
-    chosen = pd.DataFrame({"layer": [1], "kind": ["mlp_out"], "feature": [10**6]})
-    with pytest.raises(UserError, match="so none is numbered"):
-        feature_details(lm, pairs, saes, chosen)
-    with pytest.raises(UserError, match="there is no SAE for mlp_out.1"):
-        feature_details(lm, pairs, {}, chosen)

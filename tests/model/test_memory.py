@@ -38,7 +38,7 @@ def test_the_rehearsed_peak_is_that_of_real_tensors(meta: LanguageModel, lm: Lan
     found = rehearse(meta, SITES, batch, length)
     tokens, mask = torch.zeros(batch, length, dtype=torch.long), torch.ones(batch, length, dtype=torch.bool)
     with LiveBytes(lm.hf.parameters()) as live:
-        capture(lm, tokens, mask, SITES, lambda h: h[:, -1, 0], gradients=True, for_recompute=True)
+        capture(lm, tokens, mask, SITES, lambda h: h[:, -1, 0], keep=("g", "calls"))
     assert live.peak == pytest.approx(found.peak, rel=0.1)
 
 

@@ -41,9 +41,9 @@ def read_last(lm: LanguageModel, mask: Tensor) -> Callable[[Tensor], Tensor]:
 def run(lm: LanguageModel, *, relevance: bool) -> Run:
     tokens, mask = toy_batch()
     if not relevance:
-        return capture(lm, tokens, mask, SITES, read_last(lm, mask), gradients=True)
+        return capture(lm, tokens, mask, SITES, read_last(lm, mask), keep=("g",))
     with relevance_rules(lm):
-        return capture(lm, tokens, mask, SITES, read_last(lm, mask), gradients=True)
+        return capture(lm, tokens, mask, SITES, read_last(lm, mask), keep=("g",))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -174,7 +174,7 @@ def test_a_gated_mlp_by_hand(tmp_path: Path) -> None:
     site = Site("resid_post", 0)
     with relevance_rules(lm):
         found = capture(
-            lm, torch.tensor([[3]]), torch.ones(1, 1).bool(), [site], lambda hidden: hidden[:, -1, 0], gradients=True
+            lm, torch.tensor([[3]]), torch.ones(1, 1).bool(), [site], lambda hidden: hidden[:, -1, 0], keep=("g",)
         )
     after = (1 + 2 * silu, 7.0)
     scale = ((after[0] ** 2 + after[1] ** 2) / 2) ** -0.5

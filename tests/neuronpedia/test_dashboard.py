@@ -81,12 +81,12 @@ def test_activations_are_those_of_the_plain_model(found: Inspection, study: Stud
     site, feature = Site("resid_post", 3), int(path.stem)
     sae = load_sae(saes[site])
     compared = 0
-    rows = {row["pair_id"]: row for row in study.lists().to_list()}
+    pairs = {row["pair_id"]: row for row in study.pairs().to_dict("records")}
     for entry in value["activations"]:
         _, pair_id, run = entry["dataSource"].split()
         if run != "clean":
             continue
-        ids = tuple(rows[pair_id]["token_ids"])
+        ids = tuple(pairs[pair_id]["clean_ids"])
         acts = sae.encode(plain.read(plain_model, site, ids))[:, feature]
         # Without BOS, and as far as the pair goes.
         n_tokens = len(entry["tokens"])

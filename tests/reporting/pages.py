@@ -47,8 +47,8 @@ def small_report(name: str = "cities", n_features: int = 12) -> Report:
         facts=[("model", name)],
         notes=[name],
         groups=[
-            {"name": name, "n_pairs": 2, "items": 7.5, "clean": 3.0, "corrupted": -9.0},
-            {"name": "animals", "n_pairs": 2, "items": 6.0, "clean": 2.0, "corrupted": -8.0},
+            {"name": name, "n_pairs": 2, "points": 7.5, "clean": 3.0, "corrupted": -9.0},
+            {"name": "animals", "n_pairs": 2, "points": 6.0, "clean": 2.0, "corrupted": -8.0},
         ],
         features=[_row(number, name) for number in range(n_features)],
         contexts=[

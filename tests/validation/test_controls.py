@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from saeattr.behaviours.pair import Pair
 
+from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel
-from saeattr.runs.base import BASES, Base, site_means
+from saeattr.runs.base import BASES, SiteBase, site_means
 from saeattr.runs.batch import run_batch
-from saeattr.runs.metric import make_metric
+from saeattr.runs.question import Question
 from saeattr.saes.loading import SaeFile, load_sae
+from saeattr.settings import BaseName
 from saeattr.sites import Site
 from saeattr.validation.controls import SiteProfile, match_controls, profile_site
 from tests.plain import read
@@ -23,22 +24,23 @@ SITE = Site("mlp_out", 2)
 
 @pytest.mark.parametrize("base", BASES)
 def test_a_change_is_averaged_over_the_tokens_that_have_an_entry(
-    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], plain_model: Any, base: Base
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], plain_model: Any, base: BaseName
 ) -> None:
     """The frequency and the activation's size are averaged over all tokens that can have an effect."""
-    sae, metric = load_sae(saes[SITE]), make_metric("end-vs-continue", lm.tokenizer)
-    batches = [run_batch(lm, part, [SITE], metric, "last") for part in (pairs[:2], pairs[2:])]
+    sae = load_sae(saes[SITE])
+    batches = [run_batch(lm, part, [SITE], Question(base=base)) for part in (pairs[:2], pairs[2:])]
     means = site_means(sae, torch.cat([batch.clean.x[SITE][batch.usable] for batch in batches]))
-    found = profile_site(sae, batches, base, means)
+    found = profile_site(SiteBase.of(sae, batches), batches)
     changes: list[list[float]] = [[] for _ in range(sae.d_sae)]
     n_tokens, activation = 0, torch.zeros(sae.d_sae)
     for pair in pairs:
-        first = min(pair.swap_positions) if base == "corrupted" else 1
-        tokens = slice(first, pair.decision_positions[-1] + 1)
+        first = min(pair.changed_positions) if base == "corrupted" else 1
+        tokens = slice(first, pair.points[-1].position + 1)
         f = sae.encode(read(plain_model, SITE, pair.clean_ids)[tokens])
         n_tokens, activation = n_tokens + len(f), activation + f.sum(0)
         other, entry = torch.zeros_like(f), f > 0
         if base == "corrupted":
+            assert pair.corrupted_ids is not None
             other = sae.encode(read(plain_model, SITE, pair.corrupted_ids)[tokens])
             entry = entry | (other > 0)
         elif base == "mean":

@@ -10,23 +10,23 @@ import pytest
 import torch
 
 from saeattr.runs.batch import run_batch
+from saeattr.runs.question import Pace, Question
 from saeattr.sites import Site
 from saeattr.stats import ratio_interval
+from saeattr.tables import CURVES, features_of
 from saeattr.validation.curves import (
     ALL,
     ALL_AND_ERROR,
-    CURVE_COLUMNS,
     cumulative_curves,
-    feature_keys,
     features_for_half,
 )
 from saeattr.validation.joint import FeatureSet, joint_effects
-from tests.validation.validated import SMALL, attributed, validated
+from tests.validation.validated import PACE, SMALL, attributed, validated
 
 
 def test_four_orders_at_powers_of_two_and_their_ends() -> None:
     curves = validated().curves
-    assert curves.columns.tolist() == CURVE_COLUMNS
+    assert curves.columns.tolist() == CURVES.names
     orders = curves[~curves["order"].isin([ALL, ALL_AND_ERROR])]
     assert orders["order"].unique().tolist() == ["attribution", "exact", "activation", "random"]
     for _, own in orders.groupby("order"):
@@ -46,15 +46,16 @@ def test_faithfulness_and_completeness_are_as_defined() -> None:
     found = attributed()
     files = [file for file in found.saes if file.site in (Site("resid_post", 2), Site("resid_post", 5))]
     sites = [file.site for file in files]
-    batch = run_batch(found.lm, found.pairs, sites, found.plan.metric, "last")
+    batch = run_batch(found.lm, found.pairs, sites, Question())
     assert batch.clean.metric is not None
+    assert batch.corrupted is not None
     assert batch.corrupted.metric is not None
-    order = [key for key in feature_keys(found.features) if key[0] in sites][:2]
+    order = [key for key in features_of(found.features) if key[0] in sites][:2]
     named = {site: [feature for own, feature in order if own == site] for site in sites}
     sets = [FeatureSet(named, keep=True), FeatureSet(named), FeatureSet(), FeatureSet(keep=True)]
-    changes = joint_effects(found.lm, [batch], files, sets, found.plan.metric, "corrupted", 16)
+    changes = joint_effects([batch], files, sets, 16)
     m_c, m_without, m_all, m_none = (batch.clean.metric + changes).double().mean(1).tolist()
-    curves = cumulative_curves(found.lm, [batch], files, {"own": [order]}, found.plan.metric, "corrupted", 16)
+    curves = cumulative_curves([batch], files, {"own": [order]}, PACE)
     row = curves[curves["n_features"] == 2].iloc[0]
     assert row["faithfulness"] == pytest.approx((m_c - m_none) / (m_all - m_none), abs=1e-4)
     assert row["completeness"] == pytest.approx((m_without - m_none) / (m_all - m_none), abs=1e-4)
@@ -69,11 +70,11 @@ def test_several_random_orders_are_averaged_list_by_pair() -> None:
     found = attributed()
     files = [file for file in found.saes if file.site == Site("mlp_out", 4)]
     site = files[0].site
-    batch = run_batch(found.lm, found.pairs, [site], found.plan.metric, "last")
+    batch = run_batch(found.lm, found.pairs, [site], Question(base="zero"))
     draws = [[(site, 3)], [(site, 88)], [(site, 40)]]
-    curves = cumulative_curves(found.lm, [batch], files, {"random": draws}, found.plan.metric, "zero", 16)
+    curves = cumulative_curves([batch], files, {"random": draws}, PACE)
     sets = [FeatureSet({site: [feature]}) for ((_, feature),) in draws]
-    alone = joint_effects(found.lm, [batch], files, sets, found.plan.metric, "zero", 16)
+    alone = joint_effects([batch], files, sets, 16)
     assert float(curves[curves["order"] == "random"]["effect_mean"].iloc[0]) == pytest.approx(
         float(alone.mean()), abs=1e-6
     )
@@ -84,16 +85,16 @@ def test_every_point_of_several_orders_is_the_mean_over_their_first_features() -
     found = attributed()
     files = [file for file in found.saes if file.site == Site("resid_post", 2)]
     site = files[0].site
-    batch = run_batch(found.lm, found.pairs, [site], found.plan.metric, "last")
-    ranked = [feature for own, feature in feature_keys(found.features) if own == site]
+    batch = run_batch(found.lm, found.pairs, [site], Question(base="zero"))
+    ranked = [feature for own, feature in features_of(found.features) if own == site]
     draws = [[(site, feature) for feature in own] for own in (ranked[:3], ranked[3:7])]
-    curves = cumulative_curves(found.lm, [batch], files, {"two": draws}, found.plan.metric, "zero", 16, seed=4)
+    curves = cumulative_curves([batch], files, {"two": draws}, Pace(seed=4))
     assert curves["n_features"].tolist() == [files[0].d_sae] * 2 + [1, 2, 3]
-    everything = joint_effects(found.lm, [batch], files, [FeatureSet(keep=True)], found.plan.metric, "zero", 16)[0]
+    everything = joint_effects([batch], files, [FeatureSet(keep=True)], 16)[0]
     for row in curves[curves["order"] == "two"].to_dict("records"):
         named = [{site: [feature for _, feature in order[: row["n_features"]]]} for order in draws]
         sets = [FeatureSet(one) for one in named] + [FeatureSet(one, keep=True) for one in named]
-        patched, kept = joint_effects(found.lm, [batch], files, sets, found.plan.metric, "zero", 16).view(2, 2, -1)
+        patched, kept = joint_effects([batch], files, sets, 16).view(2, 2, -1)
         assert row["effect_mean"] == pytest.approx(float(patched.mean()), abs=1e-5)
         faithful = ratio_interval((kept.mean(0) - everything).double().numpy(), -everything.double().numpy(), 4)
         found_shares = [row[f"faithfulness{end}"] for end in ("", "_low", "_high")]
@@ -104,8 +105,8 @@ def test_patching_features_and_error_terms_of_a_residual_stream_removes_the_whol
     """In every pair, so the interval has no width; what is kept has no meaning there."""
     found = attributed()
     files = [file for file in found.saes if file.site == Site("resid_post", 2)]
-    batch = run_batch(found.lm, found.pairs, [files[0].site], found.plan.metric, "last")
-    curves = cumulative_curves(found.lm, [batch], files, {}, found.plan.metric, "corrupted", 16)
+    batch = run_batch(found.lm, found.pairs, [files[0].site], Question())
+    curves = cumulative_curves([batch], files, {}, PACE)
     both = curves[curves["order"] == ALL_AND_ERROR].iloc[0]
     assert [both["removed"], both["removed_low"], both["removed_high"]] == pytest.approx([1, 1, 1], abs=1e-3)
     assert np.isnan(both["faithfulness"])
@@ -130,7 +131,7 @@ def test_attribution_order_removes_more_than_random_order() -> None:
 def test_the_seed_draws_the_random_orders() -> None:
     found = attributed()
     other = found.validate(
-        dataclasses.replace(SMALL, longest_curve=2), plan=dataclasses.replace(found.plan, seed=5)
+        dataclasses.replace(SMALL, longest_curve=2), found.task(pace=dataclasses.replace(PACE, seed=5))
     ).curves
     torch.testing.assert_close(
         torch.tensor(other[other["order"] == "attribution"]["effect_mean"].to_numpy()),

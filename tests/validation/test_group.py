@@ -9,16 +9,18 @@ import pandas as pd
 import pytest
 import torch
 
+from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import run_batch
-from saeattr.runs.effects import entry_effects, feature_effects
+from saeattr.runs.effects import Entries, entry_effects, feature_effects
+from saeattr.runs.question import Pace, Question
 from saeattr.saes.loading import load_sae
+from saeattr.settings import BaseName
 from saeattr.sites import Site
+from saeattr.tables import EXACT, features_of
 from saeattr.validation.controls import profile_site
-from saeattr.validation.curves import feature_keys
 from saeattr.validation.group import ValidationPlan
 from saeattr.validation.site import strongest_entries
 from saeattr.validation.verdicts import (
-    EFFECT_COLUMNS,
     VERDICTS,
     agreement_warnings,
     few_pairs_warnings,
@@ -31,7 +33,7 @@ NO_CURVES = dataclasses.replace(SMALL, longest_curve=0)
 
 def test_the_top_features_are_tested_in_the_order_of_their_ranks() -> None:
     table, top = validated().validation, attributed().features.head(SMALL.top)
-    assert feature_keys(table) == feature_keys(top)
+    assert features_of(table) == features_of(top)
     np.testing.assert_allclose(table["effect_mean"], top["effect_mean"])
     assert set(table["verdict"]) <= set(VERDICTS)
     assert (table["exact_low"] <= table["exact_mean"]).all()
@@ -45,18 +47,18 @@ def test_exact_means_are_those_of_each_feature_alone() -> None:
     for row in table.head(2).to_dict("records"):
         site = Site(row["kind"], int(row["layer"]))
         sae = load_sae(next(file for file in found.saes if file.site == site))
-        batch = run_batch(found.lm, found.pairs, [site], found.plan.metric, "last")
+        batch = run_batch(found.lm, found.pairs, [site], Question())
         feature = torch.tensor([int(row["feature"])])
-        effects = feature_effects(found.lm, batch, sae, feature, found.plan.metric, "corrupted", 3)
+        effects = feature_effects(batch, SiteBase("corrupted", sae), feature, 3)
         assert row["exact_mean"] == pytest.approx(float(effects.mean()), abs=1e-5)
 
 
 def test_controls_are_of_the_same_site_and_never_tested_features() -> None:
-    exact, tested = validated().exact, set(feature_keys(validated().validation))
+    exact, tested = validated().exact, set(features_of(validated().validation))
     controls = exact[exact["patched"] != exact["feature"]]
     assert len(controls) == SMALL.top * SMALL.n_controls * len(attributed().pairs)
     of_controls = controls.assign(feature=controls["patched"])
-    assert not tested & set(feature_keys(of_controls))
+    assert not tested & set(features_of(of_controls))
 
 
 def test_controls_are_near_in_size_and_frequency() -> None:
@@ -65,8 +67,8 @@ def test_controls_are_near_in_size_and_frequency() -> None:
     for layer, kind in exact[["layer", "kind"]].drop_duplicates().itertuples(index=False):
         site = Site(kind, int(layer))
         sae = load_sae(next(file for file in found.saes if file.site == site))
-        batch = run_batch(found.lm, found.pairs, [site], found.plan.metric, "last")
-        profile = profile_site(sae, [batch], "corrupted")
+        batch = run_batch(found.lm, found.pairs, [site], Question())
+        profile = profile_site(SiteBase("corrupted", sae), [batch])
         logs = np.log(np.stack([profile.change_norm, profile.frequency])[:, profile.frequency > 0])
         ids = np.flatnonzero(profile.frequency > 0)
         own = exact[(exact["layer"] == layer) & (exact["kind"] == kind)]
@@ -85,9 +87,7 @@ def test_the_same_seed_gives_the_same_tables() -> None:
 
 def test_batch_sizes_do_not_change_an_effect() -> None:
     found = attributed()
-    other = found.validate(
-        dataclasses.replace(SMALL, copies=5), plan=dataclasses.replace(found.plan, batch_size=len(found.pairs))
-    )
+    other = found.validate(SMALL, found.task(pace=Pace(batch_size=len(found.pairs), copies=5)))
     np.testing.assert_allclose(other.exact["exact"], validated().exact["exact"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(other.curves["effect_mean"], validated().curves["effect_mean"], rtol=0, atol=1e-5)
     assert (other.exact["patched"].to_numpy() == validated().exact["patched"].to_numpy()).all()
@@ -95,10 +95,10 @@ def test_batch_sizes_do_not_change_an_effect() -> None:
 
 
 @pytest.mark.parametrize("base", ["zero", "mean"])
-def test_other_bases_measure_other_effects(base: str) -> None:
+def test_other_bases_measure_other_effects(base: BaseName) -> None:
     found = attributed()
-    other = found.validate(NO_CURVES, plan=dataclasses.replace(found.plan, base=base))  # pyright: ignore[reportArgumentType]
-    assert feature_keys(other.validation) == feature_keys(validated().validation)
+    other = found.validate(NO_CURVES, found.task(Question(base=base)))
+    assert features_of(other.validation) == features_of(validated().validation)
     difference = (other.validation["exact_mean"] - validated().validation["exact_mean"]).abs()
     assert difference.max() > 1e-2
     assert other.curves.empty
@@ -110,15 +110,15 @@ def test_single_positions_patch_where_the_attribution_is_largest() -> None:
     row = single.validation.iloc[0]
     site, feature = Site(row["kind"], int(row["layer"])), int(row["feature"])
     sae = load_sae(next(file for file in found.saes if file.site == site))
-    batch = run_batch(found.lm, found.pairs, [site], found.plan.metric, "last")
+    batch = run_batch(found.lm, found.pairs, [site], Question())
     rows = found.tables.attributions
     own = rows[(rows["layer"] == site.layer) & (rows["kind"] == site.kind) & (rows["feature"] == feature)]
     effects, estimates = [], []
     for nth, pair in enumerate(found.pairs):
         mine = own[own["pair_id"] == pair.pair_id]
         best = mine.loc[mine["effect"].abs().idxmax()]
-        row_, at, which = (torch.tensor([value]) for value in (nth, int(best["position"]), feature))
-        effects.append(float(entry_effects(found.lm, batch, sae, row_, at, which, found.plan.metric, "corrupted", 1)))
+        where = Entries(*(torch.tensor([value]) for value in (nth, int(best["position"]), feature)))
+        effects.append(float(entry_effects(batch, SiteBase("corrupted", sae), where, 1)))
         estimates.append(float(best["effect"]))
     assert row["exact_mean"] == pytest.approx(np.mean(effects), abs=1e-5)
     assert row["effect_mean"] == pytest.approx(np.mean(estimates), abs=1e-5)
@@ -133,9 +133,12 @@ def test_strongest_entries_of_a_hand_made_table() -> None:
 
 
 def test_swapped_metric_tokens_turn_every_effect() -> None:
-    found, metric = attributed(), attributed().plan.metric
-    swapped = dataclasses.replace(metric, plus=metric.minus, minus=metric.plus)
-    turned = found.validate(NO_CURVES, plan=dataclasses.replace(found.plan, metric=swapped))
+    found = attributed()
+    swapped = []
+    for pair in found.pairs:
+        points = (dataclasses.replace(one, wanted=one.unwanted, unwanted=one.wanted) for one in pair.points)
+        swapped.append(dataclasses.replace(pair, points=tuple(points)))
+    turned = found.validate(NO_CURVES, dataclasses.replace(found.task(), pairs=swapped))
     np.testing.assert_allclose(turned.exact["exact"], -validated().exact["exact"], rtol=0, atol=1e-5)
 
 
@@ -159,7 +162,7 @@ def test_on_shuffled_metric_tokens_few_features_are_causal() -> None:
 def test_a_group_without_active_features_gives_empty_tables() -> None:
     found = attributed()
     nothing = found.validate(ValidationPlan(top=0))
-    assert nothing.exact.columns.tolist() == EFFECT_COLUMNS
+    assert nothing.exact.columns.tolist() == EXACT.names
     for name in ("validation", "curves", "compared", "agreement", "exact"):
         assert getattr(nothing, name).empty
 

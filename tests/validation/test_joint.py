@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from saeattr.behaviours.pair import Pair
 from torch import Tensor
 
+from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel
-from saeattr.runs.base import BASES, Base, site_means
+from saeattr.runs.base import BASES, SiteBase
 from saeattr.runs.batch import effect_tokens, run_batch
 from saeattr.runs.effects import feature_effects
-from saeattr.runs.metric import Metric, make_metric
+from saeattr.runs.question import Question
 from saeattr.saes.loading import SaeFile, load_sae
 from saeattr.saes.sae import SparseAutoencoder
+from saeattr.settings import BaseName
 from saeattr.sites import Site
 from saeattr.validation.joint import FeatureSet, effect_span, joint_effects
 from tests import plain
@@ -27,18 +28,16 @@ SITES = (Site("attn_z", 1), Site("resid_post", 1), Site("mlp_out", 3))
 def naive(
     model: Any,
     pair: Pair,
-    metric: Metric,
     saes: list[SparseAutoencoder],
     wanted: FeatureSet,
-    base: Base,
+    base: BaseName,
     means: dict[Site, tuple[Tensor, Tensor]],
 ) -> float:
     """The metric's change with every site patched in turn, each SAE reading the run as it is by then."""
-    assert metric.plus is not None
-    assert metric.minus is not None
-    last = pair.decision_positions[-1]
+    last = pair.points[-1]
+    assert pair.corrupted_ids is not None
     with torch.no_grad(), ExitStack() as stack:
-        before = plain.metric(model, pair.clean_ids, last, metric.plus, metric.minus)
+        before = plain.at_point(model, pair.clean_ids, last)
         corrupted = {sae.site: plain.read(model, sae.site, pair.corrupted_ids) for sae in saes}
         for sae in saes:
 
@@ -60,22 +59,22 @@ def naive(
                 if wanted.errors:
                     moved += (x_base - sae.decode(f_base)) - (x[0] - sae.decode(f))
                 # Neither BOS nor what comes after the decision is patched.
-                first = min(pair.swap_positions) if base == "corrupted" else 1
-                moved[:first], moved[last + 1 :] = x[0, :first], x[0, last + 1 :]
+                first = min(pair.changed_positions) if base == "corrupted" else 1
+                behind = last.position + 1
+                moved[:first], moved[behind:] = x[0, :first], x[0, behind:]
                 return moved[None]
 
             stack.enter_context(plain.edited(model, sae.site, patch))
-        after = plain.metric(model, pair.clean_ids, last, metric.plus, metric.minus)
+        after = plain.at_point(model, pair.clean_ids, last)
     return float(after - before)
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_sets_across_layers_are_those_of_nested_hooks(
-    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], plain_model: Any, base: Base
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], plain_model: Any, base: BaseName
 ) -> None:
-    metric = make_metric("end-vs-continue", lm.tokenizer)
     opened = [load_sae(saes[site]) for site in SITES]
-    batches = [run_batch(lm, part, SITES, metric, "last") for part in (pairs[:2], pairs[2:3])]
+    batches = [run_batch(lm, part, SITES, Question(base=base)) for part in (pairs[:2], pairs[2:3])]
     some = {
         sae.site: sae.encode(batches[0].clean.x[sae.site][batches[0].usable]).sum(0).topk(5).indices.tolist()
         for sae in opened
@@ -94,37 +93,37 @@ def test_sets_across_layers_are_those_of_nested_hooks(
         FeatureSet(keep=True, errors=True),
         FeatureSet(some, errors=True),
     ]
-    found = joint_effects(lm, batches, [saes[site] for site in SITES], sets, metric, base, 4)
+    found = joint_effects(batches, [saes[site] for site in SITES], sets, 4)
     for nth, wanted in enumerate(sets):
         for row, pair in enumerate(pairs[:3]):
-            expected = naive(plain_model, pair, metric, opened, wanted, base, means)
+            expected = naive(plain_model, pair, opened, wanted, base, means)
             assert float(found[nth, row]) == pytest.approx(expected, abs=2e-4)
     assert found.abs().min(1).values.max() > 0.1
 
 
-@pytest.mark.parametrize("base", ["corrupted", "zero", "mean"])
+@pytest.mark.parametrize("base", BASES)
 def test_a_set_of_one_feature_has_that_features_exact_effect(
-    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], base: Base
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], base: BaseName
 ) -> None:
-    metric, site = make_metric("end-vs-continue", lm.tokenizer), Site("mlp_out", 2)
-    batch = run_batch(lm, pairs, [site], metric, "last")
+    site = Site("mlp_out", 2)
+    batch = run_batch(lm, pairs, [site], Question(base=base))
     sae = load_sae(saes[site])
     ids = sae.encode(batch.clean.x[site][batch.usable]).sum(0).topk(3).indices
-    means = site_means(sae, batch.clean.x[site][batch.usable])
-    alone = feature_effects(lm, batch, sae, ids, metric, base, 8, means)
+    alone = feature_effects(batch, SiteBase.of(sae, [batch]), ids, 8)
     sets = [FeatureSet({site: [int(feature)]}) for feature in ids]
-    together = joint_effects(lm, [batch], [saes[site]], sets, metric, base, 8)
+    together = joint_effects([batch], [saes[site]], sets, 8)
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
 
 
 def test_patching_all_features_and_errors_of_a_residual_stream_gives_the_corrupted_metric(
     lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
 ) -> None:
-    metric, site = make_metric("end-vs-continue", lm.tokenizer), Site("resid_post", 3)
-    batch = run_batch(lm, pairs, [site], metric, "last")
+    site = Site("resid_post", 3)
+    batch = run_batch(lm, pairs, [site], Question())
     assert batch.clean.metric is not None
+    assert batch.corrupted is not None
     assert batch.corrupted.metric is not None
-    found = joint_effects(lm, [batch], [saes[site]], [FeatureSet(keep=True, errors=True)], metric, "corrupted", 8)
+    found = joint_effects([batch], [saes[site]], [FeatureSet(keep=True, errors=True)], 8)
     torch.testing.assert_close(found[0], batch.corrupted.metric - batch.clean.metric, rtol=0, atol=1e-4)
 
 
@@ -132,23 +131,21 @@ def test_sweeps_do_not_change_an_effect(
     lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However few copies are held at a time; progress still counts from nothing to all."""
-    metric, site = make_metric("end-vs-continue", lm.tokenizer), Site("resid_post", 4)
-    batch = run_batch(lm, pairs, [site], metric, "last")
+    site = Site("resid_post", 4)
+    batch = run_batch(lm, pairs, [site], Question(base="zero"))
     sets = [FeatureSet({site: [feature]}) for feature in range(3)] + [FeatureSet(keep=True)]
     seen: list[tuple[int, int]] = []
-    expected = joint_effects(lm, [batch], [saes[site]], sets, metric, "zero", 8)
+    expected = joint_effects([batch], [saes[site]], sets, 8)
     monkeypatch.setattr("saeattr.validation.joint.HELD_BYTES", 1)
-    found = joint_effects(
-        lm, [batch], [saes[site]], sets, metric, "zero", 8, lambda done, total: seen.append((done, total))
-    )
+    found = joint_effects([batch], [saes[site]], sets, 8, lambda done, total: seen.append((done, total)))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert seen[0] == (0, 8)
     assert seen[-1] == (8, 8)
 
 
 def test_the_span_holds_every_token_that_can_have_an_effect(lm: LanguageModel, pairs: list[Pair]) -> None:
-    batch = run_batch(lm, pairs, [Site("resid_post", 0)], make_metric("end-vs-continue", lm.tokenizer), "last")
-    span = effect_span(batch, "corrupted")
+    batch = run_batch(lm, pairs, [Site("resid_post", 0)], Question())
+    span = effect_span(batch)
     chosen = effect_tokens(batch, "corrupted")
     assert int(chosen[:, span.first : span.stop].sum()) == int(chosen.sum())
-    assert span.first == min(pairs[0].swap_positions)
+    assert span.first == min(pairs[0].changed_positions)

@@ -142,7 +142,8 @@ def _prompt(
     """The prompt, or why there is none."""
     answer_ids = tokenizer.encode(f" {answer}", add_special_tokens=False)
     if len(answer_ids) != 1 or answer_ids[0] == tokenizer.unk_token_id:
-        return f"the answer {answer!r} is {len(answer_ids)} tokens, and must be one that the tokenizer knows"
+        found = f"{len(answer_ids)} tokens" if len(answer_ids) != 1 else "unknown to the tokenizer"
+        return f"the answer {answer!r} is {found}, and must be one token"
     ids = tuple(int(token) for token in tokenizer.encode(template.format(x=entity)))
     bos = tokenizer.bos_token_id
     # GPT-2's tokenizer puts no token before a text, and its first position is then a word of the prompt.

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from saeattr.behaviours.behaviour import Behaviour, Contrast, MadePairs, Request
 from saeattr.behaviours.lists.pairs import ListRequest, check_swap, make_pairs
 from saeattr.behaviours.lists.parsing import ListMarkers, decoder
-from saeattr.behaviours.lists.sampling import SampledList, sample_lists
+from saeattr.behaviours.lists.sampling import SampledList, Sampling, sample_lists
 from saeattr.behaviours.lists.table import lists_from_rows, lists_to_rows
 from saeattr.behaviours.lists.topics import near_miss, resolve_topics
 from saeattr.behaviours.pair import Pair
@@ -18,6 +18,7 @@ from saeattr.behaviours.tokens import contrast_label, contrast_tokens
 from saeattr.files import read_table, slug, write_table
 from saeattr.progress import counting
 from saeattr.settings import StudySettings
+from saeattr.tables import LISTS
 
 
 class Lists(Behaviour):
@@ -65,18 +66,16 @@ def topic_lists(topic: str, request: Request) -> list[SampledList]:
     lm, settings = request.lm, request.settings
     path = request.folder / f"{slug(topic)}.parquet"
     if path.exists():
-        return lists_from_rows(read_table(path), ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer))
-    lists = sample_lists(
-        lm,
-        topic,
-        settings.lists,
-        seed=settings.seed,
+        return lists_from_rows(read_table(path, LISTS), ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer))
+    sampling = Sampling(
+        n_lists=settings.lists,
         temperature=settings.temperature,
         top_p=settings.top_p,
         max_new_tokens=settings.max_new_tokens,
-        batch_size=settings.batch_size,
-        on_progress=counting(request.on_step, "sampling lists"),
+        batch_size=request.batch_size,
+        seed=settings.seed,
     )
+    lists = sample_lists(lm, topic, sampling, on_count=counting(request.on_step, "sampling lists"))
     write_table(path, lists_to_rows(lists))
     return lists
 

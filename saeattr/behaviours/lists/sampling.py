@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
@@ -19,6 +20,7 @@ from saeattr.behaviours.lists.topics import Length, list_request
 from saeattr.errors import UserError
 from saeattr.model.loading import LanguageModel
 from saeattr.model.unembed import full_logits
+from saeattr.progress import OnCount, quiet
 
 
 @dataclass(frozen=True)
@@ -41,62 +43,90 @@ class SampledList:
     parsed: ParsedList
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How lists are sampled.
+
+    Attributes:
+        n_lists: how many.
+        length: the word of the request; corrupted: that of the request which reads the same answers beside, where one
+            does.
+        temperature: 0 takes the most probable token.
+        top_p: tokens are drawn among the most probable that together reach this.
+        max_new_tokens: a list that is longer is cut off.
+        batch_size: lists in one forward; it does not change them (up to float rounding).
+        seed: of the whole; each list has one of its own that follows from it.
+
+    Raises:
+        UserError: a setting is out of range.
+    """
+
+    n_lists: int = 10
+    length: Length = "short"
+    corrupted: Length = "long"
+    temperature: float = 0.8
+    top_p: float = 0.9
+    max_new_tokens: int = 200
+    batch_size: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise UserError(f"temperature {self.temperature:g} is not allowed: give 0 (greedy) or a positive number")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top_p {self.top_p:g} is not allowed: give a number above 0 and at most 1")
+        if self.max_new_tokens < 1:
+            raise UserError(f"max_new_tokens {self.max_new_tokens} is not allowed: give 1 or more")
+        if self.batch_size < 1:
+            raise UserError(f"batch_size {self.batch_size} is not allowed: give 1 or more")
+
+
 def sample_lists(
     lm: LanguageModel,
     topic: str,
-    n: int,
+    sampling: Sampling | None = None,
     *,
-    length: Length = "short",
-    beside: Length | None = None,
-    seed: int = 0,
-    temperature: float = 0.8,
-    top_p: float = 0.9,
-    max_new_tokens: int = 200,
-    batch_size: int = 16,
-    on_progress: Callable[[int, int], None] | None = None,
+    beside: bool = False,
+    on_count: OnCount = quiet,
 ) -> list[SampledList]:
-    """Let the model answer the request for a list ``n`` times.
+    """Let the model answer the request for a list of ``topic``.
 
-    ``beside`` is another length whose request reads the same answers (``sample_answers``). ``on_progress`` is told,
-    after each step, how many lists are finished, and ``n``.
+    Args:
+        beside: run the corrupted request too; it reads the same answers (``sample_answers``).
+        on_count: told, after each step, how many lists are finished, and how many there are.
 
     Raises:
-        UserError: a setting is out of range, or the tokenizer lacks a chat template or a marker.
+        UserError: the tokenizer lacks a chat template or a mark.
     """
-    markers = ListMarkers.from_tokenizer(lm.tokenizer)
-    decode = decoder(lm.tokenizer)
-    prompt = prompt_ids(lm.tokenizer, topic, length)
-    seeds = [list_seed(seed, topic, index) for index in range(n)]
-    answers = sample_answers(
-        lm,
-        prompt,
-        seeds,
-        temperature=temperature,
-        top_p=top_p,
-        max_new_tokens=max_new_tokens,
-        stop_ids=markers.stop_ids,
-        beside=None if beside is None else prompt_ids(lm.tokenizer, topic, beside),
-        batch_size=batch_size,
-        on_step=None if on_progress is None else lambda finished: on_progress(finished, n),
-    )
+    sampling = sampling or Sampling()
+    markers, decode = ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer)
+    prompt = prompt_ids(lm.tokenizer, topic, sampling.length)
+    prompts = [prompt, prompt_ids(lm.tokenizer, topic, sampling.corrupted)] if beside else [prompt]
+    seeds = [list_seed(sampling.seed, topic, index) for index in range(sampling.n_lists)]
+    on_step = functools.partial(_count_of, on_count, sampling.n_lists)
+    answers = sample_answers(lm, prompts, seeds, sampling, markers.stop_ids, on_step)
     lists: list[SampledList] = []
     for index, (own_seed, answer) in enumerate(zip(seeds, answers, strict=True)):
         ids = (*prompt, *answer)
         lists.append(
             SampledList(
                 topic=topic,
-                length=length,
-                request=list_request(topic, length),
+                length=sampling.length,
+                request=list_request(topic, sampling.length),
                 list_id=f"{index:03d}",
                 token_ids=ids,
                 prompt_length=len(prompt),
-                temperature=temperature,
-                top_p=top_p,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
                 seed=own_seed,
                 parsed=parse_list(ids, markers, decode),
             )
         )
     return lists
+
+
+def _count_of(on_count: OnCount, total: int, done: int) -> None:
+    on_count(done, total)
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, topic: str, length: Length = "short") -> list[int]:
@@ -117,37 +147,29 @@ def list_seed(seed: int, topic: str, index: int) -> int:
 @torch.no_grad()
 def sample_answers(
     lm: LanguageModel,
-    prompt_ids: Sequence[int],
+    prompts: Sequence[Sequence[int]],
     seeds: Sequence[int],
-    *,
-    temperature: float = 0.8,
-    top_p: float = 0.9,
-    max_new_tokens: int = 200,
+    sampling: Sampling,
     stop_ids: Collection[int],
-    beside: Sequence[int] | None = None,
-    batch_size: int = 16,
-    on_step: Callable[[int], None] | None = None,
+    on_step: Callable[[int], None] = quiet,
 ) -> list[tuple[int, ...]]:
     """Continue one prompt once for each seed; an answer ends with the first of ``stop_ids``, which it keeps.
 
     Each answer draws one number a step from a generator of its own, so it is the same in any batch (up to float
-    rounding, which can depend on the batch's size). ``temperature`` 0 takes the most probable token. ``on_step`` is
-    told, after each step, how many answers are finished. ``beside`` is another prompt of as many tokens that reads the
-    same answers, in rows behind the others: nothing is drawn from it, but hooks see both runs.
+    rounding, which can depend on the batch's size).
 
-    Raises:
-        UserError: a setting is out of range.
+    Args:
+        prompts: the prompt, and others of as many tokens that read the same answers, in rows behind its own: nothing
+            is drawn from them, but hooks see all runs.
+        on_step: told, after each step, how many answers are finished.
     """
-    _check_settings(temperature, top_p, max_new_tokens, batch_size)
-    prompts = [prompt_ids] if beside is None else [prompt_ids, beside]
     answers: list[tuple[int, ...]] = []
-    for start in range(0, len(seeds), batch_size):
+    for start in range(0, len(seeds), sampling.batch_size):
         done = len(answers)
-        rows = _Rows(lm, prompts, seeds[start : start + batch_size], temperature, top_p, frozenset(stop_ids))
-        for _ in range(max_new_tokens):
+        rows = _Rows(lm, prompts, seeds[start : start + sampling.batch_size], sampling, frozenset(stop_ids))
+        for _ in range(sampling.max_new_tokens):
             rows.step()
-            if on_step is not None:
-                on_step(done + len(rows.answers) - len(rows.live))
+            on_step(done + len(rows.answers) - len(rows.live))
             if not rows.live:
                 break
         answers += [tuple(answer) for answer in rows.answers]
@@ -162,11 +184,10 @@ class _Rows:
         lm: LanguageModel,
         prompts: Sequence[Sequence[int]],
         seeds: Sequence[int],
-        temperature: float,
-        top_p: float,
+        sampling: Sampling,
         stop_ids: frozenset[int],
     ) -> None:
-        self.lm, self.temperature, self.top_p, self.stop_ids = lm, temperature, top_p, stop_ids
+        self.lm, self.sampling, self.stop_ids = lm, sampling, stop_ids
         self.answers: list[list[int]] = [[] for _ in seeds]
         self.live = list(range(len(seeds)))
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -201,7 +222,7 @@ class _Rows:
         return output.last_hidden_state[:, -1]
 
     def _draw(self, logits: Float[Tensor, "rows vocab"]) -> Int[Tensor, " rows"]:
-        if self.temperature == 0:
+        if self.sampling.temperature == 0:
             return logits.argmax(dim=-1)
         draws = [float(torch.rand((), generator=self._generators[row], dtype=torch.float64)) for row in self.live]
         if logits.device.type == "mps":
@@ -210,7 +231,7 @@ class _Rows:
         uniforms = torch.tensor(draws, dtype=torch.float64, device=logits.device)
         # With the largest logit at 0, no temperature is too small to divide by.
         shifted = logits - logits.amax(dim=-1, keepdim=True)
-        return choose_tokens(shifted / self.temperature, self.top_p, uniforms)
+        return choose_tokens(shifted / self.sampling.temperature, self.sampling.top_p, uniforms)
 
 
 def choose_tokens(
@@ -228,14 +249,3 @@ def choose_tokens(
     total = upto.gather(1, kept - 1)
     place = torch.searchsorted(upto, uniforms[:, None].double() * total, right=True)
     return tokens.gather(1, torch.minimum(place, kept - 1))[:, 0]
-
-
-def _check_settings(temperature: float, top_p: float, max_new_tokens: int, batch_size: int) -> None:
-    if not 0 <= temperature < float("inf"):
-        raise UserError(f"temperature {temperature:g} is not allowed: give 0 (greedy) or a positive number")
-    if not 0 < top_p <= 1:
-        raise UserError(f"top_p {top_p:g} is not allowed: give a number above 0 and at most 1")
-    if max_new_tokens < 1:
-        raise UserError(f"max_new_tokens {max_new_tokens} is not allowed: give 1 or more")
-    if batch_size < 1:
-        raise UserError(f"batch_size {batch_size} is not allowed: give 1 or more")

@@ -5,33 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
+import pyarrow as pa
 
 from saeattr.behaviours.lists.parsing import Decode, ListMarkers, parse_list
 from saeattr.behaviours.lists.sampling import SampledList
 from saeattr.behaviours.lists.topics import LENGTH_WORDS
 from saeattr.errors import UserError
+from saeattr.tables import LISTS
 
-LIST_COLUMNS = (
-    "topic",
-    "list_id",
-    "length",
-    "request",
-    "text",
-    "token_ids",
-    "prompt_length",
-    "items",
-    "item_spans",
-    "ended",
-    "temperature",
-    "top_p",
-    "seed",
-)
-#: What a list is read back from; the other columns follow from the token ids.
-_READ_BACK = tuple(name for name in LIST_COLUMNS if name not in ("text", "items", "item_spans", "ended"))
+#: What follows from the token ids and is not read back.
+_DERIVED = ("text", "items", "item_spans", "ended")
 
 
 def lists_to_rows(lists: Sequence[SampledList]) -> pd.DataFrame:
-    """One row for each list, with the columns ``LIST_COLUMNS``.
+    """One row for each list (``tables.LISTS``).
 
     ``text`` is the answer; ``items`` and ``item_spans`` ([start, end) token positions) are of its complete items.
     """
@@ -53,18 +40,17 @@ def lists_to_rows(lists: Sequence[SampledList]) -> pd.DataFrame:
         }
         for sampled in lists
     ]
-    return pd.DataFrame(rows, columns=list(LIST_COLUMNS))
+    return LISTS.frame(pd.DataFrame(rows))
 
 
 def lists_from_rows(table: pd.DataFrame, markers: ListMarkers, decode: Decode) -> list[SampledList]:
     """The lists of a table that ``lists_to_rows`` made; items are read anew from the token ids.
 
     Raises:
-        UserError: a column is missing, or a length is none of the known ones.
+        UserError: a column is missing or of another type, or a length is none of the known ones.
     """
-    missing = [name for name in _READ_BACK if name not in table.columns]
-    if missing:
-        raise UserError(f"the table of lists has no column {', '.join(missing)}: sample the lists again")
+    read_back = [name for name in LISTS.names if name not in _DERIVED]
+    LISTS.check(pa.Schema.from_pandas(table), "the table of lists", read_back)
     unknown = sorted(set(map(str, table["length"])) - set(LENGTH_WORDS))
     if unknown:
         allowed = ", ".join(LENGTH_WORDS)

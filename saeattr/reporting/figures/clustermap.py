@@ -17,7 +17,7 @@ from saeattr.tables import FEATURE
 LABELLED_ROWS = 60
 
 
-def list_activations(attributions: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+def pair_activations(attributions: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     """Largest clean activation of each chosen feature in each pair: [(layer, kind, feature), (group, pair_id)]."""
     own = attributions.merge(chosen[FEATURE], on=FEATURE)
     pairs = attributions[["group", "pair_id"]].drop_duplicates()
@@ -31,7 +31,7 @@ def activation_clusters(activations: pd.DataFrame, kind: str) -> Figure | None:
     Average linkage of Euclidean distances, after the mean over the other axis is taken off.
 
     Args:
-        activations: as ``list_activations`` makes it. Each row is divided by its largest value.
+        activations: as ``pair_activations`` makes it. Each row is divided by its largest value.
 
     Returns:
         None where fewer than two features or pairs can be compared.
@@ -58,7 +58,7 @@ def activation_clusters(activations: pd.DataFrame, kind: str) -> Figure | None:
         )
         _label_rows(grid[2, 1], [own.index[at] for at in row_order])
         grid[2, 1].set_xticks([])
-        grid[2, 1].set_xlabel(f"{cells.shape[1]} lists")
+        grid[2, 1].set_xlabel(f"{cells.shape[1]} pairs")
         _group_strip(grid[1, 1], list(own.columns.get_level_values("group")[column_order]))
         for axes in (grid[0, 0], grid[1, 0]):
             axes.axis("off")
@@ -69,7 +69,7 @@ def activation_clusters(activations: pd.DataFrame, kind: str) -> Figure | None:
 
 
 def same_group_neighbours(cells: NDArray[np.float64], groups: NDArray[np.object_]) -> tuple[float, float]:
-    """Share of pairs whose most correlated other list is of the same group, and that share by chance."""
+    """Share of pairs whose most correlated other pair is of the same group, and that share by chance."""
     close = np.corrcoef(_centred_columns(cells).T)
     np.fill_diagonal(close, -np.inf)
     same = float((groups[np.nanargmax(np.nan_to_num(close, nan=-2), axis=1)] == groups).mean())
@@ -111,14 +111,14 @@ def _label_rows(axes: Axes, index: list[tuple]) -> None:
     axes.tick_params(length=0)
 
 
-def _group_strip(axes: Axes, of_lists: list[str]) -> None:
+def _group_strip(axes: Axes, of_pairs: list[str]) -> None:
     """One thin line a group with a mark at each of its pairs: names, not colours, tell the groups apart."""
     # From the group whose pairs stand furthest left to the one furthest right.
-    groups = list(pd.Series(np.arange(len(of_lists))).groupby(np.array(of_lists)).median().sort_values().index)
+    groups = list(pd.Series(np.arange(len(of_pairs))).groupby(np.array(of_pairs)).median().sort_values().index)
     palette = seaborn.color_palette("colorblind", 10)
-    cells = np.ones((len(groups), len(of_lists), 3)) * 0.96
+    cells = np.ones((len(groups), len(of_pairs), 3)) * 0.96
     for row, group in enumerate(groups):
-        cells[row, [at for at, name in enumerate(of_lists) if name == group]] = palette[row % len(palette)]
+        cells[row, [at for at, name in enumerate(of_pairs) if name == group]] = palette[row % len(palette)]
     axes.imshow(cells, aspect="auto", interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks(np.arange(len(groups)), [figure_text(show_token(group, 22)) for group in groups], fontsize=6.5)
@@ -130,10 +130,10 @@ def _group_strip(axes: Axes, of_lists: list[str]) -> None:
 
 def _title(cells: NDArray[np.float64], own: pd.DataFrame, kind: str, groups: list[str]) -> str:
     if len(groups) < 2:
-        return f"{kind}: activation of {len(cells)} features in {cells.shape[1]} pairs about {groups[0]}"
+        return f"{kind}: activation of {len(cells)} features in {cells.shape[1]} pairs of {groups[0]}"
     names = own.columns.get_level_values("group").to_numpy(dtype=object)
     same, chance = same_group_neighbours(cells, names)
     return (
-        f"{kind}: for {same:.0%} of {cells.shape[1]} pairs the most alike list is of the same group "
+        f"{kind}: for {same:.0%} of {cells.shape[1]} pairs the most alike pair is of the same group "
         f"(by chance {chance:.0%}); {len(cells)} features"
     )

@@ -1,4 +1,4 @@
-"""What ablation while generating makes of the pairs, condition by condition."""
+"""What ablation while generating makes of the lists, condition by condition."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABELS = {
     "tokens": "tokens",
     "repeated": "repeated items",
     "shannon": "Shannon index (nats)",
-    "ended": "share of pairs that end",
+    "ended": "share of lists that end",
 }
 COLOURS = {"nothing": "0.45", "features": "#d55e00", "controls": "#0173b2", "steering": "#029e73"}
 
@@ -25,7 +25,7 @@ COLOURS = {"nothing": "0.45", "features": "#d55e00", "controls": "#0173b2", "ste
 def generation_figure(summary: pd.DataFrame, measures: Sequence[str] = tuple(LABELS)) -> Figure:
     """Mean and 95 % interval of each measure, one panel each, one line for each group, site and base.
 
-    ``summary``: as ``saeattr.generation.ablation.summarise`` makes it.
+    ``summary``: as ``saeattr.generation.summary.summarise`` makes it.
     """
     names = summary["group"] + "  " + summary["kind"] + "." + summary["layer"].astype(str) + "  " + summary["base"]
     summary = summary.assign(line=names)
@@ -63,10 +63,10 @@ def _title(summary: pd.DataFrame) -> str:
     features = items.xs("features", level="condition")
     line = features["added"].abs().idxmax()
     best = features.loc[line]
-    title = f"{line}: ablating the features adds {_interval(best)} items to a pair"
+    title = f"{line}: ablating the features adds {_interval(best)} items to a list"
     if (line, "controls") in items.index:
         title += f", controls {_interval(items.loc[(line, 'controls')])}"
-    return f"{title} (mean of {int(best['n_pairs'])} pairs, 95 %)"
+    return f"{title} (mean of {int(best['n_lists'])} lists, 95 %)"
 
 
 def _interval(row: pd.Series) -> str:

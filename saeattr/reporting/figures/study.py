@@ -83,16 +83,16 @@ def activation_clusters(study: Study, kind: str, top: int = 60) -> Figure | None
     """Activation of the top features of one kind in every pair, clustered."""
     features = study.features()
     chosen = largest_features(features[features["kind"] == kind], top)
-    return clustermap.activation_clusters(list_activations(study, chosen), kind)
+    return clustermap.activation_clusters(pair_activations(study, chosen), kind)
 
 
-def list_activations(study: Study, chosen: pd.DataFrame) -> pd.DataFrame:
+def pair_activations(study: Study, chosen: pd.DataFrame) -> pd.DataFrame:
     """Largest activation of each chosen feature in each pair, read group by group to hold little in memory."""
     parts = []
     for group in study.groups:
         path = Attribution.folder(study.folder, group) / "attributions.parquet"
         table = read_table(path, ATTRIBUTIONS, [*PAIR, *FEATURE, "act_clean"])
-        parts.append(clustermap.list_activations(table, chosen))
+        parts.append(clustermap.pair_activations(table, chosen))
     return pd.concat(parts, axis=1).fillna(0.0)
 
 

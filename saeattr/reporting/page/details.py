@@ -55,7 +55,7 @@ def detail_values(detail: FeatureDetail, contexts: Sequence[Context]) -> dict[st
         (address(one.site, one.feature), one.effect, _place(context, one.position)) for one in detail.upstream.features
     ]
     values["upstream_sites"] = [(str(site), features, error) for site, features, error in detail.upstream.sites]
-    values["upstream_at"] = f"{context.group}, list {context.pair_id}, position {position}: {_place(context, position)}"
+    values["upstream_at"] = f"{context.group}, pair {context.pair_id}, position {position}: {_place(context, position)}"
     return values
 
 

@@ -26,7 +26,7 @@ function contextCard(firing, most) {
   const group = data.groups[context.group].name;
   const top = Math.max(...(firing.clean || []), ...(firing.corrupted || []));
   return element("div", { class: "context" },
-    element("h4", { text: `${group}, list ${context.pair_id}: largest activation ${number(top)}` }),
+    element("h4", { text: `${group}, pair ${context.pair_id}: largest activation ${number(top)}` }),
     element("div", { class: "runs" }, ...runs));
 }
 
@@ -68,11 +68,11 @@ function effectsPlot(row) {
       entry.verdict || ""];
   });
   const names = [{ name: "group" }, { name: "effect", number: true }, { name: "95 % interval", number: true }, { name: "" },
-    { name: "lists", number: true }, { name: "exact, 95 %", number: true }, { name: "verdict" }];
+    { name: "pairs", number: true }, { name: "exact, 95 %", number: true }, { name: "verdict" }];
   const kept = names.map((_, at) => at < 5 || rows.some((cells) => cells[at] !== ""));
   const attributes = { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Effect by group" };
   return element("div", attributes, plainTable(names.filter((_, at) => kept[at]),
-    rows.map((cells) => cells.filter((_, at) => kept[at])), "Estimated change of the metric, mean over lists"));
+    rows.map((cells) => cells.filter((_, at) => kept[at])), "Estimated change of the metric, mean over pairs"));
 }
 
 function logitList(title, entries) {

@@ -17,7 +17,7 @@ from saeattr.reporting.page.write import InlineFigure
 from saeattr.study.results import Study
 
 #: With more groups than this, the figures of single groups stay in the figures folder: the page would grow too large.
-TOPICS_IN_FULL = 2
+GROUPS_IN_FULL = 2
 
 
 def report_figures(
@@ -41,7 +41,7 @@ def _figures(study: Study, depth: int, labels: dict[str, str]) -> Iterator[tuple
             yield "overlap", PRESENCE, figures.feature_presence(study, kind, depth)
             yield "overlap", JACCARD, figures.jaccard_by_layer(study, kind, depth)
             yield "overlap", CLUSTERS, figures.activation_clusters(study, kind)
-    if len(study.groups) <= TOPICS_IN_FULL:
+    if len(study.groups) <= GROUPS_IN_FULL:
         for name in study.groups:
             for kind in kinds:
                 yield "group", LISTS, figures.feature_by_pair(study, name, kind, labels=labels)
@@ -54,11 +54,11 @@ LAYERS = "Sets: each group's top features of a site. Chance: sets of the same si
 PRESENCE = "A line is a feature; coloured where it is in the group's top set at its site."
 JACCARD = "Groups with like sets stand together. The diagonal (a group with itself) is left out."
 CLUSTERS = "A row is a feature, a column a pair. The marks above the matrix say which group a pair is about."
-EFFECTS = "Mean effect over a group's lists. Grey: not among that group's top features."
-LISTS = "Effect of each pair, summed over positions. Grey: not active in that list."
+EFFECTS = "Mean effect over a group's pairs. Grey: not among that group's top features."
+LISTS = "Effect of each pair, summed over positions. Grey: not active in that pair."
 FOREST = "Each feature set to its base value at all its positions, error term kept, layers above run again."
 SCATTER = "Every feature that was patched, controls too: what attribution estimated against what was measured."
-CURVES = "The first features of each order patched together, across layers; bands: 95 % over lists."
+CURVES = "The first features of each order patched together, across layers; bands: 95 % over pairs."
 
 
 #: Twice the CSS resolution, so that text stays sharp on a dense screen.

@@ -16,10 +16,10 @@ function drawOverview() {
   const notes = document.getElementById("notes");
   notes.hidden = data.notes.length === 0;
   notes.replaceChildren(...data.notes.map((text) => element("li", { text })));
-  const groups = [{ name: "group" }, { name: "lists", number: true }, { name: "items", number: true },
-    { name: "metric after the last item, clean", number: true }, { name: "corrupted", number: true }, { name: "difference", number: true }];
+  const groups = [{ name: "group" }, { name: "pairs", number: true }, { name: "decision points", number: true },
+    { name: "metric at the last point, clean", number: true }, { name: "corrupted", number: true }, { name: "difference", number: true }];
   document.getElementById("groups-table").replaceChildren(plainTable(groups, data.groups.map((group) =>
-    [group.name, group.n_pairs, number(group.items, 1), number(group.clean, 2, true), number(group.corrupted, 2, true),
+    [group.name, group.n_pairs, number(group.points, 1), number(group.clean, 2, true), number(group.corrupted, 2, true),
       number(group.clean - group.corrupted, 2, true)])));
   const checks = [{ name: "site", class: "address" }, { name: "estimates / exact", number: true }, { name: "error term's part", number: true },
     { name: "L0", number: true }, { name: "variance missed", number: true }];

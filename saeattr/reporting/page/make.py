@@ -47,7 +47,9 @@ def make_report(
     labels, validation = links.labels, study.validation()
     features = study.features()
     if features.empty:
-        raise UserError(f"{study.folder.root} holds no feature to report: use more pairs or groups")
+        raise UserError(
+            f"{study.folder.root} holds no feature to report: run saeattr attribute into it, with more pairs or groups"
+        )
     chosen = largest_features(features, top)
     rows = feature_rows(features, chosen, study.groups, depth, labels, validation)
     groups = group_rows(study.metric_by_point(), study.groups)

@@ -12,7 +12,7 @@ from saeattr.tables import FEATURE, row_address
 
 
 def group_rows(metric_by_point: pd.DataFrame, groups: tuple[str, ...]) -> list[dict[str, Any]]:
-    """name, n_pairs, items (mean), clean and corrupted (mean metric at the last item) of each group."""
+    """name, n_pairs, points (mean), clean and corrupted (mean metric at the last decision point) of each group."""
     last = metric_by_point[metric_by_point["point"] == metric_by_point["n_points"]]
     means = last.groupby(["group", "run"])["metric"].mean()
     rows = []
@@ -43,11 +43,11 @@ def feature_rows(
     families = feature_families(features, depth).set_index(FEATURE)
     numbers = {group: at for at, group in enumerate(groups)}
     own = features.merge(chosen[FEATURE], on=FEATURE)
-    groups = dict(iter(own.groupby(FEATURE)))
+    by_feature = dict(iter(own.groupby(FEATURE)))
     checked = _verdicts(validation)
     rows = []
     for key in chosen[FEATURE].itertuples(index=False, name=None):
-        mine = groups[key]
+        mine = by_feature[key]
         entries = [
             {
                 "group": numbers[row["group"]],

@@ -4,18 +4,22 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
-import torch
-from saeattr.behaviours.pair import pad_pairs
 from tokenizers import Regex, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from saeattr.behaviours.lists.pairs import check_swap, make_pair, make_pairs
+from saeattr.behaviours.lists.pairs import ListRequest, check_swap, make_pair, make_pairs
 from saeattr.behaviours.lists.parsing import Decode
 from saeattr.behaviours.lists.sampling import SampledList, prompt_ids
+from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
 
 WriteList = Callable[..., SampledList]
 SHORT = "- Paris\n- New York \n<end_of_turn>"
+
+
+def positions_of(pair: Pair) -> list[int]:
+    """Of the decision points."""
+    return [point.position for point in pair.points]
 
 
 def test_a_pair_differs_at_the_length_word_only(
@@ -24,9 +28,9 @@ def test_a_pair_differs_at_the_length_word_only(
     pair = make_pair(tokenizer, write_list(SHORT))
     assert len(pair.clean_ids) == len(pair.corrupted_ids)
     differing = [at for at, (a, b) in enumerate(zip(pair.clean_ids, pair.corrupted_ids, strict=True)) if a != b]
-    assert differing == list(pair.swap_positions)
-    assert [decode([pair.clean_ids[at]]) for at in pair.swap_positions] == [" short"]
-    assert [decode([pair.corrupted_ids[at]]) for at in pair.swap_positions] == [" long"]
+    assert differing == list(pair.changed_positions)
+    assert [decode([pair.clean_ids[at]]) for at in pair.changed_positions] == [" short"]
+    assert [decode([pair.corrupted_ids[at]]) for at in pair.changed_positions] == [" long"]
     assert decode(pair.corrupted_ids) == decode(pair.clean_ids).replace(" short", " long")
 
 
@@ -35,12 +39,13 @@ def test_a_pair_knows_its_decisions_its_items_and_its_roles(
 ) -> None:
     pair = make_pair(tokenizer, write_list(SHORT))
     words = tokenizer.convert_ids_to_tokens(list(pair.clean_ids))
-    assert [words[at - 1 : at + 2] for at in pair.decision_positions] == [
+    assert [words[at - 1 : at + 2] for at in positions_of(pair)] == [
         [" Paris", "\n", "-"],
         [" ", "\n", "<end_of_turn>"],
     ]
-    assert [words[at] for at in pair.item_positions] == [" Paris", " York"]
-    assert [pair.roles[at] for at in pair.swap_positions] == ["length"]
+    at_items = make_pair(tokenizer, write_list(SHORT), ListRequest("blank-vs-newline"))
+    assert [words[at] for at in positions_of(at_items)] == [" Paris", " York"]
+    assert [pair.roles[at] for at in pair.changed_positions] == ["length"]
     assert [word for word, role in zip(words, pair.roles, strict=True) if role == "topic"] == [" cities"]
     assert pair.roles[0] == "bos"
     assert pair.roles[-1] == "end"
@@ -51,7 +56,7 @@ def test_the_topic_may_hold_the_length_word(
     tokenizer: PreTrainedTokenizerFast, decode: Decode, write_list: WriteList, topic: str
 ) -> None:
     pair = make_pair(tokenizer, write_list(SHORT, topic=topic))
-    assert len(pair.swap_positions) == 1
+    assert len(pair.changed_positions) == 1
     assert decode(pair.corrupted_ids).count(topic) == 1
     in_topic = [token for token, role in zip(pair.clean_ids, pair.roles, strict=True) if role == "topic"]
     assert decode(in_topic) == f" {topic}"
@@ -59,11 +64,10 @@ def test_the_topic_may_hold_the_length_word(
 
 def test_the_same_answer_goes_behind_either_request(tokenizer: PreTrainedTokenizerFast, write_list: WriteList) -> None:
     short = make_pair(tokenizer, write_list(SHORT))
-    turned = make_pair(tokenizer, write_list(SHORT), "long", "short")
+    turned = make_pair(tokenizer, write_list(SHORT), ListRequest(clean="long", corrupted="short"))
     assert (turned.clean_ids, turned.corrupted_ids) == (short.corrupted_ids, short.clean_ids)
     assert turned.roles == short.roles
-    assert turned.parsed.items == short.parsed.items
-    assert turned.parsed.token_ids == turned.clean_ids
+    assert turned.points == short.points
 
 
 def test_words_of_different_token_counts_are_refused(make_tokenizer, write_list: WriteList) -> None:
@@ -73,10 +77,23 @@ def test_words_of_different_token_counts_are_refused(make_tokenizer, write_list:
     assert len(str(raised.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("contrast", "tokens"),
+    [("end-vs-continue", ("<end_of_turn>", "-")), ("blank-vs-newline", (" ", "\n")), ((11, 12), None)],
+)
+def test_each_point_contrasts_the_tokens_of_the_metric(
+    tokenizer: PreTrainedTokenizerFast, write_list: WriteList, contrast: str | tuple[int, int], tokens
+) -> None:
+    pair = make_pair(tokenizer, write_list(SHORT), ListRequest(contrast))
+    wanted, unwanted = contrast if tokens is None else tokenizer.convert_tokens_to_ids(list(tokens))
+    assert [(point.wanted, point.unwanted) for point in pair.points] == [((wanted,), (unwanted,))] * 2
+    assert [point.weight for point in pair.points] == [1.0, 1.0]
+
+
 def test_topics_can_be_checked_before_anything_is_sampled(
     tokenizer: PreTrainedTokenizerFast, make_tokenizer, write_list: WriteList
 ) -> None:
-    assert check_swap(tokenizer, "cities") == make_pair(tokenizer, write_list(SHORT)).swap_positions
+    assert check_swap(tokenizer, "cities") == make_pair(tokenizer, write_list(SHORT)).changed_positions
     with pytest.raises(UserError, match="do not align"):
         check_swap(make_tokenizer(cut_long=True), "cities")
 
@@ -85,9 +102,9 @@ def test_a_request_without_a_length_word_does_not_align(
     tokenizer: PreTrainedTokenizerFast, write_list: WriteList
 ) -> None:
     with pytest.raises(UserError, match="'' is 0 tokens"):
-        make_pair(tokenizer, write_list(SHORT), "short", "none")
+        make_pair(tokenizer, write_list(SHORT), ListRequest(clean="short", corrupted="none"))
     with pytest.raises(UserError, match="both ask for 'short'"):
-        make_pair(tokenizer, write_list(SHORT), "short", "short")
+        make_pair(tokenizer, write_list(SHORT), ListRequest(clean="short", corrupted="short"))
 
 
 def test_a_template_that_changes_with_the_word_is_refused(make_tokenizer, write_list: WriteList) -> None:
@@ -132,7 +149,7 @@ def test_lists_without_a_decision_are_skipped_with_the_reason(
     texts = [SHORT, "Paris, Lima.<end_of_turn>", "- New York", "<end_of_turn>", "- Paris<end_of_turn>", "- Paris\n"]
     lists = [write_list(text, list_id=f"{index:03d}") for index, text in enumerate(texts)]
     pairs, skipped = make_pairs(tokenizer, lists)
-    assert [pair.list_id for pair in pairs] == ["000"]
+    assert [pair.pair_id for pair in pairs] == ["000"]
     reasons = dict(skipped)
     assert list(reasons) == ["001", "002", "003", "004", "005"]
     assert "not a hyphen list" in reasons["001"]
@@ -146,17 +163,3 @@ def test_alignment_problems_are_raised_not_skipped(make_tokenizer, write_list: W
     cut = make_tokenizer(cut_long=True)
     with pytest.raises(UserError, match="do not align"):
         make_pairs(cut, [write_list(SHORT, tokenizer=cut)])
-
-
-def test_padding_is_on_the_right_and_masked(tokenizer: PreTrainedTokenizerFast, write_list: WriteList) -> None:
-    pairs = [make_pair(tokenizer, write_list(text)) for text in (SHORT, "- Lima\n" + SHORT, "- Lima\n<end_of_turn>")]
-    batch = pad_pairs(pairs, 0, torch.device("cpu"))
-    assert batch.clean.shape == batch.corrupted.shape == batch.mask.shape == (3, len(pairs[1].clean_ids))
-    assert batch.clean.dtype == torch.long
-    for row, pair in enumerate(pairs):
-        size = len(pair.clean_ids)
-        assert batch.mask[row].tolist() == [at < size for at in range(batch.mask.shape[1])]
-        assert tuple(batch.clean[row, :size].tolist()) == pair.clean_ids
-        assert tuple(batch.corrupted[row, :size].tolist()) == pair.corrupted_ids
-        assert not batch.clean[row, size:].any()
-        assert batch.decision_positions[row] == pair.decision_positions

@@ -7,15 +7,17 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import normalizers
 from transformers import PreTrainedTokenizerFast
 
+from saeattr.behaviours.chat import ChatTurns
 from saeattr.behaviours.lists.parsing import Decode, ListMarkers, ParsedList, decision_positions, parse_list
 from saeattr.errors import UserError
+from tests.behaviours.lists.conftest import CHAT_TEMPLATE
 
 IDS = ListMarkers(
+    turns=ChatTurns(before=(0, 1, 20, 4), after=(2, 4, 1, 9, 4), header=(1, 9, 4), end=2, end_text="<end>"),
     bos=0,
-    start_of_turn=1,
-    end_of_turn=2,
     eos=3,
     newline=4,
     hyphen=5,
@@ -164,11 +166,10 @@ def test_prose_and_other_lists_are_no_hyphen_lists(
 
 
 def test_markers_are_asked_of_the_tokenizer(tokenizer: PreTrainedTokenizerFast, markers: ListMarkers) -> None:
-    names = ["<bos>", "<start_of_turn>", "<end_of_turn>", "<eos>", "\n", "-", " "]
+    names = ["<bos>", "<end_of_turn>", "<eos>", "\n", "-", " "]
     ids = tokenizer.convert_tokens_to_ids(names)
     assert [
         markers.bos,
-        markers.start_of_turn,
         markers.end_of_turn,
         markers.eos,
         markers.newline,
@@ -190,14 +191,29 @@ def test_text_of_a_real_conversation(tokenizer: PreTrainedTokenizerFast, markers
     assert decode(ids).endswith(text + "<eos>")
 
 
-@pytest.mark.parametrize(("remove", "said"), [("bos_token", "no bos token"), ("eos_token", "no eos token")])
-def test_a_tokenizer_without_an_end_or_a_beginning_is_refused(make_tokenizer, remove: str, said: str) -> None:
+def test_a_tokenizer_without_an_end_is_refused(make_tokenizer) -> None:
     tokenizer = make_tokenizer()
-    setattr(tokenizer, remove, None)
-    with pytest.raises(UserError, match=said):
+    tokenizer.eos_token = None
+    with pytest.raises(UserError, match="no end-of-sequence token"):
         ListMarkers.from_tokenizer(tokenizer)
 
 
-def test_a_marker_that_is_not_one_token_is_named(make_tokenizer) -> None:
-    with pytest.raises(UserError, match=r"'<start_of_turn>' is 3 tokens in this tokenizer"):
+def test_a_tokenizer_without_a_beginning_serves_as_it_is(make_tokenizer) -> None:
+    """Qwen's has none; its template starts with the first turn."""
+    tokenizer = make_tokenizer(template=CHAT_TEMPLATE.replace("{{ bos_token }}", ""))
+    tokenizer.bos_token = None
+    markers = ListMarkers.from_tokenizer(tokenizer)
+    assert markers.bos is None
+    assert tokenizer.convert_ids_to_tokens(list(markers.turns.before)) == ["<start_of_turn>", "user", "\n"]
+
+
+def test_a_mark_that_is_not_one_token_is_named(make_tokenizer) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("-", "--")
+    with pytest.raises(UserError, match=r"'-' is 2 tokens in this tokenizer, and must be exactly one token"):
+        ListMarkers.from_tokenizer(tokenizer)
+
+
+def test_turn_markers_that_the_tokenizer_does_not_know_are_refused(make_tokenizer) -> None:
+    with pytest.raises(UserError, match="does not mark where an answer begins and ends"):
         ListMarkers.from_tokenizer(make_tokenizer(turn_markers=False))

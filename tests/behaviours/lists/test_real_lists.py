@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from saeattr.behaviours.chat import ChatTurns
 from saeattr.behaviours.lists.parsing import ListMarkers, decision_positions, parse_list
 
 FOLDER = Path(__file__).parents[2].parent / "shared" / "data" / "gemma_lists"
 # Gemma 2's tokenizer is not here to be asked: these are its ids, with runs of 1 to 31 line breaks and 2 to 31 blanks.
-GEMMA = ListMarkers(2, 106, 107, 1, 108, 235290, 235248, frozenset(range(108, 139)), frozenset(range(139, 169)))
+# "<start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n": 106 opens a turn and 107 ends it.
+TURNS = ChatTurns((2, 106, 1645, 108), (107, 108, 106, 2516, 108), (106, 2516, 108), 107, "<end_of_turn>")
+GEMMA = ListMarkers(TURNS, 2, 1, 108, 235290, 235248, frozenset(range(108, 139)), frozenset(range(139, 169)))
 FILES = sorted(FOLDER.glob("*_token_ids.json"))
 TEXT_FILES = sorted(FOLDER.glob("text_*.json"))
 
@@ -55,7 +58,9 @@ def test_every_real_list_parses_to_what_counting_by_hand_gives() -> None:
 @pytest.mark.skipif(not TEXT_FILES, reason="no real lists beside this checkout")
 def test_every_real_text_parses_to_its_lines() -> None:
     words = ["<bos>", "<start_of_turn>", "<end_of_turn>", "<eos>", "\n", "-", " "]
-    markers = ListMarkers(0, 1, 2, 3, 4, 5, 6)
+    words.append("model")
+    turns = ChatTurns((), (2, 4, 1, 7, 4), (1, 7, 4), 2, "<end_of_turn>")
+    markers = ListMarkers(turns, 0, 3, 4, 5, 6)
     texts = [text for file in TEXT_FILES for topic in json.loads(file.read_text()).values() for text in topic.values()]
 
     def spell_words(token_ids: Sequence[int]) -> str:

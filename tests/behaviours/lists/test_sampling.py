@@ -6,17 +6,26 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from saeattr.behaviours.lists.sampling import choose_tokens, list_seed, prompt_ids, sample_answers, sample_lists
+from saeattr.behaviours.lists.sampling import (
+    Sampling,
+    choose_tokens,
+    list_seed,
+    prompt_ids,
+    sample_answers,
+    sample_lists,
+)
 from saeattr.behaviours.lists.topics import list_request
 from saeattr.errors import UserError
 from saeattr.model.loading import LanguageModel
+from saeattr.progress import quiet
 
 SEEDS = [list_seed(0, "cities", index) for index in range(7)]
 
 
 def draw(lm: LanguageModel, seeds: list[int], **settings) -> list[tuple[int, ...]]:
-    defaults = {"temperature": 1.0, "top_p": 0.95, "max_new_tokens": 24, "batch_size": 7, "stop_ids": STOP_IDS}
-    return sample_answers(lm, prompt_ids(lm.tokenizer, "cities"), seeds, **(defaults | settings))
+    stop_ids, on_step = settings.pop("stop_ids", STOP_IDS), settings.pop("on_step", quiet)
+    sampling = Sampling(**({"temperature": 1.0, "top_p": 0.95, "max_new_tokens": 24, "batch_size": 7} | settings))
+    return sample_answers(lm, [prompt_ids(lm.tokenizer, "cities")], seeds, sampling, stop_ids, on_step)
 
 
 # A random model seldom ends its turn: every third token does, so that rows leave the batch at different steps.
@@ -122,7 +131,7 @@ def test_a_tokenizer_without_a_chat_template_is_refused(make_tokenizer) -> None:
 def test_sampled_lists_carry_what_they_were_made_with(lm: LanguageModel) -> None:
     steps: list[tuple[int, int]] = []
     settings = {"length": "long", "seed": 5, "temperature": 0.7, "top_p": 0.8, "max_new_tokens": 6}
-    lists = sample_lists(lm, "cities", 3, batch_size=2, on_progress=lambda *at: steps.append(at), **settings)
+    lists = sample_lists(lm, "cities", Sampling(3, batch_size=2, **settings), on_count=lambda *at: steps.append(at))
     prompt = tuple(prompt_ids(lm.tokenizer, "cities", "long"))
     assert [sampled.list_id for sampled in lists] == ["000", "001", "002"]
     assert [sampled.seed for sampled in lists] == [list_seed(5, "cities", index) for index in range(3)]
@@ -133,5 +142,5 @@ def test_sampled_lists_carry_what_they_were_made_with(lm: LanguageModel) -> None
         assert sampled.request == list_request("cities", "long")
         assert (sampled.length, sampled.temperature, sampled.top_p) == ("long", 0.7, 0.8)
     assert all(total == 3 and finished <= 3 for finished, total in steps)
-    again = sample_lists(lm, "cities", 2, batch_size=1, **settings)
+    again = sample_lists(lm, "cities", Sampling(2, batch_size=1, **settings))
     assert [dataclasses.asdict(sampled) for sampled in again] == [dataclasses.asdict(s) for s in lists[:2]]

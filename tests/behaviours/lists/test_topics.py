@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-import string
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from saeattr.behaviours.lists.topics import TOPICS, near_miss, resolve_topics, topic_slug
+from saeattr.behaviours.lists.topics import TOPICS, near_miss, resolve_topics
 from saeattr.errors import UserError
 
 
@@ -62,31 +58,6 @@ def test_what_is_no_topic_is_refused_in_one_line(names: list[str], said: str) ->
 
 def test_the_longest_topic_is_allowed() -> None:
     assert resolve_topics(["x" * 80]) == ("x" * 80,)
-
-
-@pytest.mark.parametrize(
-    ("topic", "slug"), [("cities", "cities"), ("TV shows", "tv-shows"), ("oceans and seas", "oceans-and-seas")]
-)
-def test_bundled_topics_have_plain_slugs(topic: str, slug: str) -> None:
-    assert topic_slug(topic) == slug
-
-
-def test_topics_that_look_alike_have_different_slugs() -> None:
-    alike = ["TV shows", "tv shows", "tv-shows", "c", "C", "C++", "C#", "con", "", "日本", "中国", "x" * 61, "x" * 62]
-    # A topic made to look like another one's slug with its hash.
-    alike.append(topic_slug("C++").replace("_", " "))
-    assert len({topic_slug(topic) for topic in alike}) == len(alike)
-
-
-SIMILAR = st.text(alphabet="aAbB -_+é" + string.digits[:2], max_size=12)
-
-
-@given(st.lists(st.one_of(SIMILAR, st.text(max_size=90), st.sampled_from(TOPICS)), unique=True, max_size=20))
-def test_slugs_are_file_names_and_tell_topics_apart(topics: list[str]) -> None:
-    slugs = [topic_slug(topic) for topic in topics]
-    assert len(set(slugs)) == len(slugs)
-    allowed = set(string.ascii_lowercase + string.digits + "-_")
-    assert all(0 < len(slug) <= 80 and set(slug) <= allowed for slug in slugs)
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from saeattr.reporting.figures.style import save_figure
 
 @pytest.fixture
 def summary() -> pd.DataFrame:
-    """Two groups with three pairs in each condition."""
+    """Two groups with three lists in each condition."""
     parts = []
     for condition, items in (("nothing", [4, 6, 5]), ("features", [14, 12, 16]), ("controls", [5, 6, 5])):
-        rows = pd.DataFrame({"pair_id": ["000", "001", "002"], "items": items}).assign(condition=condition)
+        rows = pd.DataFrame({"list_id": ["000", "001", "002"], "items": items}).assign(condition=condition)
         parts += [rows.assign(group=group) for group in ("cities", "$rivers$")]
     table = pd.concat(parts, ignore_index=True)
     where = {"layer": 0, "kind": "resid_post", "base": "zero", "control_set": -1}

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from saeattr.features.recurrence import overlap_table
-from saeattr.reporting.figures.clustermap import activation_clusters, list_activations, same_group_neighbours
+from saeattr.reporting.figures.clustermap import activation_clusters, pair_activations, same_group_neighbours
 from saeattr.reporting.figures.recurrence import feature_presence, jaccard_by_layer, overlap_by_layer
 from saeattr.reporting.page.figures import figure_title
 from tests.reporting.pages import random_features
@@ -67,7 +67,7 @@ def test_overlap_by_layer_draws_the_means() -> None:
 
 
 def attributions() -> pd.DataFrame:
-    """Two groups of four pairs; features 1 and 2 belong to the first, 3 to the second, 4 to no list's run."""
+    """Two groups of four pairs; features 1 and 2 belong to the first, 3 to the second, 4 to no pair's run."""
     rows = []
     for number in range(8):
         group, own = ("a", (1, 2)) if number < 4 else ("b", (3,))
@@ -77,20 +77,20 @@ def attributions() -> pd.DataFrame:
     return table.assign(layer=1, kind="resid_post")
 
 
-def test_the_activation_of_a_list_is_its_largest() -> None:
+def test_the_activation_of_a_pair_is_its_largest() -> None:
     chosen = pd.DataFrame({"layer": 1, "kind": "resid_post", "feature": [1, 3]})
-    cells = list_activations(attributions(), chosen)
+    cells = pair_activations(attributions(), chosen)
     assert cells.shape == (2, 8)
     assert cells.loc[(1, "resid_post", 1), ("a", "2")] == 2.2
     assert cells.loc[(1, "resid_post", 3), ("a", "2")] == 0
 
 
-def test_lists_of_one_group_stand_together() -> None:
+def test_pairs_of_one_group_stand_together() -> None:
     chosen = pd.DataFrame({"layer": 1, "kind": "resid_post", "feature": [1, 2, 3, 4]})
-    figure = activation_clusters(list_activations(attributions(), chosen), "resid_post")
+    figure = activation_clusters(pair_activations(attributions(), chosen), "resid_post")
     assert figure is not None
-    assert "for 100% of 8 lists" in figure_title(figure)
-    body = next(axes for axes in figure.axes if axes.get_xlabel() == "8 lists")
+    assert "for 100% of 8 pairs" in figure_title(figure)
+    body = next(axes for axes in figure.axes if axes.get_xlabel() == "8 pairs")
     cells = np.asarray(body.images[0].get_array())
     # Feature 4 is never active, so it is left out.
     assert len(cells) == 3

@@ -10,7 +10,9 @@ import pytest
 
 from saeattr.reporting.figures.heatmaps import feature_by_group, feature_by_pair
 from saeattr.reporting.figures.lines import metric_by_point
-from saeattr.reporting.figures.style import feature_address, save_figure, show_token
+from saeattr.reporting.figures.style import save_figure, show_token
+from saeattr.sites import Site
+from saeattr.tables import address
 
 
 def features(group: str, effects: dict[int, float], token: str = "\n") -> pd.DataFrame:
@@ -90,12 +92,12 @@ def test_any_token_can_be_drawn(tmp_path: Path, token: str) -> None:
 def test_the_metric_curve_shows_the_means(tmp_path: Path) -> None:
     table = pd.DataFrame(
         [
-            ("cities", name, item, 2, run, value + offset)
+            ("cities", name, point, 2, run, value + offset)
             for name, offset in (("00", 0.0), ("01", 1.0))
             for run, base in (("clean", 0.0), ("corrupted", -4.0))
-            for item, value in ((1, base - 3.0), (2, base + 3.0))
+            for point, value in ((1, base - 3.0), (2, base + 3.0))
         ],
-        columns=["group", "pair_id", "item", "n_items", "run", "metric"],
+        columns=["group", "pair_id", "point", "n_points", "run", "metric"],
     )
     figure = metric_by_point(table, "cities", "logit(<end_of_turn>) - logit($)")
     lines = {line.get_label(): list(np.asarray(line.get_ydata())) for line in figure.axes[0].get_lines()}
@@ -108,7 +110,7 @@ def test_the_metric_curve_shows_the_means(tmp_path: Path) -> None:
 
 
 def test_labels() -> None:
-    assert feature_address("resid_post", 20, 16323) == "resid_post.20/16323"
+    assert address(Site("resid_post", 20), 16323) == "resid_post.20/16323"
     assert show_token("\n") == "⏎"
     assert show_token("  ") == "␣␣"
     assert show_token(" Paris") == "Paris"
@@ -119,7 +121,7 @@ def test_labels() -> None:
 @pytest.mark.parametrize("draw", [True, False])
 def test_long_labels_leave_the_title_in_the_figure(draw: bool) -> None:
     both = pd.concat([features(group, {4: -1.75, 5: 0.125}) for group in ("cities", "animals")])
-    labels = {feature_address("resid_post", 1, 4): "notations or terms indicating particular scientific concepts"}
+    labels = {address(Site("resid_post", 1), 4): "notations or terms indicating particular scientific concepts"}
     figure = feature_by_group(both, "resid_post", labels=labels if draw else None)
     assert figure is not None
     figure.draw_without_rendering()

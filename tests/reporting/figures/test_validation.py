@@ -9,8 +9,9 @@ import pandas as pd
 
 from saeattr.reporting.figures.style import save_figure
 from saeattr.reporting.figures.validation import cumulative, effect_scatter, forest
-from saeattr.validation.curves import ALL, ALL_AND_ERROR, CURVE_COLUMNS
-from saeattr.validation.verdicts import AGREEMENT_COLUMNS, VALIDATION_COLUMNS, site_agreement
+from saeattr.tables import AGREEMENT, CURVES, VALIDATION
+from saeattr.validation.curves import ALL, ALL_AND_ERROR
+from saeattr.validation.verdicts import site_agreement
 
 
 def compared() -> pd.DataFrame:
@@ -31,15 +32,15 @@ def validation() -> pd.DataFrame:
         ("cities", 5, "resid_post", 9, -2.0, -1.8, -2.1, -1.5, 0.1, 0.0, 0.2, 10, 0.002, 0.004, "causal"),
         ("cities", 1, "attn_z", 3, 1.0, -0.4, -0.6, -0.2, 0.0, -0.1, 0.1, 10, 0.01, 0.01, "opposite sign"),
     ]
-    return pd.DataFrame(rows, columns=VALIDATION_COLUMNS)
+    return pd.DataFrame(rows, columns=list(VALIDATION.names))
 
 
 def curves() -> pd.DataFrame:
     rows = []
     for order, removed in (("attribution", (0.2, 0.6)), ("random", (0.0, 0.1)), (ALL, (0.9,)), (ALL_AND_ERROR, (1.0,))):
         rows += [{"order": order, "n_features": 2**at, "removed": share} for at, share in enumerate(removed)]
-    table = pd.DataFrame(rows, columns=CURVE_COLUMNS).fillna({"group": "cities"})
-    return table.fillna(dict.fromkeys(CURVE_COLUMNS[3:], 0.0))
+    table = pd.DataFrame(rows, columns=list(CURVES.names)).fillna({"group": "cities"})
+    return table.fillna(dict.fromkeys(CURVES.names[3:], 0.0))
 
 
 def test_the_scatter_has_a_panel_for_each_site_with_its_correlation() -> None:
@@ -76,7 +77,7 @@ def test_the_curves_say_who_removes_half() -> None:
 
 
 def test_without_rows_there_is_no_figure() -> None:
-    assert effect_scatter(compared().head(0), pd.DataFrame(columns=AGREEMENT_COLUMNS), "cities") is None
+    assert effect_scatter(compared().head(0), pd.DataFrame(columns=list(AGREEMENT.names)), "cities") is None
     assert forest(validation().head(0), "cities", "metric") is None
     assert cumulative(curves().head(0), "cities") is None
 

@@ -17,7 +17,10 @@ from saeattr.neuronpedia.links import FeatureLink, write_links
 from saeattr.neuronpedia.source import Source
 from saeattr.reporting.figures import study as figures
 from saeattr.reporting.page import make, make_report
-from saeattr.sites import Site
+from saeattr.runs.task import Task
+from saeattr.sites import Site, parse_site
+from saeattr.study.pairs import stored_pairs
+from saeattr.study.reopen import study_task
 from saeattr.study.results import Study, load_study
 
 SITES = ["mlp_out.1", "resid_post.3"]
@@ -29,6 +32,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return saeattr.attribute(["cities", "animals"], out=folder, lists=3, sites=SITES, figures=False, device="cpu")
 
 
+@pytest.fixture
+def copy(study: Study, tmp_path: Path) -> Study:
+    """The same study in a folder of the test's own."""
+    shutil.copytree(study.folder.root, tmp_path / "study")
+    return load_study(tmp_path / "study")
+
+
 def data(path: Path) -> dict:
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', path.read_text("utf-8"), re.S)
     assert found
@@ -36,7 +46,8 @@ def data(path: Path) -> dict:
 
 
 def test_a_report_with_the_model_has_everything(study: Study, lm, saes) -> None:
-    path = make_report(study, lm, saes, top=8, seconds=12.0, layer_choice="they separate early")
+    task = Task(lm, stored_pairs(study.folder, study.groups), [saes[parse_site(name)] for name in SITES])
+    path = make_report(study, task, top=8, layer_choice="they separate early")
     assert path == study.folder.root / "report.html"
     found = data(path)
     assert len(found["features"]) == 8
@@ -57,11 +68,11 @@ def test_a_report_with_the_model_has_everything(study: Study, lm, saes) -> None:
         assert sites == ({"mlp_out.1"} if row["kind"] == "resid_post" else set())
 
 
-def test_the_tables_and_the_model_agree(study: Study, lm, saes, tmp_path: Path, monkeypatch) -> None:
+def test_the_tables_and_the_model_agree(copy: Study, monkeypatch) -> None:
     monkeypatch.setattr(make, "report_figures", lambda *_: [])
     compared = 0
-    with_model = data(make_report(study, lm, saes, top=8, path=tmp_path / "a.html"))
-    from_tables = data(make_report(study, top=8, path=tmp_path / "b.html"))
+    with_model = data(make_report(copy, study_task(copy), top=8))
+    from_tables = data(make_report(copy, top=8))
     for one, other in zip(with_model["features"], from_tables["features"], strict=True):
         assert one["address"] == other["address"]
         assert "top_logits" not in other["detail"]
@@ -150,35 +161,36 @@ def test_figures_are_drawn_again_when_labels_are_new(study: Study, tmp_path: Pat
 def test_one_group_gets_its_own_figures(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     one = saeattr.attribute("cities", out=folder, lists=2, sites=SITES, figures=False, device="cpu")
-    found = data(make_report(one, top=4, validation=one.validation()))
+    found = data(make_report(one, top=4))
     assert [figure["section"] for figure in found["figures"]] == ["behaviour", *["group"] * 5]
     assert sum("tested by exact ablation" in text for text in found["findings"]) == 1
     assert all(row["family"] == "" for row in found["features"])
 
 
-def test_another_model_or_sae_is_refused(study: Study, lm, saes, tmp_path: Path) -> None:
-    copy = tmp_path / "study"
-    shutil.copytree(study.folder.root, copy)
-    record = copy / "study.yaml"
+def test_another_model_or_sae_is_refused(copy: Study) -> None:
+    root = copy.folder.root
+    record = root / "study.yaml"
     written = record.read_text()
     record.write_text(re.sub(r"(resid_post\.3: )\w+", r"\1abc", written))
     with pytest.raises(UserError, match=r"the SAE for resid_post\.3 has changed"):
-        make_report(load_study(copy), lm, saes, top=4)
+        saeattr.report(root, top=4)
     record.write_text(re.sub(r"(model:\n +name: \w+\n +sha256: )\w+", r"\1abc", written))
     with pytest.raises(UserError, match="the model bundled has changed"):
-        make_report(load_study(copy), lm, saes, top=4)
+        saeattr.report(root, top=4)
 
 
-def test_missing_saes_and_missing_features_are_refused(study: Study, lm, saes, tmp_path: Path) -> None:
-    only = {Site("mlp_out", 1): saes[Site("mlp_out", 1)]}
+def test_missing_saes_and_missing_features_are_refused(copy: Study, lm, saes) -> None:
+    root = copy.folder.root
+    page = root / "report.html"
+    page.unlink(missing_ok=True)
+    only = Task(lm, stored_pairs(copy.folder, copy.groups), [saes[Site("mlp_out", 1)]])
     with pytest.raises(UserError, match=r"there is no SAE for resid_post\.3"):
-        make_report(study, lm, only, top=8, path=tmp_path / "r.html")
-    empty = tmp_path / "study"
-    shutil.copytree(study.folder.root, empty)
-    (empty / "features.parquet").unlink()
+        make_report(copy, only, top=8)
+    features = copy.features()
+    (root / "features.parquet").unlink()
     with pytest.raises(UserError, match="run saeattr attribute"):
-        make_report(load_study(empty), path=tmp_path / "r.html")
-    study.features().head(0).to_parquet(empty / "features.parquet")
+        make_report(load_study(root))
+    features.head(0).to_parquet(root / "features.parquet")
     with pytest.raises(UserError, match="holds no feature"):
-        make_report(load_study(empty), path=tmp_path / "r.html")
-    assert not (tmp_path / "r.html").exists()
+        make_report(load_study(root))
+    assert not page.exists()

@@ -102,10 +102,10 @@ def test_one_group_has_no_family_and_its_own_interval() -> None:
 def test_groups_and_checks_equal_the_tables() -> None:
     metric = pd.DataFrame(
         [("a", "0", 1, 2, -5.0), ("a", "0", 2, 2, 1.0), ("a", "1", 1, 1, 3.0)],
-        columns=["group", "pair_id", "item", "n_items", "metric"],
+        columns=["group", "pair_id", "point", "n_points", "metric"],
     )
     both = pd.concat([metric.assign(run="clean"), metric.assign(run="corrupted", metric=-9.0)])
-    assert group_rows(both, ("a",)) == [{"name": "a", "n_pairs": 2, "items": 1.5, "clean": 2.0, "corrupted": -9.0}]
+    assert group_rows(both, ("a",)) == [{"name": "a", "n_pairs": 2, "points": 1.5, "clean": 2.0, "corrupted": -9.0}]
     effects = pd.DataFrame(
         {"layer": 3, "kind": "mlp_out", "features_effect": [1.0, 2.0], "error_effect": [0.5, 0.5]}
     ).assign(total_effect=[4.0, 4.0], l0=[10.0, 20.0], unexplained=[0.1, 0.3])
@@ -117,10 +117,10 @@ def test_the_page_of_26_groups_and_100_features_is_under_five_megabytes() -> Non
     table = random_features(26, 200, 6)
     overlap = overlap_table(table, 30, permutations=20)
     groups = tuple(table["group"].unique())
-    lists = pd.MultiIndex.from_tuples([(group, f"{at:03}") for group in groups for at in range(10)])
+    pairs = pd.MultiIndex.from_tuples([(group, f"{at:03}") for group in groups for at in range(10)])
     keys = table[["layer", "kind", "feature"]].drop_duplicates().head(60)
     noise = np.random.default_rng(0).random((60, len(pairs)))
-    activations = pd.DataFrame(noise, pd.MultiIndex.from_frame(keys), lists.set_names(["group", "pair_id"]))
+    activations = pd.DataFrame(noise, pd.MultiIndex.from_frame(keys), pairs.set_names(["group", "pair_id"]))
     drawn = [
         feature_presence(table, "resid_post"),
         feature_by_group(table, "resid_post"),

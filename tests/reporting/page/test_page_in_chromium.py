@@ -162,13 +162,13 @@ def test_a_dashboard_is_fetched_on_a_click_and_not_before(browser: Page, tmp_pat
 def test_a_label_links_to_the_page_and_says_what_is_doubtful(browser: Page, tmp_path: Path) -> None:
     page = with_dashboard(browser, tmp_path, doubtful=True, note="the study ran on gemma-2-2b-it")
     text = page.evaluate(BLOCK + ".textContent")
-    assert "ends <b>of</b> pairs (doubtful: it is not shown to be about the SAE used here)" in text
+    assert "ends <b>of</b> lists (doubtful: it is not shown to be about the SAE used here)" in text
     assert "the study ran on gemma-2-2b-it" in text
     assert page.evaluate(BLOCK + ".querySelector('a').href") == DASHBOARD
     assert page.evaluate(BLOCK + ".querySelector('a').rel") == "noopener noreferrer"
     page.go("features")
     cells = "[...document.querySelectorAll('#feature-table td.label')].map((cell) => cell.textContent)"
-    assert "ends <b>of</b> pairs (doubtful)" in page.evaluate(cells)
+    assert "ends <b>of</b> lists (doubtful)" in page.evaluate(cells)
     choose(page, "search", "ends lists")
     assert page.evaluate(FIRST_CELLS) == ["resid_post.0/100"]
     page.look(width=320, height=700)

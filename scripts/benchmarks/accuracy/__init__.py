@@ -1,0 +1,1 @@
+"""How good are the estimates? Every method against exact effects."""

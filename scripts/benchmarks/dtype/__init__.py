@@ -1,0 +1,1 @@
+"""What does bfloat16 cost?"""

@@ -1,0 +1,1 @@
+"""What do lists become when features are ablated while they are written?"""

@@ -1,0 +1,1 @@
+"""Is the choice of layers any good?"""
