@@ -183,6 +183,8 @@ def plan(
 ) -> MemoryPlan:
     """What ``attribute`` with these settings will need, by part; no weights are loaded, nothing is written.
 
+    With ``max_sites`` and no named sites it is what the choice needs: every site is captured before some are chosen.
+
     Args:
         length: tokens of the longest pair.
 

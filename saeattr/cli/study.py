@@ -71,7 +71,10 @@ def plan(
     length: Annotated[int, typer.Option(help="Tokens of the longest prompt, with its answer.", min=1)] = 60,
     **settings: Any,
 ) -> None:
-    """Say what memory an attribution needs, part by part, without loading weights."""
+    """Say what memory an attribution needs, part by part, without loading weights.
+
+    Sites that are still to be chosen (--max-sites) all count: they are captured before some are chosen.
+    """
     from saeattr import api
     from saeattr.model.loading import resolve_device
     from saeattr.reporting.terminal.listings import print_plan

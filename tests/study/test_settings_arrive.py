@@ -14,10 +14,10 @@ import saeattr
 from saeattr import UserError
 from saeattr.attribution.group import GroupTables, attribute_group
 from saeattr.behaviours.lists.pairs import ListRequest, make_pairs
-from saeattr.behaviours.lists.sampling import sample_lists
+from saeattr.behaviours.lists.sampling import Sampling, sample_lists
 from saeattr.behaviours.pair import Pair
 from saeattr.behaviours.tokens import single_token
-from saeattr.generation.ablation import Ablation, Sampling, generate_conditions
+from saeattr.generation.ablation import Ablation, generate_conditions
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.base import SiteBase
 from saeattr.runs.metric import METRICS
