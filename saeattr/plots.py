@@ -13,17 +13,17 @@ from matplotlib.figure import Figure
 from saeattr.errors import UserError
 from saeattr.reporting.figures import generation as _generation
 from saeattr.reporting.figures import heatmaps as _heatmaps
-from saeattr.reporting.figures import lines as _metric_curve
-from saeattr.reporting.figures import recurrence as _jaccard
-from saeattr.reporting.figures import recurrence as _overlap
+from saeattr.reporting.figures import metric as _metric
+from saeattr.reporting.figures import overlap as _overlap
+from saeattr.reporting.figures import presence as _presence
 from saeattr.reporting.figures import validation as _validation
 
 
 def metric_by_point(table: pd.DataFrame, metric_label: str = "metric") -> Axes:
-    """The metric after each item, clean against corrupted; of metric_by_point.parquet."""
+    """The metric at each decision point, clean against corrupted; of metric_by_point.parquet."""
     groups = list(dict.fromkeys(table["group"]))
     name = groups[0] if len(groups) == 1 else f"{len(groups)} groups"
-    return _axes(_metric_curve.metric_by_point(table, name, metric_label))
+    return _axes(_metric.metric_by_point(table, name, metric_label))
 
 
 def feature_by_pair(attributions: pd.DataFrame, features: pd.DataFrame, kind: str, top: int = 30) -> Axes:
@@ -41,12 +41,12 @@ def feature_by_group(features: pd.DataFrame, kind: str, depth: int = 30, top: in
 
 def feature_presence(features: pd.DataFrame, kind: str, depth: int = 30) -> Axes:
     """In which groups' top sets each feature is; of features.parquet."""
-    return _axes(_overlap.feature_presence(features, kind, depth))
+    return _axes(_presence.feature_presence(features, kind, depth))
 
 
 def jaccard_by_layer(overlap: pd.DataFrame, kind: str) -> Axes:
     """Group by group overlap in each layer; of overlap.parquet, or ``saeattr.overlap(...).pairs``."""
-    return _axes(_jaccard.jaccard_by_layer(overlap, kind))
+    return _axes(_overlap.jaccard_by_layer(overlap, kind))
 
 
 def overlap_by_layer(overlap: pd.DataFrame) -> Axes:

@@ -15,7 +15,7 @@ from saeattr.neuronpedia.client import Client
 from saeattr.neuronpedia.inspection import inspect
 from saeattr.neuronpedia.links import link_study, read_links
 from saeattr.neuronpedia.transport import Transport
-from saeattr.reporting.figures.study import study_labels
+from saeattr.reporting.figures.of_study import study_labels
 from tests.neuronpedia.fake_site import FakeSite, Reply, feature_answer
 from tests.neuronpedia.studies import RES, gemma_study
 from tests.neuronpedia.test_exports import write_export

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import seaborn
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import dendrogram, linkage
 
-from saeattr.reporting.figures.style import GRID, figure_text, house_style, new_figure, show_token
+from saeattr.reporting.figures.style import GRID, PALETTE, figure_text, house_style, new_figure, show_token
 from saeattr.tables import FEATURE
 
 #: Rows get labels up to this many.
@@ -115,10 +115,9 @@ def _group_strip(axes: Axes, of_pairs: list[str]) -> None:
     """One thin line a group with a mark at each of its pairs: names, not colours, tell the groups apart."""
     # From the group whose pairs stand furthest left to the one furthest right.
     groups = list(pd.Series(np.arange(len(of_pairs))).groupby(np.array(of_pairs)).median().sort_values().index)
-    palette = seaborn.color_palette("colorblind", 10)
     cells = np.ones((len(groups), len(of_pairs), 3)) * 0.96
     for row, group in enumerate(groups):
-        cells[row, [at for at, name in enumerate(of_pairs) if name == group]] = palette[row % len(palette)]
+        cells[row, [at for at, name in enumerate(of_pairs) if name == group]] = to_rgb(PALETTE[row % len(PALETTE)])
     axes.imshow(cells, aspect="auto", interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks(np.arange(len(groups)), [figure_text(show_token(group, 22)) for group in groups], fontsize=6.5)

@@ -1,4 +1,4 @@
-"""Intersection heatmaps: which features carry the effect in list after list, and in group after group."""
+"""Intersection heatmaps: which features carry the effect in pair after pair, and in group after group."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn
 from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
@@ -40,7 +39,7 @@ def feature_by_pair(
 ) -> Figure | None:
     """Effect of a group's top features of one kind in each of its pairs; None where there is no such feature.
 
-    A cell is the feature's effect summed over its positions in that list; grey: it was not active there.
+    A cell is the feature's effect summed over its positions in that pair; grey: it was not active there.
     """
     best = features[(features["group"] == group) & (features["kind"] == kind)].sort_values("rank").head(top)
     if best.empty:
@@ -118,24 +117,23 @@ def _heatmap(
         beside = LETTER * max(0, max(map(len, named)) - UNLABELLED)
         figure = new_figure(width + beside, 1.6 + 0.21 * n_rows)
         axes = figure.subplots()
-        seaborn.heatmap(
-            pd.DataFrame(values),
-            ax=axes,
+        mesh = axes.pcolormesh(
+            np.ma.masked_invalid(values),
             cmap=effect_map(),
             # A few effects are tens of times larger than the rest, which would all look like nothing.
             norm=AsinhNorm(linear_width=limit / 8, vmin=-limit, vmax=limit),
-            linewidths=0.4,
-            linecolor="white",
-            yticklabels=False,
-            xticklabels=False,
-            cbar_kws={
-                "label": "effect on the metric (logits, asinh scale)",
-                "ticks": limit * TICKS,
-                "format": "%+.2g",
-                "shrink": min(1.0, max(0.4, 8 / n_rows)),
-                "pad": 0.02,
-            },
+            linewidth=0.4,
+            edgecolor="white",
         )
+        axes.invert_yaxis()
+        axes.set_xticks([])
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        bar = figure.colorbar(
+            mesh, ax=axes, ticks=limit * TICKS, format="%+.2g", shrink=min(1.0, max(0.4, 8 / n_rows)), pad=0.02
+        )
+        bar.set_label("effect on the metric (logits, asinh scale)")
+        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
         axes.set_ylabel("feature, where it acts most" + (", label on Neuronpedia" if beside else ""))
         axes.set_yticks(np.arange(n_rows) + 0.5, [figure_text(name) for name in named], fontsize=8)
         axes.tick_params(length=0)

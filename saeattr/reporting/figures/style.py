@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import seaborn
-from matplotlib.colors import Colormap
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
+from PIL import Image, PngImagePlugin
 
 from saeattr.files import replacing
 
@@ -19,6 +21,12 @@ CLEAN, CORRUPTED = "#0173b2", "#de8f05"
 #: A cell for which there is no number.
 NOTHING = "#cbcbcb"
 GRID = "0.35"
+#: Ten colours that the colour-blind can tell apart (seaborn's "colorblind").
+PALETTE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9")
+#: Every 32nd colour of seaborn's "vlag"; those between are mixed.
+_BLUE_TO_RED = ("#2369bd", "#678bbe", "#9baecb", "#cfd4e0", "#faf5f4", "#e7c8c6", "#d39794", "#bf6765", "#a9373b")
+#: Dots of a PNG in an inch, and its colours: no figure needs more, and the page carries the same files.
+DPI, COLOURS = 160, 256
 
 _SETTINGS: dict[Any, Any] = {
     "font.size": 9,
@@ -44,26 +52,44 @@ def new_figure(width: float, height: float) -> Figure:
 
 def effect_map() -> Colormap:
     """Blue below zero, red above, light at zero; grey where there is no number."""
-    return seaborn.color_palette("vlag", as_cmap=True).with_extremes(bad=NOTHING)
+    return LinearSegmentedColormap.from_list("blue to red", _BLUE_TO_RED).with_extremes(bad=NOTHING)
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Write NAME.png and NAME.svg whole or not at all."""
+    """Write NAME.png and NAME.svg, each whole or not at all; the figure's title goes into both as its description."""
+    title = figure_title(figure)
     with house_style(), warnings.catch_warnings():
         # A script that the font lacks is drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.set_dpi(DPI)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        # Laying out takes longer than drawing, so both files have the layout of the first.
+        figure.set_layout_engine("none")
         with replacing(folder / f"{name}.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=200)
+            _write_png(canvas, temporary, title)
         with replacing(folder / f"{name}.svg") as temporary:
-            figure.savefig(temporary, format="svg", metadata={"Date": None})
+            # savefig would draw it once more, to find a size that is known.
+            FigureCanvasSVG(figure).print_svg(temporary, metadata={"Date": None, "Title": title})
+
+
+def _write_png(canvas: FigureCanvasAgg, path: Path, title: str) -> None:
+    words = PngImagePlugin.PngInfo()
+    words.add_itxt("Title", title)
+    drawn = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
+    few = drawn.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(path, format="png", dpi=(DPI, DPI), pnginfo=words)
+
+
+def figure_title(figure: Figure) -> str:
+    """The words of the figure's title, without the signs that matplotlib needs."""
+    title = figure.get_suptitle()
+    for axes in figure.axes:
+        title = title or axes.get_title("left")
+    return " ".join(title.replace(r"\$", "$").split())
 
 
 NEWLINE_SIGN, TAB_SIGN, BLANK_SIGN = "\u23ce", "\u21e5", "\u2423"
-
-
-def feature_address(kind: str, layer: int, feature: int) -> str:
-    """``resid_post.20/16323``."""
-    return f"{kind}.{layer}/{feature}"
 
 
 def show_token(token: str, longest: int = 18) -> str:

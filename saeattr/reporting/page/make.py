@@ -21,13 +21,15 @@ from saeattr.reporting.page.write import Report, write_report
 from saeattr.runs.task import Task
 from saeattr.study.results import Study
 
+#: Features in a group's set at a site, as in the figures.
+DEPTH = 30
+
 
 def make_report(
     study: Study,
     task: Task | None = None,
     *,
     top: int = 100,
-    depth: int = 30,
     layer_choice: str | None = None,
     on_step: OnStep = quiet,
 ) -> Path:
@@ -37,7 +39,6 @@ def make_report(
         task: the study's model, SAEs and pairs. Without it feature pages show what the tables know: where a feature
             fires from the first changed token to the last decision point, and its effects.
         top: features with a page: those of largest |effect_mean| averaged over groups.
-        depth: features in a group's set at a site, for the overlap.
         layer_choice: why these layers, in a sentence.
 
     Raises:
@@ -51,7 +52,7 @@ def make_report(
             f"{study.folder.root} holds no feature to report: run saeattr attribute into it, with more pairs or groups"
         )
     chosen = largest_features(features, top)
-    rows = feature_rows(features, chosen, study.groups, depth, labels, validation)
+    rows = feature_rows(features, chosen, study.groups, DEPTH, labels, validation)
     groups = group_rows(study.metric_by_point(), study.groups)
     contexts, details = _table_details(study, chosen) if task is None else _model_details(task, chosen)
     rows = [{**row, "detail": details.get((row["layer"], row["kind"], row["feature"]))} for row in rows]
@@ -66,8 +67,8 @@ def make_report(
         features=rows,
         contexts=context_rows(contexts, study.groups),
         checks=check_rows(study.site_effects()),
-        figures=list(report_figures(study, depth, labels)),
-        table_note=table_note(len(groups), len(rows), depth),
+        figures=list(report_figures(study, lambda _, step, done, total: on_step(step, done, total))),
+        table_note=table_note(len(groups), len(rows), DEPTH),
     )
     written = write_report(report, study.folder.root / "report.html")
     on_step("report", 1, 1)

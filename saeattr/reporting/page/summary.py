@@ -16,9 +16,9 @@ from saeattr.study.results import Study
 SHOWN_SETTINGS = ("lists", "method", "base", "decision", "temperature", "seed", "dtype")
 
 BASES = {
-    "corrupted": "its value when the request says long instead of short",
+    "corrupted": "its value in the corrupted run",
     "zero": "zero",
-    "mean": "its mean over the lists",
+    "mean": "its mean over the pairs",
 }
 
 

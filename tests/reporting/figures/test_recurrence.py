@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 
 from saeattr.features.recurrence import overlap_table
 from saeattr.reporting.figures.clustermap import activation_clusters, pair_activations, same_group_neighbours
-from saeattr.reporting.figures.recurrence import feature_presence, jaccard_by_layer, overlap_by_layer
-from saeattr.reporting.page.figures import figure_title
+from saeattr.reporting.figures.overlap import jaccard_by_layer, overlap_by_layer
+from saeattr.reporting.figures.presence import feature_presence
+from saeattr.reporting.figures.style import figure_title
 from tests.reporting.pages import random_features
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from saeattr.reporting.figures.heatmaps import feature_by_group, feature_by_pair
-from saeattr.reporting.figures.lines import metric_by_point
+from saeattr.reporting.figures.metric import metric_by_point
 from saeattr.reporting.figures.style import save_figure, show_token
 from saeattr.sites import Site
 from saeattr.tables import address

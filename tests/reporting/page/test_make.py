@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
 import shutil
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import pytest
 
@@ -15,6 +17,7 @@ from saeattr import UserError
 from saeattr.features.recurrence import largest_features
 from saeattr.neuronpedia.links import FeatureLink, write_links
 from saeattr.neuronpedia.source import Source
+from saeattr.reporting.figures import of_study
 from saeattr.reporting.figures import study as figures
 from saeattr.reporting.page import make, make_report
 from saeattr.runs.task import Task
@@ -104,18 +107,16 @@ def test_labels_come_from_the_study_folder(study: Study, tmp_path: Path, monkeyp
     site = Site(best["kind"], int(best["layer"]))
     link = FeatureLink(site, int(best["feature"]), source, "ends of <pairs>", doubtful=True)
     write_links(own.folder, {site: source}, [link])
-    drawn: dict = {}
-    monkeypatch.setattr(make, "report_figures", lambda study, depth, labels: drawn.update(labels) or [])
+    monkeypatch.setattr(make, "report_figures", lambda *_: [])
     found = data(make_report(own, top=4))
     first, *rest = found["features"]
     assert (first["label"], first["doubtful"], first["note"]) == ("ends of <pairs>", True, "ran on another")
     assert (first["url"], first["embed_url"]) == (link.url, link.embed_url)
     assert all(row["label"] is None and row["url"] is None for row in rest)
-    assert drawn[link.address]["label"] == "ends of <pairs>"
     assert ["Neuronpedia", "ran on another"] in found["facts"]
     assert "https://www.neuronpedia.org" in re.findall(r"frame-src ([^;]*);", (copy / "report.html").read_text())[0]
     # The heatmaps name it as well.
-    figure = figures.feature_by_pair(own, "cities", site.kind)
+    figure = of_study.feature_by_pair(own, "cities", site.kind)
     assert figure is not None
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert [name for name in names if name.startswith(f"{best['feature']} ") and "(doubtful) ends of <pairs>" in name]
@@ -123,7 +124,7 @@ def test_labels_come_from_the_study_folder(study: Study, tmp_path: Path, monkeyp
 
 def test_figures_are_drawn_again_when_labels_are_new(study: Study, tmp_path: Path, monkeypatch) -> None:
     copy = tmp_path / "study"
-    shutil.copytree(study.folder.root, copy)
+    shutil.copytree(study.folder.root, copy, ignore=shutil.ignore_patterns("figures"))
     own = load_study(copy)
     names: list[str] = []
 
@@ -136,9 +137,9 @@ def test_figures_are_drawn_again_when_labels_are_new(study: Study, tmp_path: Pat
 
     monkeypatch.setattr(figures, "save_figure", save)
     for name in ("metric_by_point", "feature_by_pair", "feature_by_group", "feature_presence", "jaccard_by_layer"):
-        monkeypatch.setattr(figures, name, lambda *_: "drawn")
+        monkeypatch.setattr(of_study, name, lambda *_: "drawn")
     for name in ("activation_clusters", "overlap_by_layer"):
-        monkeypatch.setattr(figures, name, lambda *_: "drawn")
+        monkeypatch.setattr(of_study, name, lambda *_: "drawn")
 
     def drawn() -> set[str]:
         names.clear()
@@ -156,6 +157,35 @@ def test_figures_are_drawn_again_when_labels_are_new(study: Study, tmp_path: Pat
     path, _ = write_links(own.folder, {site: source}, [FeatureLink(site, 1, source, "ends")])
     os.utime(path, (2_000_000_001, 2_000_000_001))
     assert {name.split("-")[0] for name in drawn()} == {"features", "groups"}
+
+
+def test_the_page_carries_the_files_of_the_figures_folder(copy: Study, monkeypatch) -> None:
+    figures.draw_study(copy)
+    monkeypatch.setattr(figures, "save_figure", lambda *_: pytest.fail("a figure is drawn twice"))
+    # What had nothing to show leaves no file, and is tried again.
+    monkeypatch.setattr(figures, "is_stale", lambda study, figure: False)
+    found = data(make_report(copy, top=4))
+    files = {
+        "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode(): path.stem
+        for path in copy.folder.figures.glob("*.png")
+    }
+    shown = [files[figure["source"]] for figure in found["figures"]]
+    assert shown[:2] == ["metric-all", "overlap-layers"]
+    assert "features-cities-mlp_out" in shown
+    for figure, name in zip(found["figures"], shown, strict=True):
+        svg = (copy.folder.figures / f"{name}.svg").read_text("utf-8")
+        assert figure["text"]
+        assert f"<dc:title>{escape(figure['text'])}</dc:title>" in svg
+
+
+def test_a_figure_with_nothing_left_to_show_leaves_no_file(copy: Study, monkeypatch) -> None:
+    figures.draw_study(copy)
+    file = copy.folder.figures / "overlap-layers.svg"
+    assert file.exists()
+    monkeypatch.setattr(of_study, "overlap_by_layer", lambda *_: None)
+    file.unlink()
+    figures.draw_study(copy)
+    assert not list(copy.folder.figures.glob("overlap-layers.*"))
 
 
 def test_one_group_gets_its_own_figures(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from saeattr.features.recurrence import overlap_table
 from saeattr.reporting.figures.clustermap import activation_clusters
 from saeattr.reporting.figures.heatmaps import feature_by_group
-from saeattr.reporting.figures.recurrence import feature_presence, jaccard_by_layer, overlap_by_layer
+from saeattr.reporting.figures.overlap import jaccard_by_layer, overlap_by_layer
+from saeattr.reporting.figures.presence import feature_presence
+from saeattr.reporting.figures.style import save_figure
 from saeattr.reporting.page.figures import inline_figure
 from saeattr.reporting.page.rows import check_rows, feature_rows, group_rows
 from saeattr.reporting.page.write import Report, embed_json, render
@@ -113,7 +116,7 @@ def test_groups_and_checks_equal_the_tables() -> None:
     assert check == {"site": "mlp_out.3", "ratio": 0.5, "error_share": 0.25, "l0": 15.0, "unexplained": 0.2}
 
 
-def test_the_page_of_26_groups_and_100_features_is_under_five_megabytes() -> None:
+def test_the_page_of_26_groups_and_100_features_is_under_five_megabytes(tmp_path: Path) -> None:
     table = random_features(26, 200, 6)
     overlap = overlap_table(table, 30, permutations=20)
     groups = tuple(table["group"].unique())
@@ -128,8 +131,12 @@ def test_the_page_of_26_groups_and_100_features_is_under_five_megabytes() -> Non
         activation_clusters(activations, "resid_post"),
         overlap_by_layer(overlap),
     ]
-    figures = [inline_figure(figure, "overlap") for figure in drawn if figure is not None]
+    for number, figure in enumerate(drawn):
+        assert figure is not None
+        save_figure(figure, tmp_path, str(number))
+    figures = [inline_figure(path, "overlap") for path in sorted(tmp_path.glob("*.png"))]
     assert len(figures) == 5
+    assert all(figure.text for figure in figures)
     chosen = table[["layer", "kind", "feature"]].drop_duplicates().head(100)
     rows = feature_rows(table, chosen, groups, 30)
     one = small_report()

@@ -1,4 +1,4 @@
-"""The metric along the pair, clean against corrupted: does the model see the end coming, and does " long" hide it?"""
+"""How the sites were chosen: what each role's positions do at each layer, and the logit lens beside it."""
 
 from __future__ import annotations
 
@@ -11,70 +11,10 @@ from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from saeattr.behaviours.lists.roles import ROLES
 from saeattr.reporting.figures.style import CLEAN, CORRUPTED, effect_map, figure_text, house_style, new_figure
 from saeattr.selection.roles import DECISION
 from saeattr.sites import KINDS
-from saeattr.stats import bootstrap_interval
 
-#: A point is drawn where at least so many pairs reach it.
-FEWEST_PAIRS = 2
-
-
-def metric_by_point(table: pd.DataFrame, name: str, metric_label: str) -> Figure:
-    """Mean metric by item with 95 % bootstrap bands over pairs: counted from the first item, and from the last.
-
-    ``table``: pair_id, point, n_points, run (clean or corrupted), metric.
-    """
-    table = table.assign(from_last=table["point"] - table["n_points"], key=_keys(table))
-    last = table[table["from_last"] == 0]
-    means = last.groupby("run")["metric"].mean()
-    n_pairs = table["key"].nunique()
-    with house_style():
-        figure = new_figure(8.4, 3.6)
-        left, right = figure.subplots(1, 2, sharey=True)
-        for axes, column in ((left, "point"), (right, "from_last")):
-            for run, colour in (("clean", CLEAN), ("corrupted", CORRUPTED)):
-                _curve(axes, table[table["run"] == run], column, colour, run)
-            axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
-        left.set_xlabel("decision point")
-        right.set_xlabel("items after the last (0 = last)")
-        left.set_ylabel(figure_text(metric_label))
-        left.legend(frameon=False, title=f"mean of {n_pairs} pairs, 95 %", title_fontsize=8)
-        figure.suptitle(
-            figure_text(
-                f"{name}: after the last item {means['clean']:+.2f} (clean) "
-                f"against {means['corrupted']:+.2f} (corrupted)"
-            ),
-            x=0.01,
-            ha="left",
-            fontsize=10,
-        )
-    return figure
-
-
-def _keys(table: pd.DataFrame) -> pd.Series:
-    """Lists are numbered within a group."""
-    return table["group"].astype(str) + "\x1f" + table["pair_id"].astype(str)
-
-
-def _curve(axes: Axes, rows: pd.DataFrame, column: str, colour: str, label: str) -> None:
-    grid = rows.pivot(index=column, columns="key", values="metric").sort_index()
-    counts = grid.notna().sum(axis=1)
-    reached = grid[counts >= min(FEWEST_PAIRS, int(counts.max()))]
-    low, high = [], []
-    for _, values in reached.iterrows():
-        # Each point has its own set of pairs, so each is resampled by itself.
-        one_low, one_high = bootstrap_interval(values.dropna().to_numpy(dtype=float)[None], seed=0)
-        low.append(one_low[0])
-        high.append(one_high[0])
-    at = reached.index.to_numpy()
-    axes.plot(at, reached.mean(axis=1), color=colour, marker="o", markersize=3, label=label)
-    axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
-
-
-#: The length word comes first: nothing before it differs.
-_ROLES = ["length", *[role for role in ROLES if role != "length"], DECISION]
 _TICKS = np.array([-1, -0.3, -0.1, 0, 0.1, 0.3, 1])
 #: Layers are numbered one by one up to so many.
 _NUMBERED = 30
@@ -83,14 +23,16 @@ _NUMBERED = 30
 def layer_scores_figure(table: pd.DataFrame, lens: pd.DataFrame, ablation: pd.DataFrame, metric_label: str) -> Figure:
     """Effect of patching each role's positions at each layer, one panel a kind, and the lens by layer beside them.
 
-    Chosen sites are framed. A cell is the mean over groups of each group's mean over lists.
+    Chosen sites are framed. A cell is the mean over groups of each group's mean over pairs.
 
     Args:
         table, lens, ablation: as a ``Selection`` holds them.
     """
     kinds = [kind for kind in KINDS if kind in set(table["kind"])]
     cells = _cells(ablation, lens)
-    roles = [role for role in _ROLES if role in set(cells.columns)]
+    # As they come in the prompts; the decision, which any of them can be, last.
+    roles = [role for role in ablation["role"].unique() if role != DECISION]
+    roles += [DECISION] if DECISION in cells.columns else []
     n_layers = int(lens["layer"].max()) + 1
     limit = float(np.abs(cells.to_numpy()).max()) or 1.0
     norm = AsinhNorm(linear_width=limit / 8, vmin=-limit, vmax=limit)
