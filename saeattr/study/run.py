@@ -64,7 +64,7 @@ def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], 
         if not work.task.pairs:
             continue
         if choosing:
-            Choosing().write(study, WHOLE, Choosing().run(work))
+            choose(work)
             prepared, choosing = with_choice(prepared, study), False
             work = dataclasses.replace(work, prepared=prepared, task=dataclasses.replace(work.task, saes=prepared.saes))
         for stage in missing:
@@ -85,7 +85,7 @@ def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgr
         pairs += work.task.pairs
     work = begin_work(lm, prepared, study, WHOLE, on_progress)
     work = dataclasses.replace(work, task=dataclasses.replace(work.task, pairs=pairs))
-    Choosing().write(study, WHOLE, Choosing().run(work))
+    choose(work)
     Choosing.join(study, [WHOLE])
     found = stored_selection(study, prepared.saes)
     assert found is not None
@@ -113,11 +113,17 @@ def with_pairs(work: Work) -> tuple[Work, list[str]]:
     """The work with its group's pairs, read or made and stored; and what a reader should know of new ones."""
     making, told = MakingPairs(), []
     if not making.is_done(work.study, work.group):
-        outcome = making.run(work)
+        outcome, _, _ = attempt(making, work)
         making.write(work.study, work.group, outcome)
         told = list(outcome.warnings)
     pairs = stored_pairs(work.study, [work.group])
     return dataclasses.replace(work, task=dataclasses.replace(work.task, pairs=pairs)), told
+
+
+def choose(work: Work) -> None:
+    """Choose the study's sites by the work's pairs, and store the choice."""
+    outcome, _, _ = attempt(Choosing(), work)
+    Choosing().write(work.study, WHOLE, outcome)
 
 
 def carry_out(stage: Stage, work: Work) -> list[str]:
@@ -126,15 +132,21 @@ def carry_out(stage: Stage, work: Work) -> list[str]:
     longest = max(len(pair.clean_ids) for pair in task.pairs)
     plan = memory_plan(work.prepared, len(task.pairs), longest, task.lm.device)
     pace = dataclasses.replace(task.pace, batch_size=plan.batch_size, copies=plan.copies)
-
-    def attempt(pace: Pace) -> Outcome:
-        return stage.run(dataclasses.replace(work, task=dataclasses.replace(task, pace=pace)))
-
-    outcome, pace, peak = within_memory(task.lm, pace, attempt)
+    outcome, pace, peak = attempt(stage, at_pace(work, pace))
     stage.write(work.study, work.group, outcome)
-    memory = {**dataclasses.asdict(plan), "batch_size": pace.batch_size, "measured_peak": {stage.name: peak}}
-    note_plan(work.study, work.prepared, work.group, memory)
+    used = {"batch_size": pace.batch_size, "copies": pace.copies, "measured_peak": {stage.name: peak}}
+    note_plan(work.study, work.prepared, work.group, {**dataclasses.asdict(plan), **used})
     return list(outcome.warnings)
+
+
+def attempt(stage: Stage, work: Work) -> tuple[Outcome, Pace, int | None]:
+    """Run a stage, with less at a time where a card runs out of memory (``within_memory``)."""
+    return within_memory(work.task.lm, work.task.pace, lambda pace: stage.run(at_pace(work, pace)))
+
+
+def at_pace(work: Work, pace: Pace) -> Work:
+    """The same work with so much at a time."""
+    return dataclasses.replace(work, task=dataclasses.replace(work.task, pace=pace))
 
 
 def join_stages(study: StudyFolder, groups: Sequence[str]) -> tuple[str, ...]:
