@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from saeattr.behaviours.pair import Pair
 
 from saeattr import bundle
 from saeattr.behaviours.lists.pairs import make_pairs
 from saeattr.behaviours.lists.sampling import sample_lists
+from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel, load_model
 from saeattr.saes.loading import SaeFile, find_saes
 from saeattr.sites import Site

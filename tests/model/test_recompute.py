@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from saeattr.behaviours.pair import Pair, pad_pairs
 
 from saeattr.behaviours.lists.pairs import make_pairs
 from saeattr.behaviours.lists.sampling import sample_lists
+from saeattr.behaviours.pair import Pair, pad_pairs
 from saeattr.model.capture import capture, final_hidden
 from saeattr.model.loading import LanguageModel, load_model
 from saeattr.model.recompute import Span, recompute

@@ -12,17 +12,21 @@ import pytest
 
 import saeattr
 from saeattr import UserError
-from saeattr.attribution.group import AttributionPlan, GroupTables, attribute_group
-from saeattr.behaviours.lists.pairs import make_pairs
+from saeattr.attribution.group import GroupTables, attribute_group
+from saeattr.behaviours.lists.pairs import ListRequest, make_pairs
 from saeattr.behaviours.lists.sampling import sample_lists
 from saeattr.behaviours.pair import Pair
-from saeattr.generation.ablation import Sampling, generate_conditions
+from saeattr.generation.ablation import Ablation, Sampling, generate_conditions
 from saeattr.model.loading import LanguageModel
-from saeattr.runs.metric import make_metric
+from saeattr.runs.base import SiteBase
+from saeattr.runs.metric import LOGIT_DIFFERENCE, find_metric
+from saeattr.runs.question import Pace, Question
+from saeattr.runs.task import Task, run_pairs
 from saeattr.saes.loading import SaeFile, load_sae
 from saeattr.sites import Site
+from saeattr.study.generation import Generating
 from saeattr.study.results import Study
-from saeattr.validation.group import ValidationPlan, ValidationTables, validate_features
+from saeattr.validation.group import Estimates, ValidationPlan, ValidationTables, validate_features
 
 SITE = Site("resid_post", 2)
 SMALL: dict[str, Any] = {"lists": 6, "sites": [str(SITE)], "figures": False, "device": "cpu"}
@@ -46,14 +50,17 @@ def study_pairs(lm: LanguageModel) -> list[Pair]:
     return make_pairs(lm.tokenizer, sample_lists(lm, "cities", 6, **SAMPLING))[0]
 
 
-def question(lm: LanguageModel, **changes: Any) -> AttributionPlan:
-    """The study's question, with some of its parts changed."""
+def task_of(lm: LanguageModel, file: SaeFile, pairs: list[Pair], **changes: Any) -> Task:
+    """The study's work, with some parts of its question (or the seed) changed."""
     asked = {**QUESTION, "seed": SAMPLING["seed"], **changes}
-    return AttributionPlan(**{**asked, "metric": make_metric(asked["metric"], lm.tokenizer)})
+    pace = Pace(seed=asked.pop("seed"))
+    # What the behaviour calls end-vs-continue is the difference of the two logits in each decision point.
+    metric = LOGIT_DIFFERENCE if asked["metric"] == "end-vs-continue" else find_metric(asked["metric"])
+    return Task(lm, pairs, [file], Question(**{**asked, "metric": metric}), pace)
 
 
 def directly(lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], **changes: Any) -> GroupTables:
-    return attribute_group(lm, pairs, [saes[SITE]], question(lm, **changes))
+    return attribute_group(task_of(lm, saes[SITE], pairs, **changes))
 
 
 def test_the_lists_are_those_that_these_settings_give(study: Study, lm: LanguageModel) -> None:
@@ -88,13 +95,14 @@ def test_relevance_patching_of_a_contrast_is_what_is_asked_for(
     asked: dict[str, Any] = {"contrast": (" Paris", " Tokyo"), "method": "relp", "base": "mean"}
     study = saeattr.attribute("cities", out=tmp_path / "s", validate_top=0, **SMALL, **asked)
     assert study.metric_label == "logit(' Paris') - logit(' Tokyo')"
-    pairs = make_pairs(lm.tokenizer, sample_lists(lm, "cities", 6))[0]
-    metric = make_metric("end-vs-continue", lm.tokenizer, asked["contrast"])
-    plan = AttributionPlan(metric, base="mean", method="relp")
-    found = attribute_group(lm, pairs, [saes[SITE]], plan).attributions
+    paris, tokyo = (lm.tokenizer.encode(text, add_special_tokens=False)[0] for text in asked["contrast"])
+    lists = sample_lists(lm, "cities", 6)
+    pairs = make_pairs(lm.tokenizer, lists, ListRequest((paris, tokyo)))[0]
+    asked_for = Question(base="mean", method="relp")
+    found = attribute_group(Task(lm, pairs, [saes[SITE]], asked_for)).attributions
     pd.testing.assert_frame_equal(study.attributions("cities"), found)
     for change in ({"base": "corrupted"}, {"method": "attribution"}):
-        other = attribute_group(lm, pairs, [saes[SITE]], dataclasses.replace(plan, **change)).attributions
+        other = attribute_group(Task(lm, pairs, [saes[SITE]], dataclasses.replace(asked_for, **change))).attributions
         assert not math.isclose(other["effect"].sum(), found["effect"].sum(), rel_tol=1e-3)
 
 
@@ -102,8 +110,8 @@ def validated_directly(
     study: Study, lm: LanguageModel, file: SaeFile, pairs: list[Pair], wanted: ValidationPlan, **changes: Any
 ) -> ValidationTables:
     """The study's validation, from its stored attributions."""
-    features, rows = study.features("cities"), study.attributions("cities")
-    return validate_features(lm, pairs, [file], features, rows, question(lm, **changes), wanted)
+    estimates = Estimates(study.features("cities"), study.attributions("cities"))
+    return validate_features(task_of(lm, file, pairs, **changes), estimates, wanted)
 
 
 def test_exact_effects_are_of_the_same_question(
@@ -136,21 +144,20 @@ def test_validating_later_takes_top_positions_and_curves_as_given(
 
 
 def test_lists_generated_without_any_edit_are_the_studys_own(
-    study: Study, lm: LanguageModel, saes: dict[Site, SaeFile]
+    study: Study, lm: LanguageModel, saes: dict[Site, SaeFile], study_pairs: list[Pair]
 ) -> None:
     found = saeattr.validate(
         study, top=2, curves=False, generate=True, generate_features=1, figures=False, device="cpu"
     )
-    rows = pd.read_parquet(found.folder.generation_folder("cities") / "generated.parquet")
+    rows = pd.read_parquet(Generating.folder(found.folder, "cities") / "generated.parquet")
     assert set(rows["base"]) == {QUESTION["base"]}
     nothing = rows[rows["condition"] == "nothing"]
     assert nothing["text"].tolist() == list(study.lists()["text"])
     features = study.features("cities")
     largest = int(features.loc[features["effect_mean"].abs().idxmax(), "feature"])
-    sampling = Sampling(**{name: value for name, value in SAMPLING.items() if name != "seed"})
-    direct = generate_conditions(
-        lm, "cities", load_sae(saes[SITE]), [largest], [], 6, QUESTION["base"], SAMPLING["seed"], sampling=sampling
-    )
+    batches = run_pairs(task_of(lm, saes[SITE], study_pairs), [SITE])
+    ablated = Ablation(SiteBase.of(load_sae(saes[SITE]), batches), [largest])
+    direct = generate_conditions(lm, "cities", ablated, Sampling(n_lists=6, **SAMPLING))
     for condition in ("nothing", "features"):
         texts = direct.loc[direct["condition"] == condition, "text"].tolist()
         assert rows.loc[rows["condition"] == condition, "text"].tolist() == texts
