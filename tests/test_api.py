@@ -65,8 +65,8 @@ def test_no_row_is_at_bos_or_where_nothing_can_reach_the_metric(study: Study) ->
 def test_the_lists_open_as_a_dataset(study: Study) -> None:
     lists = study.lists()
     assert len(lists) == 3
-    assert {"group", "request", "text", "token_ids", "items", "temperature", "seed"} <= set(lists.column_names)
-    assert lists[0]["group"] == "cities"
+    assert {"topic", "request", "text", "token_ids", "items", "temperature", "seed"} <= set(lists.column_names)
+    assert lists[0]["topic"] == "cities"
     assert lists[0]["text"].startswith("- ")
 
 
@@ -97,7 +97,7 @@ def test_a_finished_study_loads_no_model(study: Study, monkeypatch: pytest.Monke
 
 def test_a_new_group_is_added_and_the_old_one_is_not_computed_again(tmp_path: Path) -> None:
     saeattr.attribute("cities", out=tmp_path / "s", **SMALL)
-    old = {path: path.stat().st_mtime_ns for path in (tmp_path / "s" / "groups" / "cities").iterdir()}
+    old = {path: path.stat().st_mtime_ns for path in (tmp_path / "s" / "attribution" / "cities").iterdir()}
     worked: set[str] = set()
     both = saeattr.attribute(
         "rivers",
@@ -141,7 +141,7 @@ def test_a_budget_makes_batches_smaller_and_changes_no_number_beyond_rounding(st
     plan = json.loads((tmp_path / "s" / "plan.json").read_text(encoding="utf-8"))["groups"]["cities"]
     assert plan["batch_size"] < free["batch_size"]
     assert plan["peak"] <= plan["budget"] == int(limit)
-    assert plan["measured_peak"] > 0
+    assert plan["measured_peak"]["attribution"] > 0
     ours, theirs = study.features().set_index(["layer", "kind", "feature"]), tight.features()
     theirs = theirs.set_index(["layer", "kind", "feature"])
     both = ours.join(theirs, rsuffix="_tight", how="inner")
@@ -157,7 +157,7 @@ def test_a_group_nobody_trained_on_is_answered_or_explained(tmp_path: Path) -> N
 
 
 def test_lists_that_do_not_parse_end_the_study_with_a_reason(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no list about cities can be used.*another group"):
+    with pytest.raises(UserError, match="no pair about cities can be used.*another group"):
         saeattr.attribute("cities", out=tmp_path / "s", max_new_tokens=1, **SMALL)
     assert (tmp_path / "s" / "lists" / "cities.parquet").is_file()
 
@@ -177,7 +177,7 @@ def test_other_bases_say_so_in_the_record(tmp_path: Path, base: str) -> None:
 def test_reading_the_metric_at_every_newline_uses_them_all(tmp_path: Path) -> None:
     study = saeattr.attribute("cities", out=tmp_path / "s", decision="all", base="zero", **SMALL)
     newlines = study.attributions().query("role == 'newline' and layer == 3")
-    items = study.metric_by_point().query("run == 'clean'").groupby("pair_id")["item"].max()
+    items = study.metric_by_point().query("run == 'clean'").groupby("pair_id")["point"].max()
     found = newlines.groupby("pair_id")["position"].nunique()
     assert found.to_dict() == items.to_dict()
 
@@ -185,4 +185,4 @@ def test_reading_the_metric_at_every_newline_uses_them_all(tmp_path: Path) -> No
 def test_a_group_that_is_nearly_a_known_one_is_pointed_out(tmp_path: Path) -> None:
     small = {**SMALL, "sites": ["resid_post.1"], "validate_top": 0}
     study = saeattr.attribute("citties", out=tmp_path / "s", **small)
-    assert any("did you mean the group 'cities'" in warning for warning in study.warnings)
+    assert any("did you mean the topic 'cities'" in warning for warning in study.warnings)

@@ -37,7 +37,7 @@ def test_nothing_falls_short_of_its_mark() -> None:
 
 
 def test_the_corpus_is_as_rich_as_promised() -> None:
-    groups, facts = corpus.load_groups(), corpus.load_facts()
+    groups, facts = corpus.load_topics(), corpus.load_facts()
     assert set(groups) == set(TOPICS)
     assert min(len(set(items)) for items in groups.values()) >= 30
     by_category: dict[str, set[tuple[str, str]]] = {}
@@ -49,7 +49,7 @@ def test_the_corpus_is_as_rich_as_promised() -> None:
 
 def test_items_are_one_to_three_tokens() -> None:
     tokenizer = AutoTokenizer.from_pretrained(bundle.MODEL_FOLDER)
-    items = [f" {item}" for own in corpus.load_groups().values() for item in own]
+    items = [f" {item}" for own in corpus.load_topics().values() for item in own]
     sizes = [len(tokenizer.encode(item, add_special_tokens=False)) for item in items]
     assert max(sizes) <= 4
     assert sum(size <= 3 for size in sizes) / len(sizes) > 0.99
@@ -76,7 +76,7 @@ def test_the_model_completes_facts_and_follows_the_entity(plain_model: Any) -> N
 @pytest.mark.parametrize("kind", KINDS)
 def test_saes_reconstruct_held_out_chats(plain_model: Any, saes: dict[Site, SaeFile], kind: Any) -> None:
     tokenizer = AutoTokenizer.from_pretrained(bundle.MODEL_FOLDER)
-    batches = activations.draw_batches(tokenizer, corpus.load_groups(), [], 120, seed=77)
+    batches = activations.draw_batches(tokenizer, corpus.load_topics(), [], 120, seed=77)
     for layer in (0, 3, 5):
         sae = load_sae(saes[Site(kind, layer)])
         quality = evaluate.sae_quality(plain_model, sae, batches)
@@ -96,8 +96,8 @@ def test_every_layer_and_kind_has_an_sae_that_sae_lens_opens(saes: dict[Site, Sa
 
 
 def test_lists_are_short_or_long_as_asked(lm: LanguageModel) -> None:
-    found = evaluate.list_behaviour(lm, {"rivers": corpus.load_groups()["rivers"]}, 10, seed=5)
+    found = evaluate.list_behaviour(lm, {"rivers": corpus.load_topics()["rivers"]}, 10, seed=5)
     assert 5 <= found["short"]["items_mean"] <= 8
     assert 15 <= found["long"]["items_mean"] <= 32
     assert found["short"]["blank_after_last"] > 0.5 > found["short"]["blank_after_others"]
-    assert min(found[length]["on_group"] for length in found) > 0.9
+    assert min(found[length]["on_topic"] for length in found) > 0.9

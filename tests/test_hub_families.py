@@ -14,11 +14,11 @@ from safetensors.torch import load_file, save_file
 
 import saeattr
 from saeattr import UserError, bundle
-from saeattr.attribution.group import AttributionPlan, attribute_group
+from saeattr.attribution.group import attribute_group
 from saeattr.behaviours.pair import Pair
 from saeattr.model.hub import MODELS
 from saeattr.model.loading import find_model, load_tokenizer, site_widths
-from saeattr.runs.metric import make_metric
+from saeattr.runs.task import Task
 from saeattr.saes.catalogue import pick_saes
 from saeattr.saes.formats import published_file
 from saeattr.saes.loading import SaeFile, find_saes, load_sae
@@ -103,7 +103,7 @@ def test_attribution_runs_at_every_kind_of_site(model: str, pairs: list[Pair], m
         {"resid_post"} if model == "gpt2" else set(site_widths(bundle.MODEL_FOLDER))
     )
     lm = saeattr.load_model(model, device="cpu")
-    tables = attribute_group(lm, pairs, files, AttributionPlan(make_metric("end-vs-continue", lm.tokenizer)))
+    tables = attribute_group(Task(lm, pairs, files))
     sums = tables.site_effects
     assert len(sums) == len(files) * len(pairs)
     assert (tables.attributions["effect"].abs() > 0).any()

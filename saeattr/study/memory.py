@@ -67,14 +67,15 @@ def within_memory(lm: LanguageModel, pace: Pace, attempt: Callable[[Pace], T]) -
                 found = attempt(pace)
                 break
             except torch.cuda.OutOfMemoryError as error:
-                torch.cuda.empty_cache()
                 if pace.batch_size == 1 and pace.copies == 1:
                     raise UserError(
                         f"{lm.device} has too little memory for one pair at a time: name fewer --sites, or use --dtype "
                         "bfloat16 or --device cpu"
                     ) from error
-                halved = {"batch_size": (pace.batch_size + 1) // 2, "copies": (pace.copies + 1) // 2}
-                pace = dataclasses.replace(pace, **halved)
+            # Behind the error, which held on to the tensors of the attempt.
+            torch.cuda.empty_cache()
+            halved = {"batch_size": (pace.batch_size + 1) // 2, "copies": (pace.copies + 1) // 2}
+            pace = dataclasses.replace(pace, **halved)
     return found, pace, peak.n_bytes
 
 

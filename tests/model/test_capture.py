@@ -10,7 +10,7 @@ import torch
 from saeattr.behaviours.pair import Pair, pad_pairs
 from saeattr.model.capture import capture, final_hidden
 from saeattr.model.loading import LanguageModel
-from saeattr.runs.metric import make_metric, per_prompt, plan_reads, read_values
+from saeattr.runs.metric import LOGIT_DIFFERENCE, per_prompt, plan_reads, read_values
 from saeattr.sites import KINDS, Site
 from tests import plain
 
@@ -30,27 +30,23 @@ def test_activations_equal_those_of_the_plain_model(lm: LanguageModel, pairs: li
 def test_gradients_equal_those_of_the_plain_model_without_padding(
     lm: LanguageModel, pairs: list[Pair], plain_model: Any
 ) -> None:
-    metric = make_metric("end-vs-continue", lm.tokenizer)
-    assert metric.plus is not None
-    assert metric.minus is not None
-    reads = plan_reads(metric, pairs, "last")
+    reads = plan_reads(pairs, "last")
     padded = pad_pairs(pairs, lm.pad_id)
     run = capture(
         lm,
         padded.clean,
         padded.mask,
         SITES,
-        lambda hidden: per_prompt(reads, read_values(lm, metric, reads, hidden)),
-        keep=("g",),
+        lambda hidden: per_prompt(reads, read_values(lm, LOGIT_DIFFERENCE, reads, hidden)),
+        gradients=True,
     )
     assert run.metric is not None
     for row, pair in enumerate(pairs):
+        last = pair.points[-1]
         for site in SITES:
             x = plain.read(plain_model, site, pair.clean_ids).requires_grad_()
             with plain.edited(plain_model, site, lambda _, x=x: x[None]):
-                value = plain.metric(
-                    plain_model, pair.clean_ids, pair.decision_positions[-1], metric.plus, metric.minus
-                )
+                value = plain.metric(plain_model, pair.clean_ids, last.position, last.wanted[0], last.unwanted[0])
             (expected,) = torch.autograd.grad(value, [x])
             got = run.g[site][row, : len(pair.clean_ids)]
             scale = expected.abs().max()
@@ -59,29 +55,33 @@ def test_gradients_equal_those_of_the_plain_model_without_padding(
 
 
 def test_padding_has_no_gradient_and_leaves_no_trace(lm: LanguageModel, pairs: list[Pair]) -> None:
-    metric = make_metric("end-vs-continue", lm.tokenizer)
-    reads = plan_reads(metric, pairs, "last")
+    reads = plan_reads(pairs, "last")
     padded = pad_pairs(pairs, lm.pad_id)
     other = padded.clean.masked_fill(~padded.mask, 7)
 
     def read(hidden: torch.Tensor) -> torch.Tensor:
-        return per_prompt(reads, read_values(lm, metric, reads, hidden))
+        return per_prompt(reads, read_values(lm, LOGIT_DIFFERENCE, reads, hidden))
 
-    runs = [capture(lm, tokens, padded.mask, SITES, read, keep=("g",)) for tokens in (padded.clean, other)]
+    runs = [capture(lm, tokens, padded.mask, SITES, read, gradients=True) for tokens in (padded.clean, other)]
     for site in SITES:
         assert float(runs[0].g[site][~padded.mask].abs().max()) == 0
         torch.testing.assert_close(runs[0].g[site], runs[1].g[site], rtol=0, atol=0)
 
 
 def test_no_logits_of_the_whole_vocabulary_are_computed(lm: LanguageModel, pairs: list[Pair]) -> None:
-    metric = make_metric("end-vs-continue", lm.tokenizer)
-    reads = plan_reads(metric, pairs, "last")
+    reads = plan_reads(pairs, "last")
     padded = pad_pairs(pairs, lm.pad_id)
     called: list[int] = []
     unembedding: Any = lm.hf.get_output_embeddings()
     handle = unembedding.register_forward_hook(lambda *_: called.append(1))
     try:
-        capture(lm, padded.clean, padded.mask, SITES, lambda h: per_prompt(reads, read_values(lm, metric, reads, h)))
+        capture(
+            lm,
+            padded.clean,
+            padded.mask,
+            SITES,
+            lambda h: per_prompt(reads, read_values(lm, LOGIT_DIFFERENCE, reads, h)),
+        )
         assert called == []
         lm.hf(padded.clean[:1])
         assert called == [1]
@@ -92,6 +92,6 @@ def test_no_logits_of_the_whole_vocabulary_are_computed(lm: LanguageModel, pairs
 def test_capturing_leaves_the_model_as_it_was(lm: LanguageModel, pairs: list[Pair]) -> None:
     padded = pad_pairs(pairs, lm.pad_id)
     before = final_hidden(lm, padded.clean, padded.mask)
-    capture(lm, padded.clean, padded.mask, SITES, keep=("calls",))
+    capture(lm, padded.clean, padded.mask, SITES, for_recompute=True)
     torch.testing.assert_close(final_hidden(lm, padded.clean, padded.mask), before, rtol=0, atol=0)
     assert not any(parameter.requires_grad for parameter in lm.hf.parameters())

@@ -98,7 +98,7 @@ def test_an_interruption_while_tables_are_written_leaves_no_half_group(
         patch.setattr(pq, "write_table", interrupted)
         with pytest.raises(KeyboardInterrupt):
             saeattr.attribute(["cities", "rivers"], out=copy, validate_top=2, **SMALL)
-    stage = "groups" if table == "features.parquet" else "validation"
+    stage = "attribution" if table == "features.parquet" else "validation"
     assert not (copy / stage / "rivers").exists()
     saeattr.attribute(["cities", "rivers"], out=copy, validate_top=2, **SMALL)
     assert tables(copy) == tables(whole.folder.root)
@@ -180,10 +180,10 @@ def test_attribution_that_runs_out_of_memory_once_goes_on_with_half_the_batch(wh
 
 def test_attribution_that_never_fits_says_what_to_do(tmp_path: Path) -> None:
     stop = stop_at("attribution", 0, "cities", torch.cuda.OutOfMemoryError)
-    with pytest.raises(UserError, match="too little memory for one list at a time: name fewer --sites") as refusal:
+    with pytest.raises(UserError, match="too little memory for one pair at a time: name fewer --sites") as refusal:
         saeattr.attribute("cities", out=tmp_path, validate_top=0, on_progress=stop, **SMALL)
     assert "\n" not in str(refusal.value)
-    assert not (tmp_path / "groups" / "cities").exists()
+    assert not (tmp_path / "attribution" / "cities").exists()
 
 
 def test_validation_that_runs_out_of_memory_goes_on_at_the_next_feature(copy: Path, tmp_path: Path) -> None:
@@ -207,6 +207,6 @@ def test_validation_that_runs_out_of_memory_goes_on_at_the_next_feature(copy: Pa
 
 def test_validation_that_never_fits_says_what_to_do(copy: Path) -> None:
     stop = stop_at("exact effects", 0, "cities", torch.cuda.OutOfMemoryError)
-    with pytest.raises(UserError, match="too little memory to validate one feature at a time: use --no-validate"):
+    with pytest.raises(UserError, match="too little memory for one pair at a time: name fewer --sites"):
         saeattr.validate(copy, on_progress=stop, **LATER)
     assert len(load_study(copy).validation("cities")) == 2

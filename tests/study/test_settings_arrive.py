@@ -14,18 +14,17 @@ import saeattr
 from saeattr import UserError
 from saeattr.attribution.group import GroupTables, attribute_group
 from saeattr.behaviours.lists.pairs import ListRequest, make_pairs
-from saeattr.behaviours.lists.sampling import Sampling, sample_lists
+from saeattr.behaviours.lists.sampling import sample_lists
 from saeattr.behaviours.pair import Pair
-from saeattr.behaviours.tokens import single_token
-from saeattr.generation.ablation import Ablation, generate_conditions
+from saeattr.generation.ablation import Ablation, Sampling, generate_conditions
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.base import SiteBase
-from saeattr.runs.metric import METRICS
+from saeattr.runs.metric import LOGIT_DIFFERENCE, find_metric
 from saeattr.runs.question import Pace, Question
 from saeattr.runs.task import Task, run_pairs
 from saeattr.saes.loading import SaeFile, load_sae
-from saeattr.settings import StudySettings, changed_settings, identifies
 from saeattr.sites import Site
+from saeattr.study.generation import Generating
 from saeattr.study.results import Study
 from saeattr.validation.group import Estimates, ValidationPlan, ValidationTables, validate_features
 
@@ -35,7 +34,7 @@ SAMPLING: dict[str, Any] = {"seed": 7, "temperature": 1.5, "top_p": 0.6, "max_ne
 DEFAULT_SAMPLING: dict[str, Any] = {"seed": 0, "temperature": 0.8, "top_p": 0.9, "max_new_tokens": 200}
 QUESTION: dict[str, Any] = {"metric": "neg-log-prob", "decision": "all", "base": "zero", "method": "ig", "ig_steps": 2}
 DEFAULT_QUESTION: dict[str, Any] = {
-    **{"metric": "logit-difference", "decision": "last", "base": "corrupted"},
+    **{"metric": "end-vs-continue", "decision": "last", "base": "corrupted"},
     **{"method": "attribution", "ig_steps": 10},
 }
 
@@ -48,26 +47,25 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 @pytest.fixture(scope="module")
 def study_pairs(lm: LanguageModel) -> list[Pair]:
-    return make_pairs(lm.tokenizer, sample_lists(lm, "cities", Sampling(6, **SAMPLING)))[0]
+    return make_pairs(lm.tokenizer, sample_lists(lm, "cities", 6, **SAMPLING))[0]
 
 
-def question(**changes: Any) -> Question:
-    """The study's question, with some of its parts changed."""
-    asked = {**QUESTION, **changes}
-    return Question(**{**asked, "metric": METRICS[asked["metric"]]})
-
-
-def task(lm: LanguageModel, saes: list[SaeFile], pairs: list[Pair], seed: int | None = None, **changes: Any) -> Task:
-    return Task(lm, pairs, saes, question(**changes), Pace(seed=SAMPLING["seed"] if seed is None else seed))
+def task_of(lm: LanguageModel, file: SaeFile, pairs: list[Pair], **changes: Any) -> Task:
+    """The study's work, with some parts of its question (or the seed) changed."""
+    asked = {**QUESTION, "seed": SAMPLING["seed"], **changes}
+    pace = Pace(seed=asked.pop("seed"))
+    # What the behaviour calls end-vs-continue is the difference of the two logits in each decision point.
+    metric = LOGIT_DIFFERENCE if asked["metric"] == "end-vs-continue" else find_metric(asked["metric"])
+    return Task(lm, pairs, [file], Question(**{**asked, "metric": metric}), pace)
 
 
 def directly(lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], **changes: Any) -> GroupTables:
-    return attribute_group(task(lm, [saes[SITE]], pairs, **changes))
+    return attribute_group(task_of(lm, saes[SITE], pairs, **changes))
 
 
 def test_the_lists_are_those_that_these_settings_give(study: Study, lm: LanguageModel) -> None:
     def token_ids(**changes: Any) -> list[list[int]]:
-        return [list(one.token_ids) for one in sample_lists(lm, "cities", Sampling(6, **{**SAMPLING, **changes}))]
+        return [list(one.token_ids) for one in sample_lists(lm, "cities", 6, **{**SAMPLING, **changes})]
 
     stored = study.lists()["token_ids"]
     assert [list(ids) for ids in stored] == token_ids()
@@ -97,14 +95,14 @@ def test_relevance_patching_of_a_contrast_is_what_is_asked_for(
     asked: dict[str, Any] = {"contrast": (" Paris", " Tokyo"), "method": "relp", "base": "mean"}
     study = saeattr.attribute("cities", out=tmp_path / "s", validate_top=0, **SMALL, **asked)
     assert study.metric_label == "logit(' Paris') - logit(' Tokyo')"
-    wanted, unwanted = (single_token(lm.tokenizer, text) for text in asked["contrast"])
-    pairs = make_pairs(lm.tokenizer, sample_lists(lm, "cities", Sampling(6)), ListRequest((wanted, unwanted)))[0]
-    work = Task(lm, pairs, [saes[SITE]], Question(base="mean", method="relp"))
-    found = attribute_group(work).attributions
+    paris, tokyo = (lm.tokenizer.encode(text, add_special_tokens=False)[0] for text in asked["contrast"])
+    lists = sample_lists(lm, "cities", 6)
+    pairs = make_pairs(lm.tokenizer, lists, ListRequest((paris, tokyo)))[0]
+    asked_for = Question(base="mean", method="relp")
+    found = attribute_group(Task(lm, pairs, [saes[SITE]], asked_for)).attributions
     pd.testing.assert_frame_equal(study.attributions("cities"), found)
     for change in ({"base": "corrupted"}, {"method": "attribution"}):
-        asked_otherwise = dataclasses.replace(work, question=dataclasses.replace(work.question, **change))
-        other = attribute_group(asked_otherwise).attributions
+        other = attribute_group(Task(lm, pairs, [saes[SITE]], dataclasses.replace(asked_for, **change))).attributions
         assert not math.isclose(other["effect"].sum(), found["effect"].sum(), rel_tol=1e-3)
 
 
@@ -113,7 +111,7 @@ def validated_directly(
 ) -> ValidationTables:
     """The study's validation, from its stored attributions."""
     estimates = Estimates(study.features("cities"), study.attributions("cities"))
-    return validate_features(task(lm, [file], pairs, **changes), estimates, wanted)
+    return validate_features(task_of(lm, file, pairs, **changes), estimates, wanted)
 
 
 def test_exact_effects_are_of_the_same_question(
@@ -151,15 +149,15 @@ def test_lists_generated_without_any_edit_are_the_studys_own(
     found = saeattr.validate(
         study, top=2, curves=False, generate=True, generate_features=1, figures=False, device="cpu"
     )
-    rows = pd.read_parquet(found.folder.root / "generation" / "cities" / "generated.parquet")
+    rows = pd.read_parquet(Generating.folder(found.folder, "cities") / "generated.parquet")
     assert set(rows["base"]) == {QUESTION["base"]}
     nothing = rows[rows["condition"] == "nothing"]
     assert nothing["text"].tolist() == list(study.lists()["text"])
     features = study.features("cities")
     largest = int(features.loc[features["effect_mean"].abs().idxmax(), "feature"])
-    base = SiteBase.of(load_sae(saes[SITE]), run_pairs(task(lm, [], study_pairs), [SITE]))
-    assert base.name == QUESTION["base"]
-    direct = generate_conditions(lm, "cities", Ablation(base, [largest]), Sampling(n_lists=6, **SAMPLING))
+    batches = run_pairs(task_of(lm, saes[SITE], study_pairs), [SITE])
+    ablated = Ablation(SiteBase.of(load_sae(saes[SITE]), batches), [largest])
+    direct = generate_conditions(lm, "cities", ablated, Sampling(n_lists=6, **SAMPLING))
     for condition in ("nothing", "features"):
         texts = direct.loc[direct["condition"] == condition, "text"].tolist()
         assert rows.loc[rows["condition"] == condition, "text"].tolist() == texts
@@ -191,32 +189,3 @@ def test_validate_has_a_device_and_a_budget_of_its_own(study: Study) -> None:
         saeattr.validate(study, top=4, figures=False, device="cpu", vram="1MiB")
     with pytest.raises(UserError, match="cuda:7"):
         saeattr.validate(study, top=4, figures=False, device="cuda:7")
-
-
-def test_an_option_that_validate_does_not_take_is_refused_and_so_is_one_given_twice(study: Study) -> None:
-    with pytest.raises(UserError, match="'base' is not a setting of validate, which takes validate_top, batch_size"):
-        saeattr.validate(study, base="zero")
-    with pytest.raises(UserError, match="--batch-size cannot be 0"):
-        saeattr.validate(study, batch_size=0)
-    with pytest.raises(UserError, match="top is another name of validate_top"):
-        saeattr.validate(study, top=3, validate_top=4)
-    with pytest.raises(UserError, match="validate_top cannot be 0 here"):
-        saeattr.validate(study, validate_top=0)
-
-
-def test_validate_top_says_how_many_features_are_measured(study: Study) -> None:
-    found = saeattr.validate(study, validate_top=4, curves=False, figures=False, device="cpu")
-    assert len(found.validation("cities")) == 4
-
-
-def test_changed_settings_keep_the_others() -> None:
-    known = StudySettings(group=("cities",), lists=3, base="zero", sites=("resid_post.2",))
-    assert changed_settings(known, {"batch_size": 2, "device": None}, "validate") == known.model_copy(
-        update={"batch_size": 2}
-    )
-
-
-def test_what_identifies_a_study_is_all_but_where_it_runs_and_how_far_it_goes() -> None:
-    free = {"group", "max_sites", "validate_top", "batch_size", "vram", "device"}
-    assert {name for name in StudySettings.model_fields if not identifies(name)} == free
-    assert set(StudySettings().identity()) == set(StudySettings.model_fields) - free

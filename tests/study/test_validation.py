@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from saeattr.errors import UserError
+from saeattr.runs.metric import METRICS
+from saeattr.runs.question import Pace, Question
 from saeattr.study.validation import discard_partial, validate_group
-from saeattr.validation.group import ValidationTables
+from saeattr.validation.group import Estimates, ValidationPlan, ValidationTables
 from saeattr.validation.site import SiteTest
 from tests.validation.validated import SMALL, attributed
 
 WANTED = dataclasses.replace(SMALL, longest_curve=0)
 
 
-def run(partial: Path | None, **changes: object) -> ValidationTables:
+def run(partial: Path | None, wanted: ValidationPlan = WANTED, **changes: Any) -> ValidationTables:
+    """With parts of the task changed."""
     found = attributed()
-    arguments = {"plan": found.plan, "wanted": WANTED, **changes}
-    return validate_group(
-        found.lm, found.pairs, found.saes, found.features, found.tables.attributions, partial=partial, **arguments
-    )  # pyright: ignore[reportArgumentType]
+    task = dataclasses.replace(found.task(), **changes)
+    return validate_group(task, Estimates(found.features, found.tables.attributions), wanted, partial)
 
 
 @pytest.fixture
@@ -40,11 +42,11 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def interrupt_after(count: int):
-    def on_progress(stage: str, done: int, total: int) -> None:
+    def on_step(stage: str, done: int, total: int) -> None:
         if stage == "exact effects" and done == count:
             raise KeyboardInterrupt
 
-    return on_progress
+    return on_step
 
 
 def test_it_goes_on_at_the_next_feature(tmp_path: Path, measured: list[int]) -> None:
@@ -53,7 +55,7 @@ def test_it_goes_on_at_the_next_feature(tmp_path: Path, measured: list[int]) -> 
     measured.clear()
     for count in (2, 4):
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "partial", on_progress=interrupt_after(count))
+            run(tmp_path / "partial", on_step=interrupt_after(count))
     assert measured == order[:4]
     resumed = run(tmp_path / "partial")
     assert measured == order
@@ -64,15 +66,27 @@ def test_it_goes_on_at_the_next_feature(tmp_path: Path, measured: list[int]) -> 
     discard_partial(tmp_path / "partial")
 
 
-def test_other_plans_and_lists_do_not_take_it_up(tmp_path: Path, measured: list[int]) -> None:
+def test_another_pace_takes_it_up_and_another_base_does_not(tmp_path: Path, measured: list[int]) -> None:
     run(tmp_path)
-    found = attributed()
     measured.clear()
-    run(tmp_path, wanted=dataclasses.replace(WANTED, copies=3))
+    run(tmp_path, pace=Pace(batch_size=2, copies=3))
     assert measured == []
-    run(tmp_path, plan=dataclasses.replace(found.plan, base="zero"))
+    run(tmp_path, question=Question(base="zero"))
     assert len(measured) == WANTED.top
     assert len(list(tmp_path.glob("exact-*.parquet"))) == 2
+
+
+@pytest.mark.parametrize("change", ["fewer pairs", "metric", "decision"])
+def test_another_question_or_other_pairs_do_not_take_it_up(tmp_path: Path, measured: list[int], change: str) -> None:
+    run(tmp_path)
+    measured.clear()
+    changes: dict[str, Any] = {
+        "fewer pairs": {"pairs": attributed().pairs[:-1]},
+        "metric": {"question": Question(METRICS["neg-log-prob"])},
+        "decision": {"question": Question(decision="all")},
+    }[change]
+    run(tmp_path, **changes)
+    assert len(measured) == WANTED.top
 
 
 @pytest.mark.parametrize("changes", [{"positions": "single"}, {"n_controls": 2}, {"top": 2}])
