@@ -7,7 +7,7 @@ import torch
 
 from saeattr import bundle
 from saeattr.behaviours.lists.pairs import make_pairs
-from saeattr.behaviours.lists.sampling import sample_lists
+from saeattr.behaviours.lists.sampling import Sampling, sample_lists
 from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel, load_model
 from saeattr.saes.loading import SaeFile, find_saes
@@ -30,7 +30,7 @@ def saes() -> dict[Site, SaeFile]:
 @pytest.fixture(scope="session")
 def pairs(lm: LanguageModel) -> list[Pair]:
     """Five pairs of different lengths."""
-    found, _ = make_pairs(lm.tokenizer, sample_lists(lm, "cities", 5, seed=1))
+    found, _ = make_pairs(lm.tokenizer, sample_lists(lm, "cities", Sampling(5, seed=1)))
     assert len({len(pair.clean_ids) for pair in found}) > 1
     return found
 

@@ -23,14 +23,9 @@ class MakingPairs(Stage):
 
     def run(self, work: Work) -> Outcome:
         prepared, task = work.prepared, work.task
-<<<<<<< HEAD
         request = Request(
             task.lm, prepared.settings, prepared.contrast, work.study.lists, task.pace.batch_size, task.on_step
         )
-=======
-        settings = prepared.settings.model_copy(update={"batch_size": task.pace.batch_size})
-        request = Request(task.lm, settings, prepared.contrast, work.study.lists, task.on_step)
->>>>>>> w-e
         made = prepared.behaviour.pairs(work.group, request)
         return Outcome({"pairs": pairs_to_rows(made.pairs, task.lm.tokenizer)}, made.warnings)
 

@@ -65,11 +65,7 @@ def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], 
         if not work.task.pairs:
             continue
         if choosing:
-<<<<<<< HEAD
             carry_out(Choosing(), dataclasses.replace(work, group=WHOLE))
-=======
-            choose(work)
->>>>>>> w-e
             prepared, choosing = with_choice(prepared, study), False
             work = dataclasses.replace(work, prepared=prepared, task=dataclasses.replace(work.task, saes=prepared.saes))
         plan = plan_of(work)
@@ -92,11 +88,7 @@ def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgr
         pairs += work.task.pairs
     work = begin_work(lm, prepared, study, WHOLE, on_progress)
     work = dataclasses.replace(work, task=dataclasses.replace(work.task, pairs=pairs))
-<<<<<<< HEAD
     carry_out(Choosing(), work)
-=======
-    choose(work)
->>>>>>> w-e
     Choosing.join(study, [WHOLE])
     found = stored_selection(study, prepared.saes)
     assert found is not None
@@ -122,21 +114,12 @@ def begin_work(lm: LanguageModel, prepared: Prepared, study: StudyFolder, group:
 
 def with_pairs(work: Work) -> tuple[Work, list[str]]:
     """The work with its group's pairs, read or made and stored; and what a reader should know of new ones."""
-<<<<<<< HEAD
     making = MakingPairs()
     told = [] if making.is_done(work.study, work.group) else carry_out(making, work)
-=======
-    making, told = MakingPairs(), []
-    if not making.is_done(work.study, work.group):
-        outcome, _, _ = attempt(making, work)
-        making.write(work.study, work.group, outcome)
-        told = list(outcome.warnings)
->>>>>>> w-e
     pairs = stored_pairs(work.study, [work.group])
     return dataclasses.replace(work, task=dataclasses.replace(work.task, pairs=pairs)), told
 
 
-<<<<<<< HEAD
 def plan_of(work: Work) -> MemoryPlan:
     """How the group's pairs will be run within the settings' budget.
 
@@ -166,37 +149,9 @@ def carry_out(stage: Stage, work: Work, plan: MemoryPlan | None = None) -> list[
 
     outcome, pace, peak = within_memory(task.lm, pace, attempt)
     stage.write(work.study, work.group, outcome)
-    planned = {} if plan is None else dataclasses.asdict(plan)
+    planned = {} if plan is None else {**dataclasses.asdict(plan), "copies": pace.copies}
     note_memory(work.study, work.group, {**planned, "batch_size": pace.batch_size}, {stage.name: peak})
-=======
-def choose(work: Work) -> None:
-    """Choose the study's sites by the work's pairs, and store the choice."""
-    outcome, _, _ = attempt(Choosing(), work)
-    Choosing().write(work.study, WHOLE, outcome)
-
-
-def carry_out(stage: Stage, work: Work) -> list[str]:
-    """Run one stage for one group as the memory plan says, measure its peak, and store what it gave."""
-    task = work.task
-    longest = max(len(pair.clean_ids) for pair in task.pairs)
-    plan = memory_plan(work.prepared, len(task.pairs), longest, task.lm.device)
-    pace = dataclasses.replace(task.pace, batch_size=plan.batch_size, copies=plan.copies)
-    outcome, pace, peak = attempt(stage, at_pace(work, pace))
-    stage.write(work.study, work.group, outcome)
-    used = {"batch_size": pace.batch_size, "copies": pace.copies, "measured_peak": {stage.name: peak}}
-    note_plan(work.study, work.prepared, work.group, {**dataclasses.asdict(plan), **used})
->>>>>>> w-e
     return list(outcome.warnings)
-
-
-def attempt(stage: Stage, work: Work) -> tuple[Outcome, Pace, int | None]:
-    """Run a stage, with less at a time where a card runs out of memory (``within_memory``)."""
-    return within_memory(work.task.lm, work.task.pace, lambda pace: stage.run(at_pace(work, pace)))
-
-
-def at_pace(work: Work, pace: Pace) -> Work:
-    """The same work with so much at a time."""
-    return dataclasses.replace(work, task=dataclasses.replace(work.task, pace=pace))
 
 
 def join_stages(study: StudyFolder, groups: Sequence[str]) -> tuple[str, ...]:

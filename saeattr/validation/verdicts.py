@@ -137,13 +137,8 @@ def few_pairs_warnings(n_pairs: int) -> list[str]:
     if n_pairs >= FEWEST_PAIRS:
         return []
     return [
-<<<<<<< HEAD
-        f"{n_pairs} pairs are too few for a verdict (no p-value can reach 0.05): {FEWEST_PAIRS} or more are needed "
-        f"(of lists: --lists {FEWEST_PAIRS})"
-=======
         f"{n_pairs} pairs are too few for a verdict (no p-value can reach 0.05): use {FEWEST_PAIRS} or more "
         f"(--lists {FEWEST_PAIRS})"
->>>>>>> w-a
     ]
 
 
@@ -155,7 +150,7 @@ LEVEL = 0.05
 #: Up to so many pairs every combination of signs is looked at; above, this many are drawn.
 ALL_SIGNS_PAIRS = 14
 DRAWS = 10_000
-#: With fewer pairs no p-value can reach ``LEVEL``: the smallest is 2 / 2^pairs.
+#: With fewer pairs no p-value can reach ``LEVEL``: the smallest is 2 / 2^lists.
 FEWEST_PAIRS = 6
 
 

@@ -38,7 +38,7 @@ def test_gradients_equal_those_of_the_plain_model_without_padding(
         padded.mask,
         SITES,
         lambda hidden: per_prompt(reads, read_values(lm, LOGIT_DIFFERENCE, reads, hidden)),
-        gradients=True,
+        keep=("g",),
     )
     assert run.metric is not None
     for row, pair in enumerate(pairs):
@@ -62,7 +62,7 @@ def test_padding_has_no_gradient_and_leaves_no_trace(lm: LanguageModel, pairs: l
     def read(hidden: torch.Tensor) -> torch.Tensor:
         return per_prompt(reads, read_values(lm, LOGIT_DIFFERENCE, reads, hidden))
 
-    runs = [capture(lm, tokens, padded.mask, SITES, read, gradients=True) for tokens in (padded.clean, other)]
+    runs = [capture(lm, tokens, padded.mask, SITES, read, keep=("g",)) for tokens in (padded.clean, other)]
     for site in SITES:
         assert float(runs[0].g[site][~padded.mask].abs().max()) == 0
         torch.testing.assert_close(runs[0].g[site], runs[1].g[site], rtol=0, atol=0)
@@ -92,6 +92,6 @@ def test_no_logits_of_the_whole_vocabulary_are_computed(lm: LanguageModel, pairs
 def test_capturing_leaves_the_model_as_it_was(lm: LanguageModel, pairs: list[Pair]) -> None:
     padded = pad_pairs(pairs, lm.pad_id)
     before = final_hidden(lm, padded.clean, padded.mask)
-    capture(lm, padded.clean, padded.mask, SITES, for_recompute=True)
+    capture(lm, padded.clean, padded.mask, SITES, keep=("calls",))
     torch.testing.assert_close(final_hidden(lm, padded.clean, padded.mask), before, rtol=0, atol=0)
     assert not any(parameter.requires_grad for parameter in lm.hf.parameters())

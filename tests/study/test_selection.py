@@ -10,7 +10,7 @@ import pytest
 import saeattr
 from saeattr import UserError
 from saeattr.behaviours.lists.pairs import make_pairs
-from saeattr.behaviours.lists.sampling import sample_lists
+from saeattr.behaviours.lists.sampling import Sampling, sample_lists
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.question import Question
 from saeattr.runs.task import Task
@@ -43,7 +43,7 @@ def test_layers_are_chosen_once_and_kept(tmp_path: Path) -> None:
 def test_the_chosen_saes_fit_what_the_budget_leaves_beside_model_and_runs(
     tmp_path: Path, lm: LanguageModel, saes: dict[Site, SaeFile]
 ) -> None:
-    pairs = make_pairs(lm.tokenizer, sample_lists(lm, "cities", 3))[0]
+    pairs = make_pairs(lm.tokenizer, sample_lists(lm, "cities", Sampling(3)))[0]
     length = max(len(pair.clean_ids) for pair in pairs)
     settings = {"lists": len(pairs), "kinds": ["resid_post"], "device": "cpu"}
     needed = saeattr.plan(length=length, **settings)
@@ -63,7 +63,7 @@ def test_layers_are_scored_at_the_decisions_and_sites_that_are_asked_for(
 ) -> None:
     settings = {"lists": 2, "seed": 3, "decision": "all", "kinds": ["attn_z"], "max_sites": 2, "device": "cpu"}
     found = saeattr.select("cities", out=tmp_path / "s", **settings)
-    pairs = make_pairs(lm.tokenizer, sample_lists(lm, "cities", 2, seed=3))[0]
+    pairs = make_pairs(lm.tokenizer, sample_lists(lm, "cities", Sampling(2, seed=3)))[0]
     files = [file for site, file in saes.items() if site.kind == "attn_z"]
     direct, other = (
         select_sites(Task(lm, pairs, files, Question(decision=decision)), Limits(most=2))

@@ -47,7 +47,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 @pytest.fixture(scope="module")
 def study_pairs(lm: LanguageModel) -> list[Pair]:
-    return make_pairs(lm.tokenizer, sample_lists(lm, "cities", 6, **SAMPLING))[0]
+    return make_pairs(lm.tokenizer, sample_lists(lm, "cities", Sampling(6, **SAMPLING)))[0]
 
 
 def task_of(lm: LanguageModel, file: SaeFile, pairs: list[Pair], **changes: Any) -> Task:
@@ -65,7 +65,7 @@ def directly(lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], **
 
 def test_the_lists_are_those_that_these_settings_give(study: Study, lm: LanguageModel) -> None:
     def token_ids(**changes: Any) -> list[list[int]]:
-        return [list(one.token_ids) for one in sample_lists(lm, "cities", 6, **{**SAMPLING, **changes})]
+        return [list(one.token_ids) for one in sample_lists(lm, "cities", Sampling(6, **{**SAMPLING, **changes}))]
 
     stored = study.lists()["token_ids"]
     assert [list(ids) for ids in stored] == token_ids()
@@ -96,7 +96,7 @@ def test_relevance_patching_of_a_contrast_is_what_is_asked_for(
     study = saeattr.attribute("cities", out=tmp_path / "s", validate_top=0, **SMALL, **asked)
     assert study.metric_label == "logit(' Paris') - logit(' Tokyo')"
     paris, tokyo = (lm.tokenizer.encode(text, add_special_tokens=False)[0] for text in asked["contrast"])
-    lists = sample_lists(lm, "cities", 6)
+    lists = sample_lists(lm, "cities", Sampling(6))
     pairs = make_pairs(lm.tokenizer, lists, ListRequest((paris, tokyo)))[0]
     asked_for = Question(base="mean", method="relp")
     found = attribute_group(Task(lm, pairs, [saes[SITE]], asked_for)).attributions

@@ -9,7 +9,7 @@ import pandas as pd
 
 from saeattr.attribution.group import GroupTables, attribute_group
 from saeattr.behaviours.lists.pairs import make_pairs
-from saeattr.behaviours.lists.sampling import sample_lists
+from saeattr.behaviours.lists.sampling import Sampling, sample_lists
 from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel, load_model
 from saeattr.runs.question import Pace, Question
@@ -46,7 +46,7 @@ class Attributed:
 @functools.cache
 def attributed() -> Attributed:
     lm = load_model("bundled", device="cpu")
-    pairs, _ = make_pairs(lm.tokenizer, sample_lists(lm, "animals", 7, seed=2))
+    pairs, _ = make_pairs(lm.tokenizer, sample_lists(lm, "animals", Sampling(7, seed=2)))
     found = find_saes("bundled")
     saes = [found[site] for site in SITES]
     return Attributed(lm, pairs, saes, attribute_group(Task(lm, pairs, saes, pace=PACE)))
