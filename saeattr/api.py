@@ -18,13 +18,13 @@ import pandas as pd
 
 from saeattr.errors import UserError
 from saeattr.features.recurrence import feature_families, overlap_table
-from saeattr.generation.group import TOP_FEATURES, GenerationPlan
+from saeattr.generation.group import GenerationPlan
 from saeattr.model.loading import resolve_device
 from saeattr.neuronpedia.links import link_study
 from saeattr.progress import OnProgress, about, quiet
 from saeattr.runs.memory import MemoryPlan
 from saeattr.selection.measure import Selection
-from saeattr.settings import changed_settings, make_settings, recorded_settings
+from saeattr.settings import StudySettings, changed_settings, make_settings, recorded_settings
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder, open_study, remove_leftovers
 from saeattr.study.generation import Generating, check_lists
@@ -38,7 +38,6 @@ from saeattr.study.sets import read_feature_sets
 from saeattr.study.stage import Stage
 from saeattr.study.validation import Validation
 from saeattr.validation.group import ValidationPlan
-from saeattr.validation.site import Positions
 from saeattr.validation.verdicts import agreement_warnings
 
 #: Tokens of a short list of a dozen items with its request.
@@ -91,18 +90,14 @@ def attribute(
     folder = _folder(prepared, out)
     stages: list[Stage] = [Attribution()]
     if chosen.validate_top:
-        stages.append(Validation(ValidationPlan(top=chosen.validate_top)))
+        stages.append(Validation(_validation_plan(chosen)))
     return _run(prepared, folder, stages, figures, on_progress)
 
 
 def validate(
     study: str | Path | Study,
     *,
-    top: int | None = None,
-    positions: Positions = "all",
-    curves: bool = True,
     generate: bool = False,
-    generate_features: int = TOP_FEATURES,
     figures: bool = True,
     on_progress: OnProgress = quiet,
     **settings: Any,
@@ -111,36 +106,31 @@ def validate(
 
     Args:
         study: its folder, or what ``attribute`` returned; its model and SAEs must be where they were.
-        top: another name of ``validate_top``.
-        positions: patch a feature at all its positions, or in each pair only where its attribution is largest.
-        curves: draw cumulative curves too.
         generate: also sample lists while a site's first ``generate_features`` features are ablated together, with
             matched controls, steering and nothing beside.
-        settings: ``validate_top`` (features tested in each group, those of the highest ranks), ``device``,
-            ``batch_size`` or ``vram``.
+        settings: ``validate_top`` (or ``top``; features tested in each group, those of the highest ranks),
+            ``positions`` (``all``, or ``single`` to patch a feature only where its attribution is largest), ``curves``,
+            ``generate_features``, ``device``, ``batch_size`` or ``vram``.
 
     Raises:
         UserError: it is no study, its model or SAEs have changed, or a setting cannot be used.
     """
-    if top is not None:
+    if settings.get("top") is not None:
         if settings.get("validate_top") is not None:
             raise UserError("top is another name of validate_top: give one of them")
-        settings["validate_top"] = top
+        settings["validate_top"] = settings.pop("top")
     known = opened(study)
     prepared = prepare(changed_settings(recorded_settings(known.record), settings, "validate"))
-    top = prepared.settings.validate_top
-    if not top:
+    asked = prepared.settings
+    if not asked.validate_top:
         raise UserError("validate_top cannot be 0 here: give the number of features to measure, 1 or more")
     if generate:
-        check_lists(prepared.settings)
+        check_lists(asked)
     folder = open_study(known.folder.root, prepared.record)
     remove_leftovers(folder)
-    plan = ValidationPlan(top=top, positions=positions)
-    if not curves:
-        plan = dataclasses.replace(plan, longest_curve=0)
-    stages: list[Stage] = [Attribution(), Validation(plan)]
+    stages: list[Stage] = [Attribution(), Validation(_validation_plan(asked))]
     if generate:
-        stages.append(Generating(GenerationPlan(top, generate_features)))
+        stages.append(Generating(GenerationPlan(asked.validate_top, asked.generate_features)))
     return _run(prepared, folder, stages, figures, on_progress)
 
 
@@ -245,6 +235,11 @@ def _prepared(
     names = (group,) if isinstance(group, str) else None if group is None else tuple(group)
     given = settings if names is None else {**settings, "group": names}
     return prepare(make_settings(given, None if config is None else Path(config)), weights=weights)
+
+
+def _validation_plan(settings: StudySettings) -> ValidationPlan:
+    plan = ValidationPlan(top=settings.validate_top, positions=settings.positions)
+    return plan if settings.curves else dataclasses.replace(plan, longest_curve=0)
 
 
 def _folder(prepared: Prepared, out: str | Path | None) -> StudyFolder:

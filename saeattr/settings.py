@@ -17,10 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from saeattr.errors import UserError
-from saeattr.sites import Kind, Site, parse_site
+from saeattr.sites import Kind
 
 Decision = Literal["last", "all"]
 BaseName = Literal["corrupted", "zero", "mean"]
+Positions = Literal["all", "single"]
 
 #: Other names of a field, in Python, in YAML and as an option: the groups of the behaviour lists are topics.
 ALIASES = {"topic": "group"}
@@ -116,6 +117,24 @@ class StudySettings(BaseModel):
         identifies=False,
         ge=0,
         le=1000,
+    )
+    positions: Positions = _setting(
+        "all",
+        "question",
+        "Patch a tested feature at all its positions, or in each pair only where its attribution is largest",
+        commands=("attribute", "validate"),
+        identifies=False,
+    )
+    curves: bool = _setting(
+        True, "question", "Many features patched together, too", commands=("attribute", "validate"), identifies=False
+    )
+    generate_features: int = _setting(
+        5,
+        "question",
+        "Features ablated together at a site by --generate",
+        commands=("validate",),
+        identifies=False,
+        ge=1,
     )
     layers: Annotated[tuple[int, ...], Field(min_length=1)] | Literal["all"] | None = _setting(
         None, "sites", "Layers, such as 0,3,5, or all", without="the best that fit", commands=("attribute", "plan")
@@ -347,43 +366,6 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise UserError(f"{path} is not a mapping of settings: write lines such as lists: 10")
     return {str(name): value for name, value in fields.items()}
-
-
-def choose_sites(settings: StudySettings, available: list[Site]) -> list[Site]:
-    """The sites that the settings name, out of those with an SAE; without any name, all of them.
-
-    Raises:
-        UserError: a named layer, kind or site has no SAE.
-    """
-    if settings.sites is not None:
-        wanted = [parse_site(address) for address in settings.sites]
-        for site in wanted:
-            if site not in available:
-                raise UserError(f"there is no SAE for {site}: {_offer(available)}")
-        return sorted(set(wanted))
-    layers, kinds = {site.layer for site in available}, {site.kind for site in available}
-    named = None if settings.layers == "all" else settings.layers
-    for layer in named or ():
-        if layer not in layers:
-            raise UserError(f"there is no SAE for layer {layer}: {_offer(available)}")
-    for kind in settings.kinds or ():
-        if kind not in kinds:
-            raise UserError(f"there is no SAE of the kind {kind}: {_offer(available)}")
-    layers = set(layers if named is None else named)
-    kinds = set(kinds if settings.kinds is None else settings.kinds)
-    chosen = [site for site in available if site.layer in layers and site.kind in kinds]
-    if not chosen:
-        raise UserError(f"no SAE is of a named kind in a named layer: {_offer(available)}")
-    return sorted(chosen)
-
-
-def _offer(available: list[Site]) -> str:
-    """What could be named instead, in one line."""
-    layers: dict[str, list[int]] = {}
-    for site in sorted(available):
-        layers.setdefault(site.kind, []).append(site.layer)
-    listed = (f"{kind} in layers {', '.join(map(str, numbers))}" for kind, numbers in layers.items())
-    return "there are SAEs for " + "; ".join(listed)
 
 
 def _one_line(error: ValidationError) -> str:

@@ -60,6 +60,9 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "method": (["--method", "ig"], "ig", "ig"),
     "ig_steps": (["--ig-steps", "3"], "3", 3),
     "validate_top": (["--validate-top", "5"], "5", 5),
+    "positions": (["--positions", "single"], "single", "single"),
+    "curves": (["--no-curves"], "false", False),
+    "generate_features": (["--generate-features", "3"], "3", 3),
     "temperature": (["--temperature", "0.5"], "0.5", 0.5),
     "top_p": (["--top-p", "0.7"], "0.7", 0.7),
     "max_new_tokens": (["--max-new-tokens", "30"], "30", 30),
@@ -73,14 +76,14 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
 WHICH_PAIRS = {"behaviour", "lists"}
 WHICH_MODEL = {"model", "saes", "sae_width", "sae_l0", "dtype", "kinds", "max_sites", "batch_size", "vram", "device"}
 COMMANDS = {
-    "attribute": set(FIELDS),
+    "attribute": set(FIELDS) - {"generate_features"},
     "select": {
         *WHICH_PAIRS,
         *WHICH_MODEL,
         *["group", "temperature", "top_p", "max_new_tokens", "seed", "metric", "contrast", "decision"],
     },
     "plan": {*WHICH_PAIRS, *WHICH_MODEL, "layers", "sites"},
-    "validate": {"validate_top", "batch_size", "vram", "device"},
+    "validate": {"validate_top", "positions", "curves", "generate_features", "batch_size", "vram", "device"},
 }
 #: What is written before the options.
 ARGUMENTS = {"validate": ["runs/mine"]}
@@ -93,8 +96,8 @@ def options(command: str) -> dict[str, Any]:
     return {param.name: param for param in group.commands[command].params if param.param_type_name == "option"}
 
 
-def test_every_field_is_here_and_attribute_takes_it() -> None:
-    assert set(FIELDS) == set(StudySettings.model_fields)
+def test_every_field_is_here_and_some_command_takes_it() -> None:
+    assert set(FIELDS) == set(StudySettings.model_fields) == set().union(*COMMANDS.values())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -121,11 +124,12 @@ def test_help_says_the_fields_default(command: str, name: str) -> None:
     default = StudySettings.model_fields[name].default
     text = options(command)[name].help
     if default not in (None, ()):
-        assert text.endswith(f" [default: {default}]")
+        shown = {True: "yes", False: "no"}[default] if isinstance(default, bool) else default
+        assert text.endswith(f" [default: {shown}]")
     assert text.count("[default: ") == 1
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", sorted(COMMANDS["attribute"]))
 def test_a_field_has_the_same_name_and_value_in_python_in_yaml_and_as_an_option(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
@@ -193,7 +197,7 @@ def test_plans_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 VALIDATE: dict[str, Any] = {
-    **{"positions": "all", "curves": True, "generate": False, "generate_features": 5, "figures": True},
+    **{"generate": False, "figures": True},
 }
 REPORT: dict[str, Any] = {"top": 100, "model": True, "open_page": False}
 INSPECT: dict[str, Any] = {
@@ -209,7 +213,7 @@ INSPECT: dict[str, Any] = {
         for flags, changes in [
             ([], {}),
             (["--top", "7"], {"validate_top": 7}),
-            (["--single"], {"positions": "single"}),
+            (["--positions", "single"], {"positions": "single"}),
             (["--no-curves"], {"curves": False}),
             (["--generate"], {"generate": True}),
             (["--generate-features", "3"], {"generate_features": 3}),

@@ -70,15 +70,19 @@ def explain(setting: Setting) -> str:
 
 def show_default(setting: Setting) -> str:
     """The default as one would write it, or what leaving the setting out means."""
+    if setting.form is bool:
+        return "yes" if setting.default else "no"
     return setting.without or str(setting.default)
 
 
 def _parameter(setting: Setting, other: str | None) -> inspect.Parameter:
-    names = (setting.name, *setting.others, *([other] if other else []))
+    names = [flag(name) for name in (setting.name, *setting.others, *([other] if other else []))]
+    if setting.form is bool:
+        names = [f"{name}/--no-{name[2:]}" for name in names]
     option = typer.Option(
-        *map(flag, names),
+        *names,
         help=f"{explain(setting)}. [default: {show_default(setting)}]",
-        metavar=_metavar(setting),
+        metavar=None if setting.form is bool else _metavar(setting),
         rich_help_panel=setting.part[0].upper() + setting.part[1:],
         show_default=False,
     )
@@ -92,7 +96,7 @@ def _option_type(setting: Setting) -> Any:
         return list[str]
     if setting.n_values == 2:
         return tuple[str, str]
-    return setting.form if setting.form in (int, float) else str
+    return setting.form if setting.form in (bool, int, float) else str
 
 
 def _metavar(setting: Setting) -> str:

@@ -108,14 +108,9 @@ def select(
 @takes_settings("validate", {"validate_top": "top"})
 def validate(
     run: Annotated[Path, typer.Argument(help="A study folder.")],
-    single: Annotated[
-        bool, typer.Option("--single", help="Patch each feature in each pair only where its attribution is largest.")
-    ] = False,
-    curves: Annotated[bool, typer.Option(help="Draw cumulative curves: many features patched together.")] = True,
     generate: Annotated[
         bool, typer.Option("--generate", help="Also sample lists while features are ablated (slow).")
     ] = False,
-    generate_features: Annotated[int, typer.Option(help="Features ablated together at a site.", min=1)] = 5,
     figures: Figures = True,
     **settings: Any,
 ) -> None:
@@ -131,10 +126,7 @@ def validate(
     with StageProgress() as progress:
         study = api.validate(
             run,
-            positions="single" if single else "all",
-            curves=curves,
             generate=generate,
-            generate_features=generate_features,
             figures=figures,
             on_progress=progress,
             **settings,

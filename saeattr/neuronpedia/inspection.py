@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import webbrowser
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -56,24 +57,11 @@ class Inspection:
     dashboards: tuple[Path, ...] = ()
 
 
-def inspect(
-    study: str | Path | Study,
-    *,
-    top: int = 20,
-    layer: int | None = None,
-    network: bool = True,
-    exports: str | Path | None = None,
-    make_list: str | None = None,
-    dry_run: bool = False,
-    open_pages: bool = False,
-    export_dashboard: str | Path | None = None,
-    client: Client | None = None,
-    on_progress: OnProgress = quiet,
-) -> Inspection:
-    """Find the study's top features on Neuronpedia and write neuronpedia.json.
+@dataclass(frozen=True)
+class Inspecting:
+    """What to look up, and what to do with it.
 
-    Args:
-        study: its folder, or what ``attribute`` returned.
+    Attributes:
         top, layer: so many features are looked up, those of the largest mean effect, of one layer or of all.
         network: False asks nothing and takes what the cache has.
         exports: a folder of Neuronpedia's bulk exports, read before anything is asked for.
@@ -81,19 +69,44 @@ def inspect(
         dry_run: only say which requests would make it.
         open_pages: show the quick lists in the browser (without one, the first features' pages).
         export_dashboard: a folder for the features' pages in Neuronpedia's JSON, computed with the study's model.
+    """
+
+    top: int = 20
+    layer: int | None = None
+    network: bool = True
+    exports: str | Path | None = None
+    make_list: str | None = None
+    dry_run: bool = False
+    open_pages: bool = False
+    export_dashboard: str | Path | None = None
+
+
+def inspect(
+    study: str | Path | Study, *, client: Client | None = None, on_progress: OnProgress = quiet, **options: Any
+) -> Inspection:
+    """Find the study's top features on Neuronpedia and write neuronpedia.json.
+
+    Args:
+        study: its folder, or what ``attribute`` returned.
         client: how to ask; by default Neuronpedia itself, with the user's cache.
+        options: any field of ``Inspecting``, e.g. ``top=50, network=False``.
 
     Raises:
-        UserError: it is no study, has no such feature, an argument cannot be used, or the list could not be made.
+        UserError: it is no study, has no such feature, an option cannot be used, or the list could not be made.
     """
-    key = _check_list(make_list, dry_run, network)
+    known_options = [field.name for field in fields(Inspecting)]
+    for name in options:
+        if name not in known_options:
+            raise UserError(f"{name!r} is not an option of inspect, which takes {', '.join(known_options)}")
+    wanted = Inspecting(**options)
+    key = _check_list(wanted.make_list, wanted.dry_run, wanted.network)
     known_study = opened(study)
-    client = client or open_client(network=network)
+    client = client or open_client(network=wanted.network)
     features = known_study.features()
-    chosen = _chosen(features, top, layer)
+    chosen = _chosen(features, wanted.top, wanted.layer)
     sources = find_sources(known_study, features)
     keys = features_of(chosen)
-    exported = _exported(exports, with_source([*keys, *top_set(features)], sources))
+    exported = _exported(wanted.exports, with_source([*keys, *top_set(features)], sources))
     asking = functools.partial(on_progress, "inspect", "asking Neuronpedia")
     on_neuronpedia = look_up(with_source(keys, sources), client, exported, asking)
     told = {**exported, **{one: found.answer for one, found in on_neuronpedia.items()}}
@@ -103,17 +116,18 @@ def inspect(
     known = [one for one, found in on_neuronpedia.items() if found.exists]
     quick_lists = tuple(quick_list_urls(f"saeattr: {known_study.record['model']['name']}", known))
     notes = (*site_notes({site: sources[site] for site, _ in keys}), *gap_notes(on_neuronpedia))
-    requests, list_url = (), None
-    if make_list is not None:
-        requests, list_url = _make_list(make_list, table, known, known_study, client, key)
-    pages = ()
-    if export_dashboard is not None:
+    found = Inspection(table, quick_lists, notes, path)
+    if wanted.make_list is not None:
+        requests, list_url = _make_list(wanted.make_list, table, known, known_study, client, key)
+        found = replace(found, requests=requests, list_url=list_url)
+    if wanted.export_dashboard is not None:
         labels = {address: link.label for address, link in links.items() if link.label and not link.doubtful}
-        pages = _dashboards(known_study, chosen, sources, labels, Path(export_dashboard).expanduser(), on_progress)
-    if open_pages:
+        folder = Path(wanted.export_dashboard).expanduser()
+        found = replace(found, dashboards=_dashboards(known_study, chosen, sources, labels, folder, on_progress))
+    if wanted.open_pages:
         for url in quick_lists or table["url"].dropna().head(OPENED):
             webbrowser.open(url)
-    return Inspection(table, quick_lists, notes, path, requests, list_url, pages)
+    return found
 
 
 def _check_list(make_list: str | None, dry_run: bool, network: bool) -> str | None:

@@ -13,10 +13,11 @@ from saeattr.runs.batch import BatchRuns
 from saeattr.runs.task import Task, run_pairs
 from saeattr.saes.loading import stream_saes
 from saeattr.saes.sae import SparseAutoencoder
+from saeattr.settings import Positions
 from saeattr.tables import AGREEMENT, COMPARED, CURVES, EXACT, VALIDATION, at_site, by_site, features_of, sites_of
 from saeattr.validation.controls import CONTROLS, profile_site
 from saeattr.validation.curves import cumulative_curves, feature_orders
-from saeattr.validation.site import Positions, SiteTest, strongest_at, strongest_entries
+from saeattr.validation.site import SiteTest, strongest_at, strongest_entries
 from saeattr.validation.verdicts import compared_effects, mean_estimates, site_agreement, validation_table
 
 #: Given the exact effects (``tables.EXACT``) of one tested feature and its controls as soon as they are measured.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,10 +17,6 @@ from saeattr.runs.effects import Entries, entry_effects, feature_effects
 from saeattr.sites import Site
 from saeattr.tables import FEATURE, at_site
 from saeattr.validation.controls import SiteProfile, match_controls
-
-#: Patch a feature at all its positions, or in each pair only at the one where its attribution is largest.
-Positions = Literal["all", "single"]
-POSITIONS: tuple[Positions, ...] = get_args(Positions)
 
 #: By (feature, pair_id): where a feature's attribution is largest in a pair.
 Strongest = Mapping[tuple[int, str], int]

@@ -41,7 +41,7 @@ EXAMPLE_HEAD = """\
 """
 
 COLUMNS = ("setting", "type", "default", "what it is", "study", "commands")
-TYPES = {int: "whole number", float: "number", str: "text"}
+TYPES = {bool: "yes or no", int: "whole number", float: "number", str: "text"}
 LIMITS = ((Ge, "ge", "at least"), (Gt, "gt", "above"), (Le, "le", "at most"), (Lt, "lt", "below"))
 
 
