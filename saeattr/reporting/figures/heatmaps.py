@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ from saeattr.tables import row_address
 KEY = ["layer", "feature"]
 #: Letters in the name of a row without a label, and the width of each letter more (inches).
 UNLABELLED, LETTER = 20, 0.065
+#: Columns have names up to so many.
+MOST_NAMES = 60
 #: Where the colour bar has numbers, as parts of the largest effect.
 TICKS = np.array([-1, -0.3, -0.1, 0, 0.1, 0.3, 1])
 
@@ -57,7 +59,7 @@ def feature_by_pair(
     )
     figure, axes = _heatmap(cells, rows, kind, title, labels)
     axes.set_xlabel("pair")
-    axes.set_xticks(np.arange(len(pairs)) + 0.5, [figure_text(name) for name in pairs], rotation=0)
+    _name_columns(figure, axes, pairs)
     return figure
 
 
@@ -92,14 +94,20 @@ def feature_by_group(
     )
     figure, axes = _heatmap(cells, drawn, kind, title, labels)
     axes.set_xlabel("group")
-    turned = len(groups) > 6
-    axes.set_xticks(
-        np.arange(len(groups)) + 0.5,
-        [figure_text(show_token(group, 24)) for group in groups],
-        rotation=60 if turned else 0,
-        ha="right" if turned else "center",
-    )
+    _name_columns(figure, axes, groups)
     return figure
+
+
+def _name_columns(figure: Figure, axes: Axes, names: Sequence[str]) -> None:
+    """The columns' names, turned where they would run into each other; none where there are too many to read."""
+    if len(names) > MOST_NAMES:
+        axes.set_xlabel(f"{len(names)} {axes.get_xlabel()}s")
+        return
+    shown = [show_token(name, 24) for name in names]
+    beside_cells = 4.2
+    turned = max(map(len, shown)) * LETTER > (figure.get_figwidth() - beside_cells) / len(names)
+    axes.set_xticks(np.arange(len(names)) + 0.5, [figure_text(name) for name in shown])
+    axes.tick_params(axis="x", rotation=90 if turned else 0, labelsize=8)
 
 
 def _heatmap(
@@ -112,7 +120,7 @@ def _heatmap(
     n_rows, n_columns = values.shape
     with house_style():
         named = [_row_name(row, kind, labels or {}) for row in rows.to_dict("records")]
-        width = 4.2 + 0.5 * max(4, n_columns)
+        width = 4.2 + max(2.0, min(0.5 * n_columns, max(8.0, 0.16 * min(n_columns, MOST_NAMES))))
         # Labels take room of their own, not the cells' or the title's.
         beside = LETTER * max(0, max(map(len, named)) - UNLABELLED)
         figure = new_figure(width + beside, 1.6 + 0.21 * n_rows)

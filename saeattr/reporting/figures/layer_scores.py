@@ -84,7 +84,7 @@ def _lens_curve(axes: Axes, lens: pd.DataFrame) -> None:
         axes.plot(means[run], means.index, color=colour, marker="o", markersize=3, label=run)
     axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
     axes.set_title("logit lens", fontsize=9)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(fontsize=8, edgecolor="none")
     axes.tick_params(axis="y", length=0)
 
 

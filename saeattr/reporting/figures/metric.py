@@ -38,7 +38,7 @@ def _finding(table: pd.DataFrame) -> str:
     means = table[table["from_last"] == 0].groupby("run")["metric"].mean()
     where = "at the last decision point" if int(table["n_points"].max()) > 1 else "at the decision point"
     against = f" against {means['corrupted']:+.2f} (corrupted)" if "corrupted" in means else ""
-    return f"{where} {means['clean']:+.2f} (clean){against}"
+    return f"{where} {means['clean']:+.2f} (clean){against}, mean of {table['key'].nunique()} pairs"
 
 
 def _keys(table: pd.DataFrame) -> pd.Series:
@@ -89,11 +89,12 @@ def _run_against_run(table: pd.DataFrame, metric_label: str) -> Figure:
         own = grid.loc[group]
         look = {"color": PALETTE[at] if told_apart else CLEAN, "label": figure_text(show_token(group, 30))}
         axes.scatter(own["clean"], own["corrupted"], s=22, alpha=0.8, linewidth=0, **look)
-    values = grid.to_numpy(dtype=float)
-    ends = [min(0.0, values.min()), max(0.0, values.max())]
-    axes.plot(ends, ends, color="0.6", linewidth=0.8, zorder=0, label="equal")
+    axes.axline((0, 0), slope=1, color="0.6", linewidth=0.8, zorder=0, label="equal")
     axes.axhline(0, color="0.85", linewidth=0.8, zorder=-1)
     axes.axvline(0, color="0.85", linewidth=0.8, zorder=-1)
+    for name, set_limits in (("clean", axes.set_xlim), ("corrupted", axes.set_ylim)):
+        low, high = min(0.0, grid[name].min()), max(0.0, grid[name].max())
+        set_limits(low - 0.06 * (high - low), high + 0.06 * (high - low))
     axes.set_xlabel(figure_text(f"clean run: {metric_label}"))
     axes.set_ylabel("corrupted run")
     handles, labels = axes.get_legend_handles_labels()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ def effect_scatter(compared: pd.DataFrame, agreement: pd.DataFrame, group: str) 
     across = min(ACROSS, len(sites))
     down = -(-len(sites) // across)
     with house_style():
-        figure = new_figure(max(5.0, 2.3 * across + 0.4), 2.4 * down + 0.9)
+        width = max(5.0, 2.3 * across + 0.4)
+        figure = new_figure(width, 2.4 * down + 1.2)
         grid = figure.subplots(down, across, squeeze=False)
         for axes, row in zip(grid.flat, sites.to_dict("records"), strict=False):
             own = compared[(compared["layer"] == row["layer"]) & (compared["kind"] == row["kind"])]
@@ -43,10 +45,11 @@ def effect_scatter(compared: pd.DataFrame, agreement: pd.DataFrame, group: str) 
         for axes in list(grid.flat)[len(sites) :]:
             axes.axis("off")
         handles, labels = grid[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, fontsize=8, frameon=False, loc="outside right upper")
+        figure.legend(handles, labels, fontsize=8, frameon=False, loc="outside lower center", ncols=3)
         figure.supxlabel("exact effect (change of the metric, mean over pairs)", fontsize=9)
         figure.supylabel("attribution (estimate of it)", fontsize=9)
-        figure.suptitle(figure_text(f"{group}: {_agreement_text(sites)}"), x=0.01, ha="left", fontsize=10)
+        title = textwrap.fill(f"{show_token(group, 30)}: {_agreement_text(sites)}", int(13 * width))
+        figure.suptitle(figure_text(title), x=0.01, ha="left", fontsize=10)
     return figure
 
 

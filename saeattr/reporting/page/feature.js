@@ -56,7 +56,7 @@ function histogram(detail) {
 function effectsPlot(row) {
   const entries = [...row.by_group].sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect));
   const low = Math.min(0, ...entries.map((entry) => entry.low)), high = Math.max(0, ...entries.map((entry) => entry.high));
-  const width = 160, scale = (value) => 6 + ((value - low) / (high - low || 1)) * (width - 12);
+  const width = 120, scale = (value) => 6 + ((value - low) / (high - low || 1)) * (width - 12);
   const rows = entries.map((entry) => {
     const text = `${number(entry.effect, 3, true)}, ${interval(entry.low, entry.high)}`;
     const svg = drawing("svg", { viewBox: `0 0 ${width} 16`, width, height: 16, role: "img", "aria-label": text });
@@ -68,11 +68,11 @@ function effectsPlot(row) {
       entry.verdict || ""];
   });
   const names = [{ name: "group" }, { name: "effect", number: true }, { name: "95 % interval", number: true }, { name: "" },
-    { name: "pairs", number: true }, { name: "exact, 95 %", number: true }, { name: "verdict" }];
+    { name: "pairs", number: true }, { name: "exact, 95 %", number: true }, { name: "verdict", class: "words" }];
   const kept = names.map((_, at) => at < 5 || rows.some((cells) => cells[at] !== ""));
-  const attributes = { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Effect by group" };
+  const attributes = { class: "scroll tall tight", tabindex: 0, role: "region", "aria-label": "Effect by group" };
   return element("div", attributes, plainTable(names.filter((_, at) => kept[at]),
-    rows.map((cells) => cells.filter((_, at) => kept[at])), "Estimated change of the metric, mean over pairs"));
+    rows.map((cells) => cells.filter((_, at) => kept[at])), "Change of the metric in logits, mean over pairs: estimated, and exact where it was measured"));
 }
 
 function logitList(title, entries) {
@@ -139,14 +139,16 @@ function drawFeature(row) {
   const where = `${row.family ? row.family + ", in the top sets of " + row.n_groups + " of " + data.groups.length + " groups; " : ""}acts most at ${row.role} ${shown(row.token)}`;
   const fires = firings.length ? [heading(2, "Where it fires"),
     element("p", { class: "small" }, element("span", { class: "key", text: "clean" }), element("span", { class: "key corrupted", text: "corrupted" }),
-      document.createTextNode("The stronger the colour, the larger the activation; the swapped word is underlined.")),
+      document.createTextNode("The stronger the colour, the larger the activation; swapped tokens are underlined.")),
     ...firings.map((firing) => contextCard(firing, most))] : [];
   const density = detail ? [heading(3, "Activation"), element("p", { class: "small", text: detail.density }), histogram(detail)] : [];
   document.getElementById("feature").replaceChildren(
     element("div", { class: "bar" }, element("a", { class: "button", href: "#features", text: "\u2190 all features" }), beside(-1, "previous"), beside(1, "next")),
     element("h2", { id: "feature-title", text: row.address }), element("p", { text: where }), ...[labelBlock(row)].filter(Boolean),
+    // Over the whole width: in a column its last cells would be hidden behind the edge.
+    heading(3, "Effect by group"), effectsPlot(row),
     element("div", { class: "columns" },
-      element("div", {}, heading(3, "Effect by group"), effectsPlot(row), ...(detail ? neighbourParts(detail) : [])),
+      element("div", {}, ...(detail ? neighbourParts(detail) : [])),
       element("div", {}, ...density, ...(detail ? [...logitParts(detail), ...upstreamParts(detail)] : []))),
     ...fires);
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,9 @@ from saeattr.runs.memory import megabytes
 from saeattr.study.results import Study
 
 #: Settings that a reader wants to see; the others are in study.yaml.
-SHOWN_SETTINGS = ("lists", "method", "base", "decision", "temperature", "seed", "dtype")
+SHOWN_SETTINGS = ("behaviour", "method", "base", "decision", "seed", "dtype")
+#: And of the behaviour lists.
+LIST_SETTINGS = ("lists", "temperature")
 
 BASES = {
     "corrupted": "its value in the corrupted run",
@@ -39,14 +42,15 @@ def question(study: Study) -> str:
 def findings(
     rows: Sequence[dict[str, Any]], groups: Sequence[dict[str, Any]], validation: pd.DataFrame | None = None
 ) -> list[str]:
-    """The largest feature, what the swapped word does to the metric, what is causal, how many features are shared."""
+    """The largest feature, what the corruption does to the metric, what is causal, how many features are shared."""
     best = rows[0]
     spread = "range over groups" if len(groups) > 1 else "95 % interval"
     n_pairs = sum(group["n_pairs"] for group in groups)
     clean, corrupted = (_weighted(groups, run) for run in ("clean", "corrupted"))
+    # Pairs need not have a corrupted prompt.
+    against = "" if math.isnan(corrupted) else f" and {corrupted:+.2f} in the corrupted run"
     found = [
-        f"After the last item the metric is {clean:+.2f} in the clean run and {corrupted:+.2f} in the corrupted run "
-        f"(mean of {n_pairs} pairs).",
+        f"At the last decision point the metric is {clean:+.2f} in the clean run{against} (mean of {n_pairs} pairs).",
         f"Largest effect: {best['address']}, {best['effect']:+.2f} ({spread} {best['low']:+.2f} to "
         f"{best['high']:+.2f}), mostly at {best['role']} tokens.",
     ]
@@ -79,7 +83,8 @@ def facts(study: Study, layer_choice: str | None, neuronpedia: Sequence[str] = (
     ]
     if layer_choice:
         known.append(("why these layers", layer_choice))
-    known += [(name.replace("_", " "), str(settings[name])) for name in SHOWN_SETTINGS if name in settings]
+    shown = SHOWN_SETTINGS + (LIST_SETTINGS if settings["behaviour"] == "lists" else ())
+    known += [(name.replace("_", " "), str(settings[name])) for name in shown if name in settings]
     known += _memory(study)
     known += [("Neuronpedia", note) for note in neuronpedia]
     versions = record.get("versions", {})

@@ -18,7 +18,7 @@ from saeattr.tables import row_address
 #: Parts of a memory plan, and for how long each is held.
 PLAN_PARTS = {
     "weights": "resident",
-    "captured": "resident: activations and gradients of all lists",
+    "captured": "resident: activations and gradients of all pairs",
     "working": "while a batch runs forward and backward (no logits: two unembedding rows)",
     "sae": "streamed: the present SAE and the next",
     "encode": "while an SAE encodes",

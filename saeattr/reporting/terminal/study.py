@@ -25,7 +25,7 @@ def group_table(rows: pd.DataFrame, group: str, study: Study, labels: Mapping[st
     settings = study.record["settings"]
     n_pairs = study.metric_by_point(group)["pair_id"].nunique()
     checked = {_key(row): row for row in study.validation(group).to_dict("records")}
-    caption = "effect: estimated change of the metric when the feature is set to its base value, mean over lists"
+    caption = "effect: estimated change of the metric when the feature is set to its base value, mean over pairs"
     if checked:
         caption += "; exact: the same, measured [95 % interval over pairs]; verdict: against matched controls"
     table = Table(
@@ -37,7 +37,7 @@ def group_table(rows: pd.DataFrame, group: str, study: Study, labels: Mapping[st
     table.add_column("site/feature", no_wrap=True)
     table.add_column("effect", justify="right")
     table.add_column("exact [95 %]" if checked else "95 % interval", justify="right", no_wrap=True)
-    table.add_column("verdict" if checked else "lists")
+    table.add_column("verdict" if checked else "pairs")
     table.add_column("label on Neuronpedia" if labels else "fires mostly at")
     for row in rows.to_dict("records"):
         known = checked.get(_key(row))
@@ -99,10 +99,10 @@ def shared_table(features: pd.DataFrame, n_groups: int, top: int, labels: Mappin
 
 
 def generation_table(rows: pd.DataFrame) -> Table:
-    """What pairs became under ablation: items, and what each condition adds to nothing, by group and site."""
+    """What lists became under ablation: items, and what each condition adds to nothing, by group and site."""
     table = Table(
-        title="ablation while generating: items in a pair",
-        caption="mean over pairs; in brackets what is added to pairs with nothing ablated, with its 95 % interval",
+        title="ablation while generating: items in a list",
+        caption="mean over lists; in brackets what is added to lists with nothing ablated, with its 95 % interval",
         title_justify="left",
         caption_justify="left",
     )
@@ -156,7 +156,7 @@ def check_table(site_effects: pd.DataFrame) -> Table:
 
 
 #: With more groups than this, only the shared features are printed.
-TOPICS_IN_FULL = 3
+GROUPS_IN_FULL = 3
 
 
 class StageProgress:
@@ -195,7 +195,7 @@ def print_study(study: Study, top: int, console: Console | None = None) -> None:
     console = console or Console()
     features = study.features()
     labels = label_texts(read_links(study.folder).labels)
-    if len(study.groups) <= TOPICS_IN_FULL:
+    if len(study.groups) <= GROUPS_IN_FULL:
         for group in study.groups:
             console.print(group_table(features[features["group"] == group].head(top), group, study, labels))
     if len(study.groups) > 1:

@@ -187,6 +187,27 @@ def test_a_page_without_a_label_is_linked_and_none_where_there_is_none(browser: 
     assert page.evaluate(BLOCK) is None
 
 
+@pytest.mark.parametrize("width", [1400, 800])
+def test_all_columns_of_the_effects_are_in_sight(browser: Page, tmp_path: Path, width: int) -> None:
+    report = small_report()
+    checked = {"effect": -12.345, "low": -13.25, "high": -11.75, "exact": [-13.25, -11.75], "verdict": "opposite sign"}
+    groups = [
+        {**group, "name": name} for group, name in zip(report.groups, ("household items", "vegetables"), strict=True)
+    ]
+    row = {**report.features[0], "by_group": [{"group": at, "n_pairs": 2, **checked} for at in (0, 1)]}
+    path = tmp_path / "report.html"
+    path.write_text(render(replace(report, groups=groups, features=[row])), encoding="utf-8")
+    browser.open("about:blank")
+    browser.open(path.as_uri() + "#resid_post.0/100")
+    browser.look(width=width, height=900)
+    cells = "[...document.querySelectorAll('#feature .tall tr:last-child td')].map((cell) => cell.textContent)"
+    assert browser.evaluate(cells)[-2:] == ["\u221213.25 to \u221211.75", "opposite sign"]
+    table = "document.querySelector('#feature .tall')"
+    assert browser.evaluate(f"{table}.scrollWidth - {table}.clientWidth") <= 0
+    assert browser.evaluate(OVERFLOW) <= 0
+    browser.screenshot(tmp_path / f"effects-{width}.png")
+
+
 def test_a_row_opens_by_click_and_by_keyboard(page: Page) -> None:
     page.evaluate("document.querySelector('#feature-table tbody tr td:nth-child(3)').click()")
     page.evaluate("new Promise((done) => setTimeout(done, 50))")
