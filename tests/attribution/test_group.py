@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from saeattr.behaviours.pair import Pair
 
 from saeattr.attribution.group import METHODS, AttributionPlan, attribute_group
-from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.batch import run_batch
 from saeattr.runs.metric import make_metric

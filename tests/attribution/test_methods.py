@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from saeattr.behaviours.pair import Pair
 
 from saeattr.attribution.methods import integrated_gradients
 from saeattr.attribution.site import attribute_site
-from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.batch import SiteTokens, effect_tokens, run_batch, site_tokens
 from saeattr.runs.effects import total_effect

@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 import torch
+from saeattr.behaviours.pair import Pair
 
 from saeattr.attribution.group import AttributionPlan, attribute_site_tokens
 from saeattr.attribution.rounding import LARGE, dtype_warning, measure_rounding
-from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel, load_model
 from saeattr.runs.batch import run_batch
 from saeattr.runs.metric import make_metric

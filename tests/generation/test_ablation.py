@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from saeattr.behaviours.pair import Pair, pad_pairs
 
 from saeattr import UserError
 from saeattr.attribution.group import AttributionPlan
 from saeattr.behaviours.lists.sampling import prompt_ids, sample_lists
-from saeattr.behaviours.pair import Pair, pad_pairs
 from saeattr.generation.ablation import (
     Sampling,
     ablation,

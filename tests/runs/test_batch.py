@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from saeattr.behaviours.pair import Pair
-from saeattr.model.loading import LanguageModel
 from saeattr.runs.batch import run_batch
 from saeattr.runs.metric import make_metric
+from saeattr.model.loading import LanguageModel
+from saeattr.behaviours.pair import Pair
 from saeattr.sites import Site
 from tests import plain
 

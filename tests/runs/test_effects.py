@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from saeattr.behaviours.pair import Pair
-from saeattr.model.loading import LanguageModel
 from saeattr.runs.base import BASES, Base, SiteMeans, site_means
 from saeattr.runs.batch import BatchRuns, run_batch
 from saeattr.runs.effects import entry_effects, feature_effects
 from saeattr.runs.metric import Metric, make_metric
+from saeattr.model.loading import LanguageModel
+from saeattr.behaviours.pair import Pair
 from saeattr.saes.loading import SaeFile, load_sae
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import KINDS, Site

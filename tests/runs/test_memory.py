@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saeattr.runs.memory import megabytes, parse_bytes, plan_memory
 from saeattr.errors import UserError
 from saeattr.model.memory import Rehearsal
-from saeattr.runs.memory import megabytes, parse_bytes, plan_memory
 from saeattr.saes.loading import SaeFile
 from saeattr.sites import Site
 

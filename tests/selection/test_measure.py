@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from saeattr.behaviours.pair import Pair
 
 from saeattr.behaviours.lists.pairs import make_pairs
 from saeattr.behaviours.lists.sampling import sample_lists
-from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.metric import make_metric

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-
 from saeattr.behaviours.pair import Pair
+
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.batch import run_batch
 from saeattr.runs.metric import make_metric
