@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from saeattr.behaviours.pair import Pair
 
 from saeattr.attribution.methods import integrated_gradients
 from saeattr.attribution.site import attribute_site
-from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import SiteTokens, effect_tokens, run_batch, site_tokens

@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from saeattr.behaviours.pair import Pair
 from torch import Tensor
 
-from saeattr.behaviours.pair import Pair, Point
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.batch import run_batch
-from saeattr.runs.metric import find_metric
-from saeattr.runs.question import Pace, Question
-from saeattr.runs.task import Task
+from saeattr.runs.metric import make_metric
 from saeattr.selection.lens import logit_lens
 from saeattr.sites import Site
 from tests import plain
@@ -22,25 +20,25 @@ from tests import plain
 
 @torch.no_grad()
 def test_the_lens_is_final_norm_and_unembedding(lm: LanguageModel, pairs: list[Pair], plain_model: Any) -> None:
-    table = logit_lens(Task(lm, pairs, pace=Pace(batch_size=2))).set_index(["pair_id", "kind", "layer"])
+    metric = make_metric("end-vs-continue", lm.tokenizer)
+    table = logit_lens(lm, pairs, metric, batch_size=2).set_index(["pair_id", "kind", "layer"])
 
-    def read(stream: Tensor, point: Point) -> float:
+    def read(stream: Tensor) -> float:
         logits = plain_model.lm_head(plain_model.model.norm(stream))
         cap = plain_model.config.final_logit_softcapping
         logits = cap * torch.tanh(logits / cap)
-        return float(logits[point.wanted[0]] - logits[point.unwanted[0]])
+        return float(logits[metric.plus] - logits[metric.minus])
 
     for pair in pairs[:2]:
-        point = pair.points[-1]
+        at = pair.decision_positions[-1]
         for layer in (0, 2, 5):
             for column, ids in (("clean", pair.clean_ids), ("corrupted", pair.corrupted_ids)):
-                assert ids is not None
-                after = plain.read(plain_model, Site("resid_post", layer), ids)[point.position]
-                attention_only = after - plain.read(plain_model, Site("mlp_out", layer), ids)[point.position]
+                after = plain.read(plain_model, Site("resid_post", layer), ids)[at]
+                attention_only = after - plain.read(plain_model, Site("mlp_out", layer), ids)[at]
                 row = table.loc[pair.pair_id]
-                assert row.loc[("resid_post", layer), column] == pytest.approx(read(after, point), abs=1e-4)
-                assert row.loc[("mlp_out", layer), column] == pytest.approx(read(after, point), abs=1e-4)
-                assert row.loc[("attn_z", layer), column] == pytest.approx(read(attention_only, point), abs=1e-4)
+                assert row.loc[("resid_post", layer), column] == pytest.approx(read(after), abs=1e-4)
+                assert row.loc[("mlp_out", layer), column] == pytest.approx(read(after), abs=1e-4)
+                assert row.loc[("attn_z", layer), column] == pytest.approx(read(attention_only), abs=1e-4)
 
 
 @torch.no_grad()
@@ -48,30 +46,33 @@ def test_with_all_decisions_the_lens_is_the_mean_over_every_newline(
     lm: LanguageModel, pairs: list[Pair], plain_model: Any
 ) -> None:
     """After the last layer the lens reads the metric itself; before it, a final norm and the unembedding."""
-    table = logit_lens(Task(lm, pairs[:3], question=Question(decision="all"))).set_index(["pair_id", "kind", "layer"])
+    metric = make_metric("end-vs-continue", lm.tokenizer)
+    assert metric.plus is not None
+    assert metric.minus is not None
+    table = logit_lens(lm, pairs[:3], metric, "all").set_index(["pair_id", "kind", "layer"])
     for pair in pairs[:3]:
-        assert len(pair.points) > 1
+        assert len(pair.decision_positions) > 1
         for column, ids in (("clean", pair.clean_ids), ("corrupted", pair.corrupted_ids)):
-            assert ids is not None
-            values = [float(plain.at_point(plain_model, ids, point)) for point in pair.points]
+            values = [
+                float(plain.metric(plain_model, ids, at, metric.plus, metric.minus)) for at in pair.decision_positions
+            ]
             found = table.loc[(pair.pair_id, "resid_post", lm.n_layers - 1), column]
             assert found == pytest.approx(sum(values) / len(values), abs=1e-4)
-            after = plain.read(plain_model, Site("resid_post", 2), ids)[[point.position for point in pair.points]]
+            after = plain.read(plain_model, Site("resid_post", 2), ids)[list(pair.decision_positions)]
             logits = plain_model.lm_head(plain_model.model.norm(after))
             cap = plain_model.config.final_logit_softcapping
             logits = cap * torch.tanh(logits / cap)
-            both = zip(logits, pair.points, strict=True)
-            early = torch.stack([row[point.wanted[0]] - row[point.unwanted[0]] for row, point in both]).mean()
+            early = (logits[:, metric.plus] - logits[:, metric.minus]).mean()
             assert table.loc[(pair.pair_id, "resid_post", 2), column] == pytest.approx(float(early), abs=1e-4)
 
 
 def test_gains_add_up_to_the_final_difference(lm: LanguageModel, pairs: list[Pair]) -> None:
-    table = logit_lens(Task(lm, pairs))
+    metric = make_metric("end-vs-continue", lm.tokenizer)
+    table = logit_lens(lm, pairs, metric)
     gains = table.pivot_table(index=["pair_id", "layer"], columns="kind", values="gain", sort=False)
     np.testing.assert_allclose(gains["attn_z"] + gains["mlp_out"], gains["resid_post"], atol=1e-9)
-    batch = run_batch(lm, pairs, [Site("resid_post", 5)], Question())
+    batch = run_batch(lm, pairs, [Site("resid_post", 5)], metric, "last")
     assert batch.clean.metric is not None
-    assert batch.corrupted is not None
     assert batch.corrupted.metric is not None
     final = (batch.clean.metric - batch.corrupted.metric).tolist()
     totals = gains["resid_post"].groupby("pair_id", sort=False).sum()
@@ -79,8 +80,8 @@ def test_gains_add_up_to_the_final_difference(lm: LanguageModel, pairs: list[Pai
 
 
 def test_batches_do_not_change_the_lens(lm: LanguageModel, pairs: list[Pair]) -> None:
-    asked = Question(find_metric("neg-log-prob"), decision="all")
-    one, all_together = (logit_lens(Task(lm, pairs, question=asked, pace=Pace(batch_size=size))) for size in (1, 5))
+    metric = make_metric("neg-log-prob", lm.tokenizer)
+    one, all_together = (logit_lens(lm, pairs, metric, "all", batch_size=size) for size in (1, 5))
     keys = ["pair_id", "layer", "kind"]
     merged = one.merge(all_together, on=keys)
     assert len(merged) == len(one) == len(pairs) * lm.n_layers * 3

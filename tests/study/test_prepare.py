@@ -74,7 +74,7 @@ def test_groups_are_the_behaviours_own_and_its_default_where_none_is_named() -> 
         ({"metric": "right-vs-other"}, "'right-vs-other' is not a metric: choose one of end-vs-continue, "),
         ({"behaviour": "facts", "metric": "end-vs-continue"}, "is not a metric: choose one of right-vs-other, "),
         ({"behaviour": "facts", "group": ["cities"]}, "there are no facts about 'cities': "),
-        ({"method": "magic"}, "'magic' is not a method"),
+        ({"method": "magic"}, "--method cannot be 'magic': choose one of attribution, ig, relp"),
         ({"vram": "lots"}, "'lots' is not an amount of memory"),
         ({"sites": ["mlp_out.9"]}, "there is no SAE for mlp_out.9"),
         ({"contrast": ("Paris Rome", " Rome")}, "a metric token must be exactly one token"),
