@@ -13,7 +13,8 @@ def write_card(figures: dict[str, Any]) -> str:
         "# The bundled model and its SAEs",
         "",
         "Made by `python scripts/build_bundled.py`, which also measured every figure below and wrote this page. "
-        "The training text is made of the topics and facts in `scripts/bundled/`; no other text or model went in.",
+        "The training text is made of the topics in `scripts/bundled/` and the facts in `saeattr/behaviours/facts/`; "
+        "no other text or model went in.",
         "",
         "## Model",
         "",
