@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from saeattr.attribution.group import attribute_group, reconstruction_effect
 from saeattr.attribution.methods import METHODS
 from saeattr.behaviours.pair import Pair
+from saeattr.errors import UserError
 from saeattr.model.loading import LanguageModel
 from saeattr.model.relevance import relevance_rules
 from saeattr.runs.batch import run_batch
 from saeattr.runs.question import Pace, Question
 from saeattr.runs.task import Task
 from saeattr.saes.loading import SaeFile, load_sae
+from saeattr.settings import BaseName
 from saeattr.sites import Site
 from tests import plain
 
@@ -65,3 +69,49 @@ def test_the_reconstruction_effect_is_the_change_of_a_full_forward_with_x_hat_ev
                 after = plain.at_point(plain_model, pair.clean_ids, point)
         assert float(found[row]) == pytest.approx(float(after - before), abs=1e-4)
     assert found.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("base", ["zero", "mean"])
+@pytest.mark.parametrize("method", ["attribution", "ig"])
+def test_pairs_without_a_corrupted_prompt_have_the_same_attributions(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], base: BaseName, method: str
+) -> None:
+    """The zero and mean bases never look at it; the metric is then told of the clean runs alone."""
+    files = [saes[Site("attn_z", 1)], saes[Site("resid_post", 3)]]
+    bare = [dataclasses.replace(pair, corrupted_ids=None) for pair in pairs]
+    asked = Question(base=base, method=method, ig_steps=2)
+    with_it, without = (attribute_group(Task(lm, some, files, asked)) for some in (pairs, bare))
+    for name in ("attributions", "features", "site_effects"):
+        pd.testing.assert_frame_equal(getattr(without, name), getattr(with_it, name))
+    clean = with_it.metric_by_point[with_it.metric_by_point["run"] == "clean"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(without.metric_by_point, clean)
+    assert without.attributions["effect"].abs().max() > 0.1
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 16])
+def test_a_group_may_mix_pairs_with_and_without_a_corrupted_prompt(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], batch_size: int
+) -> None:
+    """Every pair that has one keeps its corrupted metric, whichever pairs share its batch."""
+    mixed = [dataclasses.replace(pair, corrupted_ids=None) if at in (1, 2) else pair for at, pair in enumerate(pairs)]
+    task = Task(lm, mixed, [saes[Site("mlp_out", 2)]], Question(base="zero"), Pace(batch_size=batch_size))
+    whole = attribute_group(dataclasses.replace(task, pairs=pairs))
+    found = attribute_group(task)
+    assert found.attributions["pair_id"].unique().tolist() == [pair.pair_id for pair in pairs]
+    np.testing.assert_allclose(found.attributions["effect"], whole.attributions["effect"], rtol=0, atol=1e-5)
+    lone = [pairs[at].pair_id for at in (1, 2)]
+    table = whole.metric_by_point
+    expected = table[(table["run"] == "clean") | ~table["pair_id"].isin(lone)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found.metric_by_point, expected, rtol=0, atol=1e-4)
+
+
+def test_the_corrupted_base_is_refused_in_one_line_where_a_pair_has_no_corrupted_prompt(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
+) -> None:
+    bare = [*pairs[:2], dataclasses.replace(pairs[2], corrupted_ids=None)]
+    with pytest.raises(UserError) as caught:
+        attribute_group(Task(lm, bare, [saes[Site("mlp_out", 2)]]))
+    assert str(caught.value) == (
+        f"pair {pairs[2].pair_id} of 'cities' has no corrupted prompt: "
+        "features can be patched to --base zero or mean only"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,15 @@ def test_every_measurement_is_made_at_the_decisions_asked_for(
 def test_nothing_to_measure_is_refused(lm: LanguageModel, saes: dict[Site, SaeFile]) -> None:
     with pytest.raises(UserError, match="at least one usable pair"):
         select_sites(Task(lm, [], list(saes.values())))
+
+
+def test_pairs_without_a_corrupted_prompt_choose_no_layers(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
+) -> None:
+    """Whatever the base: the scores are made of what the corrupted prompt changes."""
+    bare = [pairs[0], dataclasses.replace(pairs[1], corrupted_ids=None)]
+    with pytest.raises(UserError, match=r"^layers are chosen by what the corrupted prompt changes.*name the --sites$"):
+        select_sites(Task(lm, bare, list(saes.values()), Question(base="zero")))
 
 
 @pytest.mark.parametrize("kind", KINDS)
