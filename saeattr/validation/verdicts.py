@@ -17,6 +17,8 @@ from saeattr.tables import AGREEMENT, COMPARED, FEATURE, GROUP_FEATURE, GROUP_SI
 POOR_CORRELATION = 0.8
 #: No correlation is stated for fewer features.
 FEWEST_FEATURES = 3
+#: An effect below this part of a site's largest is rounding: it has no sign and no rank.
+NO_EFFECT = 1e-4
 
 
 def validation_table(exact: pd.DataFrame, features: pd.DataFrame, pair_ids: Sequence[str], seed: int) -> pd.DataFrame:
@@ -95,11 +97,12 @@ def site_agreement(compared: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         ``tables.AGREEMENT``; correlations are NaN for fewer than three features or without any spread. same_sign is
-        the share of features whose two effects have the same sign; poor: pearson is below ``POOR_CORRELATION``.
+        the share of features whose two effects have the same sign, or are both none (``NO_EFFECT``); poor: pearson is
+        below ``POOR_CORRELATION``.
     """
     rows = []
     for (group, layer, kind), own in compared.groupby(GROUP_SITE):
-        estimate, exact = own["effect_mean"], own["exact_mean"]
+        estimate, exact = (_without_rounding(own[name]) for name in ("effect_mean", "exact_mean"))
         enough = len(own) >= FEWEST_FEATURES and np.ptp(estimate) > 0 and np.ptp(exact) > 0
         pearson = estimate.corr(exact) if enough else np.nan
         rows.append(
@@ -115,6 +118,11 @@ def site_agreement(compared: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return AGREEMENT.frame(pd.DataFrame(rows))
+
+
+def _without_rounding(effects: pd.Series) -> pd.Series:
+    size = effects.abs()
+    return effects.where(size > NO_EFFECT * size.max(), 0.0)
 
 
 def agreement_warnings(agreement: pd.DataFrame) -> list[str]:

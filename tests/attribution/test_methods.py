@@ -1,24 +1,27 @@
-"""Integrated gradients against exact totals and naive full forwards."""
+"""Integrated gradients against exact totals and naive full forwards; what methods cost, counted."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
-from saeattr.behaviours.pair import Pair
 
-from saeattr.attribution.methods import integrated_gradients
+from saeattr.attribution.methods import METHODS, find_method, integrated_gradients
 from saeattr.attribution.site import attribute_site
+from saeattr.behaviours.pair import Pair
+from saeattr.errors import UserError
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import SiteTokens, effect_tokens, run_batch, site_tokens
 from saeattr.runs.effects import total_effect
 from saeattr.runs.question import Question
 from saeattr.saes.loading import SaeFile, load_sae
-from saeattr.sites import Site
+from saeattr.sites import Site, parse_site
 from tests import plain
 
 
@@ -89,3 +92,54 @@ def test_steps_share_batches_without_changing_the_result(lm: LanguageModel, pair
     x_base = batch.corrupted.x[site]
     many, few = (integrated_gradients(batch, site, x_base, batch_size=size) for size in (30, 5))
     torch.testing.assert_close(many, few, rtol=1e-4, atol=1e-6)
+
+
+@contextmanager
+def counted_passes(lm: LanguageModel) -> Iterator[list[float]]:
+    """Passes of one prompt through one layer: 1 for a forward, 2 more where a backward comes through it."""
+    passes: list[float] = []
+
+    def forward(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        hidden = output[0] if isinstance(output, tuple) else output
+        passes.append(len(hidden))
+        if hidden.requires_grad:
+            hidden.register_hook(lambda g: passes.append(2 * len(g)))
+
+    handles = [layer.register_forward_hook(forward, with_kwargs=True) for layer in lm.layers]
+    try:
+        yield passes
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("names", "above"),
+    [(["attn_z.0"], [6]), (["attn_z.0", "mlp_out.0"], [6, 6]), (["attn_z.0", "resid_post.2"], [6, 3])],
+)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_methods_cost_is_what_the_layers_really_do(
+    lm: LanguageModel, pairs: list[Pair], name: str, names: list[str], above: list[int]
+) -> None:
+    """In forwards of the whole model for each pair; ig runs only the layers above a site, so late sites cost less."""
+    method, steps = METHODS[name], 3
+    sites = [parse_site(site) for site in names]
+    question = Question(method=name, ig_steps=steps)
+    with counted_passes(lm) as passes:
+        batch = run_batch(lm, pairs, sites, question, rules=method.rules)
+        assert batch.corrupted is not None
+        for site in sites:
+            method.slope(batch, site, batch.corrupted.x[site], 7)
+    found = sum(passes) / (len(pairs) * lm.n_layers)
+    stated = method.forwards(steps, len(sites))
+    spared = 3 * steps * sum(1 - layers / lm.n_layers for layers in above) if name == "ig" else 0
+    assert found == pytest.approx(stated - spared)
+    assert stated == (4 + 9 * len(sites) if name == "ig" else 4)
+
+
+def test_a_name_that_is_no_method_is_refused_with_those_there_are() -> None:
+    for name, method in METHODS.items():
+        assert find_method(name) is method
+    with pytest.raises(UserError) as caught:
+        find_method("integrated")
+    assert str(caught.value) == "--method cannot be 'integrated': choose one of attribution, ig, relp"

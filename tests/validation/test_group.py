@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from saeattr.errors import UserError
 from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import run_batch
 from saeattr.runs.effects import Entries, entry_effects, feature_effects
@@ -186,3 +187,25 @@ def test_agreement_is_stated_by_site_and_warned_of_where_it_is_poor() -> None:
 def test_too_few_pairs_are_warned_of() -> None:
     assert few_pairs_warnings(6) == []
     assert "too few" in few_pairs_warnings(5)[0]
+
+
+@pytest.mark.parametrize("base", ["zero", "mean"])
+def test_pairs_without_a_corrupted_prompt_are_proved_alike(base: BaseName) -> None:
+    """Only the share of the clean-corrupted gap is unknown, because there is no gap."""
+    found, short = attributed(), dataclasses.replace(SMALL, top=3, n_controls=2, longest_curve=2)
+    bare = [dataclasses.replace(pair, corrupted_ids=None) for pair in found.pairs]
+    task = found.task(Question(base=base))
+    with_it, without = (found.validate(short, dataclasses.replace(task, pairs=some)) for some in (found.pairs, bare))
+    for name in ("validation", "compared", "agreement", "exact"):
+        pd.testing.assert_frame_equal(getattr(without, name), getattr(with_it, name))
+    gap = ["removed", "removed_low", "removed_high"]
+    pd.testing.assert_frame_equal(without.curves.drop(columns=gap), with_it.curves.drop(columns=gap))
+    assert without.curves[gap].isna().all(axis=None)
+    assert with_it.curves[gap].notna().all(axis=None)
+
+
+def test_proving_against_the_corrupted_base_is_refused_in_one_line_without_a_corrupted_prompt() -> None:
+    found = attributed()
+    bare = [*found.pairs[:1], dataclasses.replace(found.pairs[1], corrupted_ids=None), *found.pairs[2:]]
+    with pytest.raises(UserError, match=r"^pair \w+ of 'animals' has no corrupted prompt: .*--base zero or mean only$"):
+        found.validate(NO_CURVES, dataclasses.replace(found.task(), pairs=bare))

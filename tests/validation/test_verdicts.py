@@ -192,6 +192,23 @@ def test_means_and_p_values_are_over_all_lists_and_controls() -> None:
     assert (first["verdict"], second["verdict"]) == ("opposite sign", "weak")
 
 
+def test_effects_of_the_size_of_rounding_have_no_sign_and_no_rank() -> None:
+    """Of four features two do nothing; one estimate is zero to the last bit, all else is noise of either sign."""
+    columns = {"group": "cities", "layer": 1, "kind": "mlp_out"}
+    estimates, noise = (
+        [2.0, -1.0, 0.0, 3e-6],
+        [[1.5, -2.0, one, other] for one in (1e-6, -2e-6) for other in (-1e-6, 0.0)],
+    )
+    for exact in noise:
+        (row,) = site_agreement(pd.DataFrame({**columns, "effect_mean": estimates, "exact_mean": exact})).to_dict(
+            "records"
+        )
+        # The two that do nothing share a rank.
+        assert (row["same_sign"], row["spearman"]) == (1.0, pytest.approx(1.0))
+    turned = pd.DataFrame({**columns, "effect_mean": estimates, "exact_mean": [1.5, 2.0, 0.01, 0.0]})
+    assert site_agreement(turned)["same_sign"].tolist() == [0.5]
+
+
 def test_every_patched_feature_is_compared_once() -> None:
     """Feature 8 is a control of two, 9 is tested and a control, and 10 has no estimate."""
     exact = measured({(7, 7): [2.0, 4.0], (7, 8): [1.0, 0.0], (9, 9): [5.0, 5.0], (9, 8): [1.0, 0.0], (9, 10): [1, 1]})
