@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 import torch
-from saeattr.behaviours.pair import Pair
 
 from saeattr.attribution.group import attribute_batch
 from saeattr.attribution.rounding import LARGE, dtype_warning, measure_rounding
+from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel, load_model
 from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import run_batch

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from saeattr.behaviours.pair import Pair
 from safetensors.torch import load_file
 from torch import Tensor
 
 from saeattr.attribution.site import attribute_site
+from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.base import BASES, SiteBase, SiteMeans, site_means
 from saeattr.runs.batch import BatchRuns, effect_tokens, run_batch, site_tokens

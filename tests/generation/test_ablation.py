@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from saeattr.behaviours.pair import Pair, pad_pairs
 
 from saeattr import UserError
-from saeattr.attribution.group import AttributionPlan
-from saeattr.behaviours.lists.sampling import prompt_ids, sample_lists
+from saeattr.behaviours.lists.sampling import Sampling, prompt_ids, sample_lists
+from saeattr.behaviours.pair import Pair, pad_pairs
 from saeattr.generation.ablation import (
-    Sampling,
+    Ablation,
     ablation,
     control_sets,
     generate_conditions,
     mean_difference,
     sample_edited,
 )
-from saeattr.generation.group import generate_group
-from saeattr.generation.summary import CONDITIONS
 from saeattr.model.capture import capture
 from saeattr.model.loading import LanguageModel
-from saeattr.runs.base import BASES, SiteMeans, site_means
+from saeattr.runs.base import BASES, SiteBase, SiteMeans, site_means
 from saeattr.runs.batch import run_batch
-from saeattr.runs.metric import make_metric
+from saeattr.runs.question import Question
 from saeattr.saes.loading import SaeFile, load_sae
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import KINDS, Site
-from saeattr.validation.controls import SiteProfile, profile_site
+from saeattr.validation.controls import SiteProfile
 from tests import plain
 
-GREEDY = Sampling(temperature=0, max_new_tokens=30)
-BRIEF = Sampling(temperature=0, max_new_tokens=8)
+GREEDY = Sampling(n_lists=1, temperature=0, max_new_tokens=30)
+BRIEF = Sampling(n_lists=1, temperature=0, max_new_tokens=8)
 
 
 def busiest(lm: LanguageModel, sae: SparseAutoencoder, pairs: list[Pair], count: int = 4) -> list[int]:
@@ -57,8 +55,8 @@ def test_every_step_is_ablated_as_in_full_forwards_without_a_cache(
     sae = load_sae(saes[site])
     features = busiest(lm, sae, pairs)
     means = SiteMeans(torch.full((sae.d_sae,), 0.7), torch.zeros(sae.d_in))
-    edit = ablation(sae, features, base, means)
-    (made,) = sample_edited(lm, "cities", 1, site, edit, 0, GREEDY, corrupted_run=base == "corrupted")
+    edit = ablation(SiteBase(base, sae, means if base == "mean" else None), features)
+    (made,) = sample_edited(lm, "cities", site, edit, GREEDY, corrupted_run=base == "corrupted")
     prompt = made.token_ids[: made.prompt_length]
     corrupted_prompt = tuple(prompt_ids(lm.tokenizer, "cities", "long"))
     n_steps = len(made.token_ids) - len(prompt)
@@ -91,7 +89,7 @@ def test_the_first_token_is_never_edited(lm: LanguageModel, plain_model: Any) ->
         seen.append(x.clone())
         return x
 
-    (made,) = sample_edited(lm, "cities", 1, site, edit, 0, BRIEF)
+    (made,) = sample_edited(lm, "cities", site, edit, BRIEF)
     prompt = made.token_ids[: made.prompt_length]
     assert prompt[0] == lm.tokenizer.bos_token_id
     torch.testing.assert_close(seen[0][0], plain.read(plain_model, site, prompt)[1:], rtol=1e-3, atol=1e-3)
@@ -113,12 +111,11 @@ def test_conditions_hold_the_same_lists_and_nothing_is_ordinary_sampling(
     sae = load_sae(saes[site])
     features = busiest(lm, sae, pairs)
     idle = [feature for feature in range(sae.d_sae) if feature not in features][:2]
-    batch = run_batch(lm, pairs, [site], make_metric("end-vs-continue", lm.tokenizer), "last")
+    batch = run_batch(lm, pairs, [site], Question())
     steering = mean_difference([batch], site)
-    brief = Sampling(max_new_tokens=30)
-    table = generate_conditions(
-        lm, "cities", sae, features, [idle, idle], 3, "zero", 5, steering=steering, sampling=brief
-    )
+    brief = Sampling(n_lists=3, max_new_tokens=30, seed=5)
+    ablated = Ablation(SiteBase("zero", sae), features, [idle, idle], steering)
+    table = generate_conditions(lm, "cities", ablated, brief)
     counts = table.groupby(["condition", "control_set"]).size()
     assert counts.to_dict() == {
         ("nothing", -1): 3,
@@ -127,36 +124,33 @@ def test_conditions_hold_the_same_lists_and_nothing_is_ordinary_sampling(
         ("controls", 1): 3,
         ("steering", -1): 3,
     }
-    plain_lists = sample_lists(lm, "cities", 3, seed=5, max_new_tokens=30)
+    plain_lists = sample_lists(lm, "cities", Sampling(3, seed=5, max_new_tokens=30))
     nothing = table[table["condition"] == "nothing"]
     assert nothing["text"].tolist() == [one.parsed.text for one in plain_lists]
     assert nothing["items"].tolist() == [len(one.parsed.complete_items) for one in plain_lists]
     assert set(table.loc[table["condition"] == "features", "text"]) != set(nothing["text"])
-    pd.testing.assert_frame_equal(
-        table,
-        generate_conditions(lm, "cities", sae, features, [idle, idle], 3, "zero", 5, steering=steering, sampling=brief),
-    )
+    pd.testing.assert_frame_equal(table, generate_conditions(lm, "cities", ablated, brief))
 
 
 def test_the_model_is_as_before_afterwards(lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]) -> None:
-    before = sample_lists(lm, "cities", 2)
+    before = sample_lists(lm, "cities", Sampling(2))
     sae = load_sae(saes[Site("attn_z", 1)])
-    sample_edited(lm, "cities", 2, sae.site, ablation(sae, busiest(lm, sae, pairs), "zero"), 0, GREEDY)
-    assert sample_lists(lm, "cities", 2) == before
+    edit = ablation(SiteBase("zero", sae), busiest(lm, sae, pairs))
+    sample_edited(lm, "cities", sae.site, edit, dataclasses.replace(GREEDY, n_lists=2))
+    assert sample_lists(lm, "cities", Sampling(2)) == before
 
 
 def test_the_mean_difference_takes_tokens_that_can_differ(lm: LanguageModel, pairs: list[Pair]) -> None:
     """From the length word to the last decision point of each pair, each token counted once."""
     site = Site("resid_post", 3)
-    metric = make_metric("end-vs-continue", lm.tokenizer)
-    batches = [run_batch(lm, part, [site], metric, "last") for part in (pairs[:2], pairs[2:])]
+    batches = [run_batch(lm, part, [site], Question()) for part in (pairs[:2], pairs[2:])]
     parts = []
     for pair in pairs:
         padded = pad_pairs([pair], lm.pad_id)
         clean, corrupted = (
             capture(lm, ids, padded.mask, [site]).x[site][0] for ids in (padded.clean, padded.corrupted)
         )
-        parts.append((clean - corrupted)[min(pair.swap_positions) : pair.decision_positions[-1] + 1])
+        parts.append((clean - corrupted)[min(pair.changed_positions) : pair.points[-1].position + 1])
     torch.testing.assert_close(mean_difference(batches, site), torch.cat(parts).mean(0), rtol=1e-4, atol=1e-5)
 
 
@@ -167,15 +161,15 @@ def test_the_whole_site_at_its_corrupted_value_gives_the_long_list(lm: LanguageM
         assert corrupted is not None
         return corrupted
 
-    long = sample_lists(lm, "cities", 3, length="long", seed=2, max_new_tokens=60)
-    short = Sampling(max_new_tokens=60)
-    made = sample_edited(lm, "cities", 3, Site("resid_post", 5), edit, 2, short, corrupted_run=True)
+    long = sample_lists(lm, "cities", Sampling(3, length="long", seed=2, max_new_tokens=60))
+    short = Sampling(n_lists=3, max_new_tokens=60, seed=2)
+    made = sample_edited(lm, "cities", Site("resid_post", 5), edit, short, corrupted_run=True)
     assert [one.parsed.text for one in made] == [one.parsed.text for one in long]
 
 
 def test_the_run_beside_changes_no_list(lm: LanguageModel) -> None:
     """Lists end at different steps, so rows of both runs leave the batch together."""
-    alone, beside = (sample_lists(lm, "rivers", 6, beside=other) for other in (None, "long"))
+    alone, beside = (sample_lists(lm, "rivers", Sampling(6), beside=other) for other in (False, True))
     assert len({len(one.token_ids) for one in alone}) > 1
     assert [one.token_ids for one in beside] == [one.token_ids for one in alone]
 
@@ -183,7 +177,7 @@ def test_the_run_beside_changes_no_list(lm: LanguageModel) -> None:
 def test_requests_that_do_not_align_have_no_corrupted_run(lm: LanguageModel, saes: dict[Site, SaeFile]) -> None:
     sae = load_sae(saes[Site("mlp_out", 0)])
     with pytest.raises(UserError, match="do not align"):
-        generate_conditions(lm, "cities", sae, [1], [], 1, "corrupted", sampling=Sampling(corrupted="none"))
+        generate_conditions(lm, "cities", Ablation(SiteBase("corrupted", sae), [1]), Sampling(1, corrupted="none"))
 
 
 def test_controls_are_matched_and_in_one_place_only() -> None:
@@ -193,28 +187,9 @@ def test_controls_are_matched_and_in_one_place_only() -> None:
     assert control_sets(profile, [0, 3], 9, excluded=[4]) == [[1, 5], [2, 7]]
 
 
-def test_a_group_is_generated_for_each_site_with_its_own_top_features(
-    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
-) -> None:
-    sites = [Site("resid_post", 1), Site("attn_z", 3), Site("mlp_out", 4)]
-    ranked = [(1, "resid_post", 5), (3, "attn_z", 7), (1, "resid_post", 9), (1, "resid_post", 2)]
-    features = pd.DataFrame(ranked, columns=["layer", "kind", "feature"]).assign(rank=range(1, 5))
-    plan = AttributionPlan(make_metric("end-vs-continue", lm.tokenizer), base="corrupted", batch_size=2)
-    found = generate_group(lm, pairs, [saes[site] for site in sites], features, plan, BRIEF, n_lists=1, n_features=2)
-    assert set(zip(found["kind"], found["layer"], strict=True)) == {("resid_post", 1), ("attn_z", 3)}
-    assert set(found["condition"]) == set(CONDITIONS)
-    sae = load_sae(saes[sites[0]])
-    batch = run_batch(lm, pairs, [sae.site], plan.metric, "last")
-    controls = control_sets(profile_site(sae, [batch], "corrupted"), [5, 9], 3)
-    steering = mean_difference([batch], sae.site)
-    alone = generate_conditions(lm, "cities", sae, [5, 9], controls, 1, "corrupted", sampling=BRIEF, steering=steering)
-    own = found[found["kind"] == "resid_post"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(own, alone)
-
-
 def test_a_feature_that_is_off_is_left_off_with_the_mean_base(saes: dict[Site, SaeFile]) -> None:
     sae = load_sae(saes[Site("mlp_out", 0)])
     x = torch.randn(1, 3, sae.d_in, generator=torch.Generator().manual_seed(0))
     means = site_means(sae, x[0])
     off = int((sae.encode(x[0]) == 0).all(0).nonzero()[0])
-    assert torch.equal(ablation(sae, [off], "mean", means)(x, None), x)
+    assert torch.equal(ablation(SiteBase("mean", sae, means), [off])(x, None), x)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from saeattr.files import write_table
 
+from saeattr.files import write_table
 from saeattr.study.folder import FORMAT, StudyFolder, write_record
 from saeattr.study.results import Study, load_study
 

@@ -9,20 +9,21 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from saeattr.runs.base import BASES, Base, SiteMeans, site_means
-from saeattr.runs.batch import BatchRuns, run_batch
-from saeattr.runs.effects import entry_effects, feature_effects
-from saeattr.runs.metric import Metric, make_metric
-from saeattr.model.loading import LanguageModel
 from saeattr.behaviours.pair import Pair
+from saeattr.model.loading import LanguageModel
+from saeattr.runs.base import BASES, SiteBase, SiteMeans, site_means
+from saeattr.runs.batch import BatchRuns, run_batch
+from saeattr.runs.effects import Entries, entry_effects, feature_effects, total_effect
+from saeattr.runs.question import Question
 from saeattr.saes.loading import SaeFile, load_sae
 from saeattr.saes.sae import SparseAutoencoder
+from saeattr.settings import BaseName
 from saeattr.sites import KINDS, Site
 from tests import plain
 
 
 def naive_change(
-    model: Any, site: Site, weights: dict[str, Tensor], pair: Pair, base: Base, means: SiteMeans
+    model: Any, site: Site, weights: dict[str, Tensor], pair: Pair, base: BaseName, means: SiteMeans
 ) -> tuple[Tensor, Tensor]:
     """The clean x and what every feature's patch adds to its activation, [pos, d_sae], written out anew."""
 
@@ -32,6 +33,7 @@ def naive_change(
 
     f = encode(pair.clean_ids)
     if base == "corrupted":
+        assert pair.corrupted_ids is not None
         change = encode(pair.corrupted_ids) - f
     elif base == "zero":
         change = -f
@@ -42,12 +44,10 @@ def naive_change(
     return plain.read(model, site, pair.clean_ids), change
 
 
-def naive_metric(model: Any, site: Site, pair: Pair, metric: Metric, x: Tensor) -> float:
+def naive_metric(model: Any, site: Site, pair: Pair, x: Tensor) -> float:
     """The metric with x put in at the site."""
-    assert metric.plus is not None
-    assert metric.minus is not None
     with torch.no_grad(), plain.edited(model, site, lambda _: x[None]):
-        return float(plain.metric(model, pair.clean_ids, pair.decision_positions[-1], metric.plus, metric.minus))
+        return float(plain.at_point(model, pair.clean_ids, pair.points[-1]))
 
 
 def busiest(sae: SparseAutoencoder, batch: BatchRuns, count: int) -> Tensor:
@@ -67,31 +67,31 @@ def test_a_features_effect_is_that_of_a_full_forward(
     plain_model: Any,
     kind: Any,
     layer: int,
-    base: Base,
+    base: BaseName,
 ) -> None:
     """All its positions at once, then one (list, position, feature) alone."""
     site, pairs = Site(kind, layer), pairs[:3]
-    metric = make_metric("end-vs-continue", lm.tokenizer)
-    batch = run_batch(lm, pairs, [site], metric, "last")
+    batch = run_batch(lm, pairs, [site], Question(base=base))
     sae = load_sae(saes[site])
     means = site_means(sae, batch.clean.x[site][batch.usable])
     features = busiest(sae, batch, 2)
-    found = feature_effects(lm, batch, sae, features, metric, base, 4, means)
+    site_base = SiteBase.of(sae, [batch])
+    found = feature_effects(batch, site_base, features, 4)
     weights = {name: value.float() for name, value in load_file(saes[site].weights).items()}
     entries, alone_expected = [], []
     for row, pair in enumerate(pairs):
         x, change = naive_change(plain_model, site, weights, pair, base, means)
-        clean = naive_metric(plain_model, site, pair, metric, x)
+        clean = naive_metric(plain_model, site, pair, x)
         for nth, feature in enumerate(features.tolist()):
             moved = x + change[:, feature, None] * weights["W_dec"][feature]
-            expected = naive_metric(plain_model, site, pair, metric, moved) - clean
+            expected = naive_metric(plain_model, site, pair, moved) - clean
             assert float(found[nth, row]) == pytest.approx(expected, abs=5e-5)
-        position, feature = pair.decision_positions[-1], int(features[0])
+        position, feature = pair.points[-1].position, int(features[0])
         x[position] += change[position, feature] * weights["W_dec"][feature]
         entries.append((row, position, feature))
-        alone_expected.append(naive_metric(plain_model, site, pair, metric, x) - clean)
-    where = torch.tensor(entries).T
-    alone = entry_effects(lm, batch, sae, where[0], where[1], where[2], metric, base, 2, means)
+        alone_expected.append(naive_metric(plain_model, site, pair, x) - clean)
+    where = Entries(*torch.tensor(entries).T)
+    alone = entry_effects(batch, site_base, where, 2)
     torch.testing.assert_close(alone, torch.tensor(alone_expected), rtol=0, atol=5e-5)
     assert found.abs().max() > 1e-3
 
@@ -100,49 +100,42 @@ def test_the_batch_size_does_not_change_an_effect(
     lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
 ) -> None:
     """Neither that of the copies nor that of the pairs (and so the padding)."""
-    metric = make_metric("end-vs-continue", lm.tokenizer)
     for site in (Site("attn_z", 0), Site("mlp_out", 2), Site("resid_post", 4)):
         sae = load_sae(saes[site])
-        together = run_batch(lm, pairs, [site], metric, "last")
+        together, base = run_batch(lm, pairs, [site], Question()), SiteBase("corrupted", sae)
         features = busiest(sae, together, 12)
-        expected = feature_effects(lm, together, sae, features, metric, "corrupted", 64)
+        expected = feature_effects(together, base, features, 64)
         for size in (1, 7):
-            found = feature_effects(lm, together, sae, features, metric, "corrupted", size)
+            found = feature_effects(together, base, features, size)
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-        alone = [
-            feature_effects(lm, run_batch(lm, [pair], [site], metric, "last"), sae, features, metric, "corrupted", 16)
-            for pair in pairs
-        ]
+        alone = [feature_effects(run_batch(lm, [pair], [site], Question()), base, features, 16) for pair in pairs]
         torch.testing.assert_close(torch.cat(alone, dim=1), expected, rtol=0, atol=1e-5)
 
 
 def test_a_feature_that_never_fires_has_no_effect(
     lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
 ) -> None:
-    metric = make_metric("end-vs-continue", lm.tokenizer)
     site = Site("resid_post", 1)
     sae = load_sae(saes[site])
-    batch = run_batch(lm, pairs, [site], metric, "last")
+    batch = run_batch(lm, pairs, [site], Question(base="zero"))
     silent = (sae.encode(batch.clean.x[site][batch.usable]).sum(0) == 0).nonzero()[:2, 0]
     assert len(silent) == 2
-    assert not feature_effects(lm, batch, sae, silent, metric, "zero", 4).any()
+    assert not feature_effects(batch, SiteBase.of(sae, [batch]), silent, 4).any()
 
 
 def test_with_decision_all_an_effect_is_the_mean_over_decision_points(
     lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], plain_model: Any
 ) -> None:
-    metric = make_metric("end-vs-continue", lm.tokenizer)
-    assert metric.plus is not None
-    assert metric.minus is not None
     site = Site("mlp_out", 1)
-    batch = run_batch(lm, pairs, [site], metric, "all")
+    batch = run_batch(lm, pairs, [site], Question(base="zero", decision="all"))
     sae = load_sae(saes[site])
     # The second changes late: decision points before it have no part in its effect.
     busy = busiest(sae, batch, 1)
-    late = [pair.decision_positions[-2] + 1 for pair in pairs]
-    found = feature_effects(lm, batch, sae, busy, metric, "zero", 4)[0]
-    where = torch.arange(len(pairs)), torch.tensor(late), busy.repeat(len(pairs))
-    alone = entry_effects(lm, batch, sae, *where, metric, "zero", 4)
+    late = [pair.points[-2].position + 1 for pair in pairs]
+    base = SiteBase.of(sae, [batch])
+    found = feature_effects(batch, base, busy, 4)[0]
+    where = Entries(torch.arange(len(pairs)), torch.tensor(late), busy.repeat(len(pairs)))
+    alone = entry_effects(batch, base, where, 4)
     for row, pair in enumerate(pairs):
         x = plain.read(plain_model, site, pair.clean_ids)
         f = sae.encode(x)[:, busy]
@@ -153,9 +146,29 @@ def test_with_decision_all_an_effect_is_the_mean_over_decision_points(
             moved = x - off * sae.W_dec[busy]
             changes = []
             with torch.no_grad():
-                for at in pair.decision_positions:
-                    before = plain.metric(plain_model, pair.clean_ids, at, metric.plus, metric.minus)
+                for point in pair.points:
+                    before = plain.at_point(plain_model, pair.clean_ids, point)
                     with plain.edited(plain_model, site, lambda _, moved=moved: moved[None]):
-                        after = plain.metric(plain_model, pair.clean_ids, at, metric.plus, metric.minus)
+                        after = plain.at_point(plain_model, pair.clean_ids, point)
                     changes.append(float(after - before))
             assert float(effect) == pytest.approx(sum(changes) / len(changes), abs=5e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_total_effect_is_that_of_a_full_forward(
+    lm: LanguageModel, pairs: list[Pair], plain_model: Any, kind: Any
+) -> None:
+    for layer in (0, 2, 5):
+        site = Site(kind, layer)
+        batch = run_batch(lm, pairs, [site], Question())
+        assert batch.corrupted is not None
+        found = total_effect(batch, site, batch.corrupted.x[site])
+        for row, pair in enumerate(pairs):
+            assert pair.corrupted_ids is not None
+            x = plain.read(plain_model, site, pair.corrupted_ids)
+            point = pair.points[-1]
+            with torch.no_grad():
+                before = plain.at_point(plain_model, pair.clean_ids, point)
+                with plain.edited(plain_model, site, lambda _, x=x: x[None]):
+                    after = plain.at_point(plain_model, pair.clean_ids, point)
+            assert float(found[row]) == pytest.approx(float(after - before), abs=1e-4)

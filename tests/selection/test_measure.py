@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from saeattr.behaviours.lists.pairs import make_pairs
-from saeattr.behaviours.lists.sampling import sample_lists
+from saeattr.behaviours.lists.sampling import Sampling, sample_lists
 from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
 from saeattr.model.loading import LanguageModel
@@ -45,7 +45,11 @@ def test_a_selection_keeps_its_budget_and_says_why(
 
 
 def test_batches_and_the_order_of_groups_do_not_change_the_scores(lm: LanguageModel, saes: dict[Site, SaeFile]) -> None:
-    pairs = [pair for group in ("cities", "birds") for pair in make_pairs(lm.tokenizer, sample_lists(lm, group, 2))[0]]
+    pairs = [
+        pair
+        for group in ("cities", "birds")
+        for pair in make_pairs(lm.tokenizer, sample_lists(lm, group, Sampling(2)))[0]
+    ]
     offer = [saes[Site("resid_post", layer)] for layer in (1, 4)] + [saes[Site("attn_z", 2)]]
     one = select_sites(Task(lm, pairs, offer, pace=Pace(batch_size=16)))
     other = select_sites(Task(lm, pairs[::-1], offer[::-1], pace=Pace(batch_size=1)))

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from saeattr.behaviours.pair import Pair
 
+from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.base import BASES, SiteBase, site_means
 from saeattr.runs.batch import run_batch

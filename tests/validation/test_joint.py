@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from saeattr.behaviours.pair import Pair
 from torch import Tensor
 
+from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.base import BASES, SiteBase
 from saeattr.runs.batch import effect_tokens, run_batch
