@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
 from saeattr.features.activity import keep_used, table_activities
@@ -96,3 +99,21 @@ def test_contexts_show_the_swapped_word(lm, pairs) -> None:
     assert context.start == 1
     ((at, word),) = context.swaps.items()
     assert (context.tokens[at], word, context.roles[at]) == (" short", " long", "length")
+
+
+@pytest.mark.parametrize("bare", [(1, 2), (0, 1, 2, 3, 4)])
+@pytest.mark.parametrize("batch_size", [1, 2, 16])
+def test_where_a_pair_has_no_corrupted_prompt_the_clean_runs_alone_are_told(
+    lm, saes, pairs, bare: tuple[int, ...], batch_size: int
+) -> None:
+    sae = load_sae(saes[SITE])
+    mixed = [replace(pair, corrupted_ids=None) if at in bare else pair for at, pair in enumerate(pairs)]
+    kept = {SITE: take_features(sae, torch.arange(40))}
+    whole, found = (read_firings(lm, some, kept, batch_size) for some in (pairs, mixed))
+    np.testing.assert_allclose(found.clean[SITE], whole.clean[SITE], rtol=0, atol=1e-4)
+    assert found.corrupted == {}
+    busy = int(found.clean[SITE].max(0).argmax())
+    activity = firing_activity(found, SITE, busy, pair_contexts(lm, mixed))
+    assert activity.active_corrupted is None
+    assert activity.active_clean == int((found.clean[SITE][:, busy] > 0).sum()) > 0
+    assert all(one.corrupted is None for one in activity.firings)
