@@ -27,6 +27,8 @@ KEY = ["layer", "feature"]
 UNLABELLED, LETTER = 20, 0.065
 #: Columns have names up to so many.
 MOST_NAMES = 60
+#: Cells that an SVG draws one by one, at most.
+VECTOR_CELLS = 300
 #: Where the colour bar has numbers, as parts of the largest effect.
 TICKS = np.array([-1, -0.3, -0.1, 0, 0.1, 0.3, 1])
 
@@ -132,6 +134,8 @@ def _heatmap(
             norm=AsinhNorm(linear_width=limit / 8, vmin=-limit, vmax=limit),
             linewidth=0.4,
             edgecolor="white",
+            # An SVG of thousands of cells is large, and slow to write and to show.
+            rasterized=values.size > VECTOR_CELLS,
         )
         axes.invert_yaxis()
         axes.set_xticks([])

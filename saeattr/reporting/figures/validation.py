@@ -37,7 +37,7 @@ def effect_scatter(compared: pd.DataFrame, agreement: pd.DataFrame, group: str) 
     down = -(-len(sites) // across)
     with house_style():
         width = max(5.0, 2.3 * across + 0.4)
-        figure = new_figure(width, 2.4 * down + 1.2)
+        figure = new_figure(width, 2.4 * down + 1.1)
         grid = figure.subplots(down, across, squeeze=False)
         for axes, row in zip(grid.flat, sites.to_dict("records"), strict=False):
             own = compared[(compared["layer"] == row["layer"]) & (compared["kind"] == row["kind"])]
@@ -45,7 +45,7 @@ def effect_scatter(compared: pd.DataFrame, agreement: pd.DataFrame, group: str) 
         for axes in list(grid.flat)[len(sites) :]:
             axes.axis("off")
         handles, labels = grid[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, fontsize=8, frameon=False, loc="outside lower center", ncols=3)
+        figure.legend(handles, labels, fontsize=8, frameon=False, loc="outside right center")
         figure.supxlabel("exact effect (change of the metric, mean over pairs)", fontsize=9)
         figure.supylabel("attribution (estimate of it)", fontsize=9)
         title = textwrap.fill(f"{show_token(group, 30)}: {_agreement_text(sites)}", int(13 * width))
