@@ -130,8 +130,9 @@ def test_a_stage_of_each_kind_may_run_out_once_and_all_tables_stay_the_same(whol
         pd.testing.assert_frame_equal(read(study, table), read(whole, table), rtol=1e-3, atol=1e-4)
     noted = json.loads((tmp_path / "s" / "plan.json").read_text(encoding="utf-8"))["groups"]["cities"]
     before = json.loads((whole.folder.root / "plan.json").read_text(encoding="utf-8"))["groups"]["cities"]
-    assert (noted["batch_size"], before["batch_size"]) == (2, 3)
-    assert noted["copies"] == (before["copies"] + 1) // 2
+    assert before["batch_size"] > 1
+    for what in ("batch_size", "copies"):
+        assert noted[what] == (before[what] + 1) // 2
     assert set(noted["measured_peak"]) == {"attribution", "validation", "generation"}
 
 
