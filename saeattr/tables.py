@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -130,7 +131,7 @@ def by_site(features: Sequence[Feature]) -> dict[Site, list[int]]:
     return found
 
 
-def site_columns(site: Site) -> dict[str, object]:
+def site_columns(site: Site) -> dict[str, Any]:
     """layer and kind of one site, for a table's rows."""
     return {"layer": np.int16(site.layer), "kind": site.kind}
 
@@ -140,14 +141,14 @@ def address(site: Site, feature: int) -> str:
     return f"{site}/{feature}"
 
 
-def row_site(row: Mapping[str, object]) -> Site:
+def row_site(row: Mapping[Any, Any]) -> Site:
     """The site of one row, given as a mapping."""
-    return Site(parse_kind(str(row["kind"])), int(row["layer"]))  # pyright: ignore[reportArgumentType]
+    return Site(parse_kind(str(row["kind"])), int(row["layer"]))
 
 
-def row_address(row: Mapping[str, object]) -> str:
+def row_address(row: Mapping[Any, Any]) -> str:
     """The address of the feature of one row, given as a mapping."""
-    return address(row_site(row), int(row["feature"]))  # pyright: ignore[reportArgumentType]
+    return address(row_site(row), int(row["feature"]))
 
 
 def site_groups(table: pd.DataFrame) -> Iterator[tuple[Site, pd.DataFrame]]:

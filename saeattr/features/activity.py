@@ -164,7 +164,7 @@ def _stored_contexts(attributions: pd.DataFrame, pairs: pd.DataFrame) -> list[Co
             tuple(map(str, row[name][first : last + 1])) for name in ("clean_tokens", "corrupted_tokens", "roles")
         )
         swaps = {at: after for at, (before, after) in enumerate(zip(tokens, other, strict=False)) if before != after}
-        contexts.append(Context(*map(str, key), first, tokens, roles, swaps))
+        contexts.append(Context(str(key[0]), str(key[1]), first, tokens, roles, swaps))
     return contexts
 
 

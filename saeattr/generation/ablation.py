@@ -59,8 +59,9 @@ class Ablation:
         edits.append(("features", -1, ablation(self.base, self.features)))
         for number, chosen in enumerate(self.controls):
             edits.append(("controls", number, ablation(self.base, chosen)))
-        if self.steering is not None:
-            edits.append(("steering", -1, lambda x, corrupted: x - self.steering))
+        steering = self.steering
+        if steering is not None:
+            edits.append(("steering", -1, lambda x, corrupted: x - steering))
         return edits
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -50,8 +51,8 @@ class Reads:
 
     def take(self, which: Int[Tensor, " some"]) -> Reads:
         """Some of the decision points, in the order given."""
-        own = (self.row, self.position, self.point, self.weight, self.next_ids)
-        return Reads(*(values[which] for values in own), self.tokens, self.wanted[which], self.unwanted[which])
+        of_points = ("row", "position", "point", "weight", "next_ids", "wanted", "unwanted")
+        return dataclasses.replace(self, **{name: getattr(self, name)[which] for name in of_points})
 
 
 #: From the final norm's output at the decision points, [reads, d_model], to the metric there, [reads], in float32.

@@ -57,7 +57,9 @@ def stored_selection(study: StudyFolder, saes: Sequence[SaeFile]) -> Selection |
     rows = table[table["chosen"]]
     picked = set(zip(sites_of(rows), rows["sae_width"].astype(int), strict=True))
     chosen = [file for file in saes if (file.site, file.d_sae) in picked]
-    return Selection(table, lens, ablation, sorted(chosen, key=lambda file: file.site.order), stored_reason(study))
+    return Selection(
+        table, lens, ablation, sorted(chosen, key=lambda file: file.site.order), stored_reason(study) or ""
+    )
 
 
 def stored_reason(study: StudyFolder) -> str | None:

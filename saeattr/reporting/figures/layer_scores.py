@@ -7,6 +7,7 @@ import textwrap
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -41,9 +42,10 @@ def layer_scores_figure(table: pd.DataFrame, lens: pd.DataFrame, ablation: pd.Da
     with house_style():
         figure = new_figure(width, 2.1 + 0.19 * max(8, n_layers))
         panels = figure.subplots(1, len(kinds) + 1, sharey=True, width_ratios=[panel] * len(kinds) + [2.2])
+        image = ScalarMappable(norm, effect_map())
         for axes, kind in zip(panels, kinds, strict=False):
             values = cells.xs(kind, level="kind")[roles].reindex(range(n_layers))
-            image = axes.imshow(values, cmap=effect_map(), norm=norm, aspect="auto", origin="lower")
+            axes.imshow(values, cmap=effect_map(), norm=norm, aspect="auto", origin="lower")
             _frame_chosen(axes, table[(table["kind"] == kind) & table["chosen"]], len(roles))
             axes.set_xticks(range(len(roles)), roles, rotation=90)
             axes.set_title(kind, fontsize=9)

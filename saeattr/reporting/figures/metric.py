@@ -87,8 +87,8 @@ def _run_against_run(table: pd.DataFrame, metric_label: str) -> Figure:
     told_apart = 1 < len(groups) <= COLOURED
     for at, group in enumerate(groups):
         own = grid.loc[group]
-        look = {"color": PALETTE[at] if told_apart else CLEAN, "label": figure_text(show_token(group, 30))}
-        axes.scatter(own["clean"], own["corrupted"], s=22, alpha=0.8, linewidth=0, **look)
+        colour, label = PALETTE[at] if told_apart else CLEAN, figure_text(show_token(group, 30))
+        axes.scatter(own["clean"], own["corrupted"], s=22, alpha=0.8, linewidth=0, color=colour, label=label)
     axes.axline((0, 0), slope=1, color="0.6", linewidth=0.8, zorder=0, label="equal")
     axes.axhline(0, color="0.85", linewidth=0.8, zorder=-1)
     axes.axvline(0, color="0.85", linewidth=0.8, zorder=-1)

@@ -76,7 +76,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
 def _write_png(canvas: FigureCanvasAgg, path: Path, title: str) -> None:
     words = PngImagePlugin.PngInfo()
     words.add_itxt("Title", title)
-    drawn = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
+    drawn = Image.frombuffer("RGBA", canvas.get_width_height(), bytes(canvas.buffer_rgba())).convert("RGB")
     few = drawn.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     few.save(path, format="png", dpi=(DPI, DPI), pnginfo=words)
 

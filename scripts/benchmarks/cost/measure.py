@@ -178,6 +178,7 @@ def memory_lines() -> list[str]:
     """Peak resident memory with 1 and with 18 wide SAEs, each in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
         few, many = Path(name) / "few", Path(name) / "many"
+        one = 0.0
         for sae in wide_saes(*prepared()):
             write_sae(sae, many / str(sae.site))
             one = sae.n_bytes / 2**20
