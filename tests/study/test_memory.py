@@ -17,7 +17,7 @@ from saeattr.model.loading import LanguageModel
 from saeattr.runs.question import Pace
 from saeattr.settings import make_settings
 from saeattr.study.folder import StudyFolder
-from saeattr.study.memory import memory_plan, note_plan, within_memory
+from saeattr.study.memory import memory_plan, note_memory, note_sites, within_memory
 from saeattr.study.prepare import prepare
 from saeattr.study.results import Study
 
@@ -133,7 +133,7 @@ def test_a_stage_of_each_kind_may_run_out_once_and_all_tables_stay_the_same(whol
     assert before["batch_size"] > 1
     for what in ("batch_size", "copies"):
         assert noted[what] == (before[what] + 1) // 2
-    assert set(noted["measured_peak"]) == {"attribution", "validation", "generation"}
+    assert set(noted["measured_peak"]) == {"pairs", "attribution", "validation", "generation"}
 
 
 @pytest.mark.parametrize("stage", ["pairs", "selection"])
@@ -165,9 +165,10 @@ def test_a_plan_is_of_the_pairs_and_the_budget(lm: LanguageModel) -> None:
 
 def test_plans_of_groups_and_peaks_of_stages_are_noted_beside_each_other(tmp_path: Path) -> None:
     study, prepared = StudyFolder(tmp_path), prepare(make_settings(SMALL))
-    note_plan(study, prepared, "cities", {"batch_size": 4, "measured_peak": {"attribution": 10}})
-    note_plan(study, prepared, "rivers", {"batch_size": 3, "measured_peak": {"attribution": None}})
-    note_plan(study, prepared, "cities", {"batch_size": 2, "measured_peak": {"validation": 20}})
+    note_sites(study, prepared)
+    note_memory(study, "cities", {"batch_size": 4}, {"attribution": 10})
+    note_memory(study, "rivers", {"batch_size": 3}, {"attribution": None})
+    note_memory(study, "cities", {"batch_size": 2}, {"validation": 20})
     noted = json.loads(study.plan_path.read_text(encoding="utf-8"))
     assert noted["groups"] == {
         "cities": {"batch_size": 2, "measured_peak": {"attribution": 10, "validation": 20}},
