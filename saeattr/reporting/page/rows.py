@@ -61,12 +61,12 @@ def feature_rows(
         ]
         known = families.loc[key] if key in families.index else None
         name = "in no top set" if known is None else known["family"]
-        layer, kind, feature = key
-        address = row_address({"kind": kind, "layer": layer, "feature": feature})
+        address = row_address(dict(zip(FEATURE, key, strict=True)))
         label = (labels or {}).get(address, {})
         rows.append(
             {
-                **{"address": address, "layer": layer, "kind": kind, "feature": feature},
+                "address": address,
+                **dict(zip(FEATURE, key, strict=True)),
                 **_effects(mine, one_group=len(groups) == 1),
                 "n_groups": 0 if known is None else known["n_groups"],
                 "family": "" if len(groups) == 1 else name,
