@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from saeattr.reporting.figures.style import CLEAN, CORRUPTED, effect_map, figure_text, house_style, new_figure
 from saeattr.selection.roles import DECISION
 from saeattr.sites import KINDS
+from saeattr.tables import SITE
 
 _TICKS = np.array([-1, -0.3, -0.1, 0, 0.1, 0.3, 1])
 #: Layers are numbered one by one up to so many.
@@ -91,16 +92,17 @@ def _lens_curve(axes: Axes, lens: pd.DataFrame) -> None:
 
 
 def _finding(table: pd.DataFrame, cells: pd.DataFrame, lens: pd.DataFrame) -> str:
-    chosen = table[table["chosen"]].drop_duplicates(["layer", "kind"])
+    chosen = table[table["chosen"]].drop_duplicates(SITE)
     names = [
         f"{kind} {', '.join(str(layer) for layer in sorted(own['layer']))}"
         for kind, own in sorted(chosen.groupby("kind"), key=lambda part: KINDS.index(part[0]))
     ]
+    framed = "; ".join(names) if len(chosen) < len(table.drop_duplicates(SITE)) else f"all {len(chosen)} sites"
     at, role = np.unravel_index(cells.abs().to_numpy().argmax(), cells.shape)
     layer, kind = cells.index[at]
     gains = lens[lens["kind"] == "resid_post"].groupby(["group", "layer"])["gain"].mean().groupby("layer").mean()
     built = gains.abs().idxmax()
     return (
-        f"Chosen (framed): {'; '.join(names)}. The largest effect is {cells.iloc[at, role]:+.1f}, at {kind}.{layer}, "
+        f"Chosen (framed): {framed}. The largest effect is {cells.iloc[at, role]:+.1f}, at {kind}.{layer}, "
         f"role {cells.columns[role]}; by the lens, layer {built} adds most to clean - corrupted ({gains[built]:+.1f})"
     )

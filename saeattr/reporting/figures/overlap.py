@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -85,7 +84,7 @@ def jaccard_by_layer(overlap: pd.DataFrame, kind: str) -> Figure | None:
             _panel(axes, rows, groups, layers[at], top)
             is_left, is_bottom = at % across == 0, at + across >= len(layers)
             _names(axes, groups, is_left, is_bottom, size)
-        bar = figure.colorbar(grid[0, 0].images[0], ax=grid, shrink=min(1.0, 1.2 / down), pad=0.01)
+        bar = figure.colorbar(grid[0, 0].collections[0], ax=grid, shrink=min(1.0, 1.2 / down), pad=0.01)
         bar.set_label("Jaccard index (shared / all)")
         means = own.groupby("layer")[["jaccard", "expected"]].mean()
         best = means["jaccard"].idxmax()
@@ -99,25 +98,37 @@ def jaccard_by_layer(overlap: pd.DataFrame, kind: str) -> Figure | None:
 
 def _panel(axes: Axes, rows: pd.DataFrame, groups: list[str], layer: int, top: float) -> None:
     cells = _matrix(rows.set_index(["group_a", "group_b"])["jaccard"], groups)
-    colours = colormaps["cividis"].with_extremes(bad=NOTHING)
-    axes.imshow(cells, cmap=colours, vmin=0, vmax=top, interpolation="nearest")
+    # Importing it takes a second, and a study of one group has no such figure.
+    import seaborn
+
+    axes.set_facecolor(NOTHING)
+    seaborn.heatmap(
+        cells,
+        ax=axes,
+        cmap="cividis",
+        vmin=0,
+        vmax=top,
+        annot=len(groups) <= NUMBERED_GROUPS,
+        fmt=".2f",
+        annot_kws={"fontsize": 7},
+        cbar=False,
+        square=True,
+        xticklabels=False,
+        yticklabels=False,
+    )
     above = int((rows["p_value"] <= 0.05).sum())
     axes.set_title(
         f"layer {layer}: mean {rows['jaccard'].mean():.2f}, chance {rows['expected'].mean():.2f}\n"
         f"{above} of {len(rows)} pairs above chance (p \u2264 0.05)",
         fontsize=7,
     )
-    if len(groups) <= NUMBERED_GROUPS:
-        for row, column in zip(*np.nonzero(~np.isnan(cells)), strict=True):
-            shade = "black" if cells[row, column] > 0.6 * top else "white"
-            axes.text(column, row, f"{cells[row, column]:.2f}", ha="center", va="center", fontsize=7, color=shade)
 
 
 def _names(axes: Axes, groups: list[str], is_left: bool, is_bottom: bool, size: float) -> None:
     """Group names at the outer edges of the grid only."""
     names = [figure_text(show_token(group, 22)) for group in groups]
     font = min(8.0, 60 * size / len(groups))
-    at = np.arange(len(groups))
+    at = np.arange(len(groups)) + 0.5
     axes.set_yticks(at, names if is_left else [""] * len(at), fontsize=font)
     axes.set_xticks(at, names if is_bottom else [""] * len(at), fontsize=font, rotation=90)
     axes.tick_params(length=0)
