@@ -57,7 +57,7 @@ def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], 
             on_progress(group, "already done", 1, 1)
             continue
         if lm is None:
-            lm = open_model(prepared, on_progress)
+            lm = open_model(prepared, group, on_progress)
             warnings += _device_warnings(lm)
         work = begin_work(lm, prepared, study, group, on_progress)
         work, told = with_pairs(work)
@@ -81,12 +81,13 @@ def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgr
     Raises:
         UserError: no group has a usable pair, or no SAE fits.
     """
-    lm = open_model(prepared, on_progress)
+    first = prepared.groups[0]
+    lm = open_model(prepared, first, on_progress)
     pairs: list[Pair] = []
     for group in prepared.groups:
         work, _ = with_pairs(begin_work(lm, prepared, study, group, on_progress))
         pairs += work.task.pairs
-    work = begin_work(lm, prepared, study, WHOLE, on_progress)
+    work = begin_work(lm, prepared, study, first, on_progress)
     work = dataclasses.replace(work, task=dataclasses.replace(work.task, pairs=pairs))
     carry_out(Choosing(), work)
     Choosing.join(study, [WHOLE])
@@ -95,9 +96,9 @@ def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgr
     return found
 
 
-def open_model(prepared: Prepared, on_progress: OnProgress) -> LanguageModel:
-    """The study's model on its device."""
-    settings, group = prepared.settings, prepared.groups[0]
+def open_model(prepared: Prepared, group: str, on_progress: OnProgress) -> LanguageModel:
+    """The study's model on its device; ``group`` is the one that is waiting for it."""
+    settings = prepared.settings
     on_progress(group, "loading the model", 0, 1)
     lm = load_model(settings.model, device=settings.device, dtype=settings.dtype or "float32")
     on_progress(group, "loading the model", 1, 1)
