@@ -88,8 +88,8 @@ def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgr
         work, _ = with_pairs(begin_work(lm, prepared, study, group, on_progress))
         pairs += work.task.pairs
     work = begin_work(lm, prepared, study, first, on_progress)
-    work = dataclasses.replace(work, task=dataclasses.replace(work.task, pairs=pairs))
-    carry_out(Choosing(), work)
+    task = dataclasses.replace(work.task, pairs=pairs)
+    carry_out(Choosing(), dataclasses.replace(work, group=WHOLE, task=task))
     Choosing.join(study, [WHOLE])
     found = stored_selection(study, prepared.saes)
     assert found is not None
