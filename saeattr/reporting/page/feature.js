@@ -147,8 +147,9 @@ function drawFeature(row) {
     element("h2", { id: "feature-title", text: row.address }), element("p", { text: where }), ...[labelBlock(row)].filter(Boolean),
     // Over the whole width: in a column its last cells would be hidden behind the edge.
     heading(3, "Effect by group"), effectsPlot(row),
+    // A page made without the model knows no logits: nothing stands in the second column then.
     element("div", { class: "columns" },
-      element("div", {}, ...(detail ? neighbourParts(detail) : [])),
-      element("div", {}, ...density, ...(detail ? [...logitParts(detail), ...upstreamParts(detail)] : []))),
+      ...(detail ? [[...density, ...neighbourParts(detail)], [...logitParts(detail), ...upstreamParts(detail)]] : [])
+        .filter((parts) => parts.length).map((parts) => element("div", {}, ...parts))),
     ...fires);
 }
