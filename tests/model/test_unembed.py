@@ -11,7 +11,7 @@ from torch import Tensor
 
 from saeattr.model.loading import LanguageModel, load_model
 from saeattr.model.unembed import full_logits, token_logits
-from saeattr.runs.metric import Metric
+from saeattr.runs.metric import METRICS, Reads
 from tests.model.toys import make_toy
 
 TOKENS = torch.tensor([5, 9, 40])
@@ -40,6 +40,14 @@ def final_states() -> Tensor:
     return torch.randn(20, 32, generator=torch.Generator().manual_seed(3)).bfloat16()
 
 
+def reads(following: Tensor | None = None) -> Reads:
+    """Twenty decision points, one a row, between the tokens 5 and 40."""
+    rows, zeros = torch.arange(20), torch.zeros(20, dtype=torch.long)
+    wanted = torch.tensor([[True, False]]).expand(20, 2)
+    next_ids = zeros if following is None else following
+    return Reads(rows, zeros, zeros + 1, torch.ones(20), next_ids, torch.tensor([5, 40]), wanted, ~wanted)
+
+
 def weights(lm: LanguageModel) -> Tensor:
     return lm.hf.lm_head.weight.detach()  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue, reportReturnType]
 
@@ -63,7 +71,7 @@ def test_the_logits_of_a_metric_are_products_in_float32(toy: LanguageModel, bias
 
 
 def test_a_metric_is_a_difference_of_float32_logits(toy: LanguageModel, bias: Tensor) -> None:
-    found = Metric("contrast", "", 5, 40, "newline").values(toy, final_states(), torch.zeros(20, dtype=torch.long))
+    found = METRICS["logit-difference"].values(toy, final_states(), reads())
     expected = exact_logits(toy, bias, TOKENS)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), expected[:, 0] - expected[:, 2], rtol=1e-5, atol=4e-6)
@@ -77,7 +85,7 @@ def test_the_logits_of_the_whole_vocabulary_are_capped_in_float32(toy: LanguageM
 
 def test_a_log_probability_is_taken_in_float32(toy: LanguageModel, bias: Tensor) -> None:
     following = torch.arange(20) + 3
-    found = Metric("neg-log-prob", "", None, None, "newline").values(toy, final_states(), following)
+    found = METRICS["neg-log-prob"].values(toy, final_states(), reads(following))
     logits = rounded_logits(toy, bias)
     expected = logits.exp().sum(1).log() - logits[torch.arange(20), following]
     assert found.dtype == torch.float32
