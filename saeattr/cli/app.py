@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import gc
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -37,6 +39,19 @@ class OnceCommand(TyperCommand):
 
 #: Registers a function as a command.
 command = functools.partial(app.command, cls=OnceCommand)
+
+
+def load_api() -> ModuleType:
+    """The operations; importing them takes seconds.
+
+    What imports make is never garbage: the collector neither runs among them nor looks at them again.
+    """
+    gc.disable()
+    from saeattr import api
+
+    gc.freeze()
+    gc.enable()
+    return api
 
 
 @app.callback(invoke_without_command=True)

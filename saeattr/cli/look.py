@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from saeattr.cli.app import command
+from saeattr.cli.app import command, load_api
 from saeattr.errors import UserError
 
 
@@ -20,7 +20,7 @@ def report(
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
     """Write report.html of a study: one file that works offline."""
-    from saeattr import api
+    api = load_api()
     from saeattr.reporting.terminal.study import StageProgress
 
     with StageProgress() as progress:
@@ -35,7 +35,7 @@ def overlap(
     top: Annotated[int, typer.Option(help="Features to print.", min=1)] = 20,
 ) -> None:
     """Say which features recur across groups, against chance."""
-    from saeattr import api
+    api = load_api()
     from saeattr.reporting.terminal.listings import print_overlap
 
     found = api.overlap(sources, depth=depth)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from saeattr.cli.app import command
+from saeattr.cli.app import command, load_api
 from saeattr.cli.options import Config, takes_settings
 from saeattr.errors import UserError
 
@@ -51,7 +51,7 @@ def attribute(
         if settings.get("validate_top"):
             raise UserError("--no-validate leaves nothing for --validate-top: give one of them")
         settings["validate_top"] = 0
-    from saeattr import api
+    api = load_api()
     from saeattr.reporting.terminal.study import StageProgress, print_study
 
     page = None
@@ -75,7 +75,7 @@ def plan(
 
     Sites that are still to be chosen (--max-sites) all count: they are captured before some are chosen.
     """
-    from saeattr import api
+    api = load_api()
     from saeattr.model.loading import resolve_device
     from saeattr.reporting.terminal.listings import print_plan
     from saeattr.settings import make_settings
@@ -95,7 +95,7 @@ def select(
 
     No SAE is opened for it. attribute does the same when no layers or sites are named.
     """
-    from saeattr import api
+    api = load_api()
     from saeattr.reporting.terminal.listings import print_selection
     from saeattr.reporting.terminal.study import StageProgress
 
@@ -119,7 +119,7 @@ def validate(
     Each tested feature is set to its base value with the error term kept, in every pair; control features of the same
     site tell what such a change does by chance. An interrupted run goes on at the next feature.
     """
-    from saeattr import api
+    api = load_api()
     from saeattr.reporting.terminal.study import StageProgress, print_study
     from saeattr.settings import SETTINGS
 

@@ -143,12 +143,14 @@ def resident_bytes() -> int | None:
 
 @contextmanager
 def measure_peak(device: torch.device, idle: int | None) -> Iterator[Peak]:
-    """Measure the block's peak: the allocator's on CUDA, resident memory above ``idle`` on the CPU."""
+    """Measure the block's peak: the allocator's on CUDA, resident memory above ``idle`` on the CPU.
+
+    On the CPU what was freed before counts too, unless ``give_back_free_memory`` was called.
+    """
     peak = Peak()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        give_back_free_memory()
         _reset_high_water()
     yield peak
     if device.type == "cuda":
