@@ -133,4 +133,5 @@ def behaviours() -> None:
         )
     typer.echo("any behaviour:")
     for metric in METRICS.values():
-        typer.echo(f"  --metric {metric.name}: {metric.help}")
+        cost = " (reads the whole vocabulary)" if metric.whole_vocabulary else ""
+        typer.echo(f"  --metric {metric.name}: {metric.help}{cost}")

@@ -66,11 +66,13 @@ class Metric:
     Attributes:
         name: as for ``--metric``; help: one line, which labels figures too.
         values: the function.
+        whole_vocabulary: what it costs: every row of the unembedding, or those of the contrasted tokens alone.
     """
 
     name: str
     help: str
     values: ReadValues
+    whole_vocabulary: bool = False
 
 
 def logit_difference(
@@ -99,7 +101,7 @@ METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         LOGIT_DIFFERENCE,
-        Metric("neg-log-prob", "minus log-probability of the next token", neg_log_prob),
+        Metric("neg-log-prob", "minus log-probability of the next token", neg_log_prob, whole_vocabulary=True),
     )
 }
 
