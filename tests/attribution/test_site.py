@@ -86,6 +86,7 @@ def base_values(
         return torch.zeros(length, len(weights["b_enc"])), torch.zeros(length, len(weights["b_dec"]))
     if base == "mean":
         return means.f.expand(length, -1), (means.x - means.f @ weights["W_dec"] - weights["b_dec"]).expand(length, -1)
+    assert pair.corrupted_ids is not None
     x = plain.read(model, site, pair.corrupted_ids)
     pre = x @ weights["W_enc"] + weights["b_enc"]
     f = torch.relu(pre) * (pre > weights["threshold"])

@@ -67,6 +67,6 @@ def test_the_tokens_are_written_out(lm: LanguageModel, pairs: list[Pair]) -> Non
 
 def test_a_row_that_is_no_pair_is_refused(lm: LanguageModel, pairs: list[Pair]) -> None:
     rows = pairs_to_rows(pairs[:1], lm.tokenizer)
-    rows.at[0, "roles"] = ["bos"]
+    rows["roles"] = [["bos"]]
     with pytest.raises(UserError, match=r"pair 000 of 'cities' has 1 roles for \d+ tokens"):
         pairs_from_rows(rows)

@@ -147,6 +147,7 @@ def test_the_mean_difference_takes_tokens_that_can_differ(lm: LanguageModel, pai
     parts = []
     for pair in pairs:
         padded = pad_pairs([pair], lm.pad_id)
+        assert padded.corrupted is not None
         clean, corrupted = (
             capture(lm, ids, padded.mask, [site]).x[site][0] for ids in (padded.clean, padded.corrupted)
         )

@@ -87,7 +87,7 @@ def fake_site() -> Iterator[FakeSite]:
             except OSError:
                 pass  # The client has given up, as it should.
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

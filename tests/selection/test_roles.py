@@ -29,7 +29,7 @@ def test_a_roles_effect_is_that_of_a_full_forward(
         point = pair.points[-1]
         assert roles[point.position] == DECISION
         for site in sites:
-            corrupted = plain.read(plain_model, site, pair.corrupted_ids)
+            corrupted = plain.read(plain_model, site, pair.corrupted_ids or ())
             for role in set(roles):
                 mask = torch.tensor([own == role for own in roles])[:, None]
                 with torch.no_grad():
@@ -51,7 +51,7 @@ def test_with_all_decisions_every_newline_is_a_decision_and_counts_the_same(
         points = [point.position for point in pair.points]
         assert len(points) > 1
         assert [at for at, role in enumerate(roles) if role == DECISION] == points
-        corrupted = plain.read(plain_model, site, pair.corrupted_ids)
+        corrupted = plain.read(plain_model, site, pair.corrupted_ids or ())
         for role in (DECISION, "item", "length"):
             mask = torch.tensor([own == role for own in roles])[:, None]
             before, after = [], []

@@ -154,7 +154,7 @@ def test_lists_generated_without_any_edit_are_the_studys_own(
     nothing = rows[rows["condition"] == "nothing"]
     assert nothing["text"].tolist() == list(study.lists()["text"])
     features = study.features("cities")
-    largest = int(features.loc[features["effect_mean"].abs().idxmax(), "feature"])
+    largest = int(features["feature"].iloc[int(features["effect_mean"].abs().argmax())])
     batches = run_pairs(task_of(lm, saes[SITE], study_pairs), [SITE])
     ablated = Ablation(SiteBase.of(load_sae(saes[SITE]), batches), [largest])
     direct = generate_conditions(lm, "cities", ablated, Sampling(n_lists=6, **SAMPLING))

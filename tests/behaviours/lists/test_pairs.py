@@ -26,6 +26,7 @@ def test_a_pair_differs_at_the_length_word_only(
     tokenizer: PreTrainedTokenizerFast, decode: Decode, write_list: WriteList
 ) -> None:
     pair = make_pair(tokenizer, write_list(SHORT))
+    assert pair.corrupted_ids is not None
     assert len(pair.clean_ids) == len(pair.corrupted_ids)
     differing = [at for at, (a, b) in enumerate(zip(pair.clean_ids, pair.corrupted_ids, strict=True)) if a != b]
     assert differing == list(pair.changed_positions)
@@ -57,7 +58,7 @@ def test_the_topic_may_hold_the_length_word(
 ) -> None:
     pair = make_pair(tokenizer, write_list(SHORT, topic=topic))
     assert len(pair.changed_positions) == 1
-    assert decode(pair.corrupted_ids).count(topic) == 1
+    assert decode(pair.corrupted_ids or ()).count(topic) == 1
     in_topic = [token for token, role in zip(pair.clean_ids, pair.roles, strict=True) if role == "topic"]
     assert decode(in_topic) == f" {topic}"
 
@@ -85,7 +86,8 @@ def test_each_point_contrasts_the_tokens_of_the_metric(
     tokenizer: PreTrainedTokenizerFast, write_list: WriteList, contrast: str | tuple[int, int], tokens
 ) -> None:
     pair = make_pair(tokenizer, write_list(SHORT), ListRequest(contrast))
-    wanted, unwanted = contrast if tokens is None else tokenizer.convert_tokens_to_ids(list(tokens))
+    named = contrast if tokens is None else [tokenizer.convert_tokens_to_ids(token) for token in tokens]
+    wanted, unwanted = named
     assert [(point.wanted, point.unwanted) for point in pair.points] == [((wanted,), (unwanted,))] * 2
     assert [point.weight for point in pair.points] == [1.0, 1.0]
 
