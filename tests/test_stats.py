@@ -54,6 +54,11 @@ def test_a_ratio_that_is_the_same_in_every_list_has_no_spread() -> None:
     assert ratio_interval(0.25 * BELOW, BELOW, 0) == pytest.approx((0.25, 0.25, 0.25))
 
 
+def test_a_ratio_does_not_depend_on_the_unit_and_is_unknown_where_the_whole_is() -> None:
+    assert ratio_interval(ABOVE / 1000, BELOW / 1000, 3) == pytest.approx(ratio_interval(ABOVE, BELOW, 3))
+    assert all(math.isnan(one) for one in ratio_interval(ABOVE, np.full(8, np.nan), 0))
+
+
 def test_one_list_has_no_spread_and_nothing_below_has_no_ratio() -> None:
     low, high = bootstrap_interval(np.array([[2.0], [-1.0]]), 0)
     assert low.tolist() == high.tolist() == [2.0, -1.0]

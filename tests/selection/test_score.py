@@ -59,6 +59,26 @@ def test_the_score_is_the_weighted_sum_of_shares_of_the_largest() -> None:
     assert scores(lens=3, ablation=0, gradient=0)["score"].tolist() == pytest.approx([0.8, 1.0])
 
 
+def test_the_score_does_not_depend_on_the_metrics_unit() -> None:
+    small = score_sites(
+        LENS.assign(gain=LENS["gain"] / 1000),
+        ABLATION.assign(effect=ABLATION["effect"] / 1000),
+        FIRST_ORDER.assign(size=FIRST_ORDER["size"] / 1000),
+        2,
+        ScoreWeights(),
+    )
+    assert small["score"].tolist() == pytest.approx(scores()["score"].tolist())
+
+
+def test_a_measurement_that_is_zero_or_missing_everywhere_adds_nothing() -> None:
+    nothing = score_sites(LENS.assign(gain=0.0), ABLATION, FIRST_ORDER, 2, ScoreWeights(lens=1, ablation=1, gradient=2))
+    expected = [(3.25 / 4 + 2) / 4, (1 + 2 * 0.4) / 4]
+    assert nothing["score"].tolist() == pytest.approx(expected)
+    missing = score_sites(LENS, ABLATION.iloc[:0], FIRST_ORDER, 2, ScoreWeights(lens=1, ablation=1, gradient=2))
+    assert missing["ablation_effect"].tolist() == [0.0, 0.0]
+    assert missing["score"].tolist() == pytest.approx([(2 / 2.5 + 2) / 4, (1 + 2 * 0.4) / 4])
+
+
 def test_discounts_touch_the_last_position_and_the_last_layer_only() -> None:
     table = scores(lens=0, ablation=1, gradient=1, last_position=0)
     assert table["score"].tolist() == pytest.approx([(3 / 4 + 4.5 / 5) / 2, 0.0])

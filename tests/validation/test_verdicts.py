@@ -192,6 +192,19 @@ def test_means_and_p_values_are_over_all_lists_and_controls() -> None:
     assert (first["verdict"], second["verdict"]) == ("opposite sign", "weak")
 
 
+def test_p_is_of_the_difference_from_the_controls() -> None:
+    """A feature that does exactly what its controls do has p = 1, however large its effect is."""
+    pair_ids = [f"{nth:03}" for nth in range(7)]
+    own = [5.0, 6.0, 7.0, 5.5, 6.5, 7.5, 8.0]
+    found = validation_table(measured({(3, 3): own, (3, 4): own}), features({3: 6.0}), pair_ids, 0)
+    assert found["p_value"].tolist() == [1.0]
+    assert found["group"].tolist() == ["cities"]
+    # The pairs are resampled in the order asked for, whatever the order of the rows.
+    turned = validation_table(measured({(3, 3): own, (3, 4): own}), features({3: 6.0}), pair_ids[::-1], 0)
+    low, high = bootstrap_interval(np.array([own[::-1]]), 0)
+    assert (turned["exact_low"].iloc[0], turned["exact_high"].iloc[0]) == (low[0], high[0])
+
+
 def test_effects_of_the_size_of_rounding_have_no_sign_and_no_rank() -> None:
     """Of four features two do nothing; one estimate is zero to the last bit, all else is noise of either sign."""
     columns = {"group": "cities", "layer": 1, "kind": "mlp_out"}
