@@ -6,7 +6,7 @@ docs/study-folder.md is printed from it (``scripts/docs/study_folder.py``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,12 +149,6 @@ def row_site(row: Mapping[Any, Any]) -> Site:
 def row_address(row: Mapping[Any, Any]) -> str:
     """The address of the feature of one row, given as a mapping."""
     return address(row_site(row), int(row["feature"]))
-
-
-def site_groups(table: pd.DataFrame) -> Iterator[tuple[Site, pd.DataFrame]]:
-    """The rows of each site, in the order in which the model computes the sites."""
-    for site in sorted(set(sites_of(table.drop_duplicates(SITE)))):
-        yield site, at_site(table, site)
 
 
 _GROUP = Column("group", "text", "the group of pairs: a topic of lists, a relation of facts")

@@ -22,7 +22,6 @@ from saeattr.tables import (
     row_address,
     row_site,
     site_columns,
-    site_groups,
     sites_of,
 )
 
@@ -108,12 +107,6 @@ def test_rows_know_their_sites_and_features() -> None:
     assert features_of(ROWS) == [(mlp, 0), (attn, 1), (mlp, 2), (resid, 3)]
     assert by_site(features_of(ROWS)) == {mlp: [0, 2], attn: [1], resid: [3]}
     assert at_site(ROWS, mlp)["feature"].tolist() == [0, 2]
-    # In the order in which the model computes them.
-    assert [(site, rows["feature"].tolist()) for site, rows in site_groups(ROWS)] == [
-        (attn, [1]),
-        (resid, [3]),
-        (mlp, [0, 2]),
-    ]
 
 
 def test_one_row_has_an_address() -> None:
