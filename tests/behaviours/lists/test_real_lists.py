@@ -13,7 +13,7 @@ import pytest
 from saeattr.behaviours.chat import ChatTurns
 from saeattr.behaviours.lists.parsing import ListMarkers, decision_positions, parse_list
 
-FOLDER = Path(__file__).parents[2].parent / "shared" / "data" / "gemma_lists"
+FOLDER = Path(__file__).parents[4] / "shared" / "data" / "gemma_lists"
 # Gemma 2's tokenizer is not here to be asked: these are its ids, with runs of 1 to 31 line breaks and 2 to 31 blanks.
 # "<start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n": 106 opens a turn and 107 ends it.
 TURNS = ChatTurns((2, 106, 1645, 108), (107, 108, 106, 2516, 108), (106, 2516, 108), 107, "<end_of_turn>")
