@@ -94,6 +94,10 @@ def test_wider_numbers_and_other_texts_of_another_writer_pass() -> None:
     for name, kind in (("layer", pa.int64()), ("kind", pa.large_string()), ("exact", pa.float32())):
         schema = schema.set(schema.get_field_index(name), pa.field(name, kind))
     EXACT.check(schema, "here")
+    # The same schema with one type that is neither wider nor another text.
+    wrong = schema.set(schema.get_field_index("layer"), pa.field("layer", pa.float64()))
+    with pytest.raises(UserError, match="column 'layer' as double"):
+        EXACT.check(wrong, "here")
 
 
 def test_a_row_without_a_column_is_no_frame() -> None:

@@ -25,7 +25,7 @@ from saeattr.neuronpedia.source import API_URL
 from saeattr.progress import OnProgress, about, quiet
 from saeattr.study.reopen import opened, study_task
 from saeattr.study.results import Study
-from saeattr.tables import FEATURE, features_of
+from saeattr.tables import FEATURE, features_of, row_address
 
 #: Pages opened in the browser where there is no quick list.
 OPENED = 20
@@ -170,7 +170,7 @@ def _make_list(
     items = []
     for source, feature in known:
         row = rows[source.source, feature]
-        words = f"{row['kind']}.{row['layer']}/{feature}: effect {row['effect']:+.3f}"
+        words = f"{row_address(row)}: effect {row['effect']:+.3f}"
         items.append(ListItem(source, feature, words))
     requests = list_requests(name, f"saeattr, {study.record['model']['name']}, {study.metric_label}", items)
     if key is None or client.transport is None:

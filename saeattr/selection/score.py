@@ -10,7 +10,7 @@ from saeattr.errors import UserError
 from saeattr.selection.roles import DECISION
 from saeattr.tables import SITE
 
-SCORE_COLUMNS = ["layer", "kind", "lens_gain", "ablation_effect", "gradient_effect", "discount", "score"]
+SCORE_COLUMNS = [*SITE, "lens_gain", "ablation_effect", "gradient_effect", "discount", "score"]
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,8 @@ class Stage(ABC):
     @classmethod
     def join(cls, study: StudyFolder, groups: Sequence[str]) -> None:
         """Join the groups' parts of its tables; what is joined already, and newer than its parts, stays as it is."""
-        parts = [cls.folder(study, group) for group in groups if cls.is_there(study, group)]
         there = [group for group in groups if cls.is_there(study, group)]
+        parts = [cls.folder(study, group) for group in there]
         metadata = {_GROUPS: json.dumps(there), _SIGN: SIGN_CONVENTION}
         for table in cls.joined if parts else ():
             path = study.table_path(table.name)

@@ -44,16 +44,19 @@ class Validation(Stage):
         features = Attribution.read(work.study, FEATURES, work.group)
         single = self.plan.positions == "single"
         attributions = Attribution.read(work.study, ATTRIBUTIONS, work.group) if single else None
-        folder = self.folder(work.study, work.group)
-        partial = folder.with_name(f".partial-{folder.name}")
+        partial = self._partial(work.study, work.group)
         tables = validate_group(work.task, Estimates(features, attributions), self.plan, partial)
         warnings = few_pairs_warnings(len(work.task.pairs))
         return Outcome({table.name: getattr(tables, table.name) for table in (*self.joined, *self.kept)}, warnings)
 
     def write(self, study: StudyFolder, group: str, outcome: Outcome) -> None:
         super().write(study, group, outcome)
+        discard_partial(self._partial(study, group))
+
+    def _partial(self, study: StudyFolder, group: str) -> Path:
+        """Beside the stage's folder, so that what is half done is not taken for stored."""
         folder = self.folder(study, group)
-        discard_partial(folder.with_name(f".partial-{folder.name}"))
+        return folder.with_name(f".partial-{folder.name}")
 
 
 def validate_group(

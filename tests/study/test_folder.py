@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from safetensors.torch import load_file, save_file
@@ -84,7 +85,9 @@ def test_other_weights_are_refused_and_named(own: Path, file: str, tensor: str, 
 
 
 def test_settings_that_change_no_number_are_not_refused(own: Path) -> None:
+    before = load_study(own / "s").features()
     attribute_own(own, batch_size=1, vram="4GiB", max_sites=3)
+    pd.testing.assert_frame_equal(load_study(own / "s").features(), before)
 
 
 RECORD: dict[str, Any] = {"format": FORMAT, "settings": {"lists": 3}, "groups": [], "versions": {"torch": "1"}}

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from saeattr.reporting.figures.style import figure_text, house_style, new_figure, show_token
 from saeattr.sites import KINDS
-from saeattr.tables import row_address
+from saeattr.tables import SITE, row_address, row_site
 from saeattr.validation.curves import ALL, ALL_AND_ERROR, features_for_half
 
 TESTED = "#0173b2"
@@ -32,7 +32,7 @@ def effect_scatter(compared: pd.DataFrame, agreement: pd.DataFrame, group: str) 
     if compared.empty:
         return None
     order = {kind: place for place, kind in enumerate(KINDS)}
-    sites = agreement.sort_values(["layer", "kind"], key=lambda column: column.map(order).fillna(column))
+    sites = agreement.sort_values(SITE, key=lambda column: column.map(order).fillna(column))
     across = min(ACROSS, len(sites))
     down = -(-len(sites) // across)
     with house_style():
@@ -70,7 +70,7 @@ def _scatter_panel(axes: Axes, own: pd.DataFrame, site: dict[str, Any]) -> None:
     axes.locator_params(nbins=4)
     axes.tick_params(labelsize=7)
     r = "too few for r" if np.isnan(site["pearson"]) else f"r = {site['pearson']:.3f}"
-    axes.set_title(f"{site['kind']}.{site['layer']}: {r}, n = {site['n_features']}", fontsize=8)
+    axes.set_title(f"{row_site(site)}: {r}, n = {site['n_features']}", fontsize=8)
 
 
 def _agreement_text(sites: pd.DataFrame) -> str:

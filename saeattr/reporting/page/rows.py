@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from saeattr.features.recurrence import feature_families
-from saeattr.tables import FEATURE, row_address
+from saeattr.tables import FEATURE, SITE, row_address, sites_of
 
 
 def group_rows(metric_by_point: pd.DataFrame, groups: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -93,12 +93,12 @@ def _effects(mine: pd.DataFrame, one_group: bool) -> dict[str, Any]:
 def check_rows(site_effects: pd.DataFrame) -> list[dict[str, Any]]:
     """How far the estimates of each site can be trusted: ratio, error_share, l0, unexplained."""
     rows = []
-    for (layer, kind), own in site_effects.groupby(["layer", "kind"]):
+    for _, own in site_effects.groupby(SITE):
         estimate = own["features_effect"].sum() + own["error_effect"].sum()
         total = own["total_effect"].sum()
         rows.append(
             {
-                "site": f"{kind}.{layer}",
+                "site": str(*sites_of(own.head(1))),
                 "ratio": estimate / total if total else None,
                 "error_share": own["error_effect"].sum() / estimate if estimate else None,
                 "l0": own["l0"].mean(),

@@ -12,6 +12,7 @@ import pandas as pd
 from saeattr.features.recurrence import SHARED, SHARED_SHARE, TOPIC_SPECIFIC
 from saeattr.runs.memory import megabytes
 from saeattr.study.results import Study
+from saeattr.tables import SITE, sites_of
 
 #: Settings that a reader wants to see; the others are in study.yaml.
 SHOWN_SETTINGS = ("behaviour", "method", "base", "decision", "seed", "dtype")
@@ -108,8 +109,7 @@ def _weighted(groups: Sequence[dict[str, Any]], run: str) -> float:
 
 
 def _attributed_sites(study: Study) -> list[str]:
-    pairs = study.site_effects()[["kind", "layer"]].drop_duplicates().sort_values(["layer", "kind"])
-    return [f"{kind}.{layer}" for kind, layer in pairs.itertuples(index=False, name=None)]
+    return [str(site) for site in sites_of(study.site_effects()[SITE].drop_duplicates().sort_values(SITE))]
 
 
 def _sites(sites: list[str]) -> str:

@@ -13,7 +13,7 @@ from saeattr.model.hub import NamedModel
 from saeattr.runs.memory import MemoryPlan, megabytes
 from saeattr.saes.catalogue import PublishedSae
 from saeattr.saes.formats import float32_bytes
-from saeattr.tables import row_address
+from saeattr.tables import SITE, row_address, row_site, sites_of
 
 #: Parts of a memory plan, and for how long each is held.
 PLAN_PARTS = {
@@ -78,7 +78,7 @@ def print_selection(table: pd.DataFrame, reason: str, console: Console | None = 
         shown.add_column(name, justify="left" if name == "site" else "right")
     for row in table.sort_values("score", ascending=False).to_dict("records"):
         shown.add_row(
-            f"{row['kind']}.{row['layer']}",
+            str(row_site(row)),
             *(f"{row[name]:.2f}" for name in ("lens_gain", "ablation_effect", "gradient_effect", "score")),
             megabytes(int(row["sae_bytes"])),
             style="bold" if row["chosen"] else "dim",
@@ -106,9 +106,9 @@ def _sites(pairs: pd.DataFrame) -> Table:
     table.add_column("site")
     for name in ("pairs", "Jaccard", "by chance", "p <= 0.05"):
         table.add_column(name, justify="right")
-    for (layer, kind), own in pairs.groupby(["layer", "kind"]):
+    for _, own in pairs.groupby(SITE):
         table.add_row(
-            f"{kind}.{layer}",
+            str(*sites_of(own.head(1))),
             str(len(own)),
             f"{own['jaccard'].mean():.2f}",
             f"{own['expected'].mean():.2f}",

@@ -13,8 +13,9 @@ from rich.table import Table
 
 from saeattr.neuronpedia.links import read_links
 from saeattr.reporting.figures.style import label_texts, show_token
+from saeattr.sites import Site
 from saeattr.study.results import Study
-from saeattr.tables import row_address
+from saeattr.tables import GROUP_SITE, SITE, row_address
 
 VERDICT_STYLES = {"causal": "green", "weak": "yellow", "not causal": "dim", "opposite sign": "red"}
 LONGEST_LABEL = 60
@@ -111,12 +112,12 @@ def generation_table(rows: pd.DataFrame) -> Table:
     for condition in conditions:
         table.add_column(condition, justify="right")
     items = rows[rows["measure"] == "items"]
-    for (group, layer, kind), own in items.groupby(["group", "layer", "kind"], sort=False):
+    for (group, layer, kind), own in items.groupby(GROUP_SITE, sort=False):
         cells = {}
         for row in own.to_dict("records"):
             added = f" ({row['added']:+.1f}: {row['added_low']:+.1f}, {row['added_high']:+.1f})"
             cells[row["condition"]] = f"{row['mean']:.1f}" + ("" if row["condition"] == "nothing" else added)
-        name = f"{show_token(str(group), 24)} {kind}.{layer}"
+        name = f"{show_token(str(group), 24)} {Site(kind, layer)}"
         table.add_row(escape(name), *(cells.get(condition, "") for condition in conditions))
     return table
 
@@ -134,7 +135,7 @@ def check_table(site_effects: pd.DataFrame) -> Table:
     table.add_column("layer", justify="right")
     for kind in kinds:
         table.add_column(kind, justify="right")
-    sums = site_effects.groupby(["layer", "kind"]).agg(
+    sums = site_effects.groupby(SITE).agg(
         features=("features_effect", "sum"),
         error=("error_effect", "sum"),
         total=("total_effect", "sum"),
