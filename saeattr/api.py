@@ -24,11 +24,12 @@ from saeattr.neuronpedia.links import link_study
 from saeattr.progress import OnProgress, about, quiet
 from saeattr.runs.memory import MemoryPlan
 from saeattr.selection.measure import Selection
-from saeattr.settings import StudySettings, changed_settings, make_settings, recorded_settings
+from saeattr.settings import changed_settings, make_settings, recorded_settings
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder, open_study, remove_leftovers
 from saeattr.study.generation import Generating, check_lists
 from saeattr.study.memory import memory_plan
+from saeattr.study.pairs import MakingTestPairs
 from saeattr.study.prepare import Prepared, default_folder, prepare
 from saeattr.study.reopen import opened, study_task
 from saeattr.study.results import Study
@@ -37,8 +38,8 @@ from saeattr.study.selection import stored_reason
 from saeattr.study.sets import read_feature_sets
 from saeattr.study.stage import Stage
 from saeattr.study.validation import Validation
+from saeattr.validation.agreement import agreement_warnings
 from saeattr.validation.group import ValidationPlan
-from saeattr.validation.verdicts import agreement_warnings
 
 #: Tokens of a short list of a dozen items with its request.
 USUAL_LENGTH = 60
@@ -90,7 +91,7 @@ def attribute(
     folder = _folder(prepared, out)
     stages: list[Stage] = [Attribution()]
     if chosen.validate_top:
-        stages.append(Validation(_validation_plan(chosen)))
+        stages += _validation_stages(prepared)
     return _run(prepared, folder, stages, figures, on_progress)
 
 
@@ -109,8 +110,9 @@ def validate(
         generate: also sample lists while a site's first ``generate_features`` features are ablated together, with
             matched controls, steering and nothing beside.
         settings: ``validate_top`` (or ``top``; features tested in each group, those of the highest ranks),
-            ``positions`` (``all``, or ``single`` to patch a feature only where its attribution is largest), ``curves``,
-            ``generate_features``, ``device``, ``batch_size`` or ``vram``.
+            ``positions`` (``all``, or ``single`` to patch a feature only where its attribution is largest),
+            ``validate_lists``, ``controls``, ``smallest``, ``curves``, ``generate_features``, ``device``,
+            ``batch_size`` or ``vram``.
 
     Raises:
         UserError: it is no study, its model or SAEs have changed, or a setting cannot be used.
@@ -128,7 +130,7 @@ def validate(
         check_lists(asked)
     folder = open_study(known.folder.root, prepared.record)
     remove_leftovers(folder)
-    stages: list[Stage] = [Attribution(), Validation(_validation_plan(asked))]
+    stages: list[Stage] = [Attribution(), *_validation_stages(prepared)]
     if generate:
         stages.append(Generating(GenerationPlan(asked.validate_top, asked.generate_features)))
     return _run(prepared, folder, stages, figures, on_progress)
@@ -237,9 +239,20 @@ def _prepared(
     return prepare(make_settings(given, None if config is None else Path(config)), weights=weights)
 
 
-def _validation_plan(settings: StudySettings) -> ValidationPlan:
-    plan = ValidationPlan(top=settings.validate_top, positions=settings.positions)
-    return plan if settings.curves else dataclasses.replace(plan, longest_curve=0)
+def _validation_stages(prepared: Prepared) -> list[Stage]:
+    """Fresh pairs where the behaviour draws them, and what is tested on them."""
+    settings = prepared.settings
+    plan = ValidationPlan(
+        top=settings.validate_top,
+        n_controls=settings.controls,
+        smallest=settings.smallest,
+        positions=settings.positions,
+        longest_curve=ValidationPlan.longest_curve if settings.curves else 0,
+    )
+    if not prepared.behaviour.draws:
+        return [Validation(plan)]
+    fresh = settings.validate_lists or settings.lists
+    return [MakingTestPairs(fresh), Validation(plan, fresh)]
 
 
 def _folder(prepared: Prepared, out: str | Path | None) -> StudyFolder:

@@ -118,6 +118,34 @@ class StudySettings(BaseModel):
         ge=0,
         le=1000,
     )
+    validate_lists: int | None = _setting(
+        None,
+        "question",
+        "Lists of each topic, sampled with another seed, on which features are tested",
+        without="as many as lists",
+        commands=("attribute", "validate"),
+        identifies=False,
+        ge=1,
+        le=10_000,
+    )
+    controls: int = _setting(
+        39,
+        "question",
+        "Controls of a tested feature: x is moved as far in the directions of so many others",
+        commands=("attribute", "validate"),
+        identifies=False,
+        ge=19,
+        le=999,
+    )
+    smallest: float = _setting(
+        0.01,
+        "question",
+        "Smallest effect of interest, as a share of the clean-corrupted gap",
+        commands=("attribute", "validate"),
+        identifies=False,
+        ge=0,
+        lt=1,
+    )
     positions: Positions = _setting(
         "all",
         "question",

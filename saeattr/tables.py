@@ -160,19 +160,19 @@ _SITE_COLUMNS = (_LAYER, _KIND)
 _METRIC = "metric"
 
 
-def _interval(name: str, meaning: str, unit: str = _METRIC) -> tuple[Column, ...]:
-    """A mean with both ends of its interval."""
+def _median(name: str) -> tuple[Column, ...]:
+    """The median of what ``NAME_mean`` is the mean of, with both ends of its interval."""
     return (
-        Column(f"{name}_mean", "float64", meaning, unit),
-        Column(f"{name}_low", "float64", "lower end of its 95 % bootstrap interval over pairs", unit),
-        Column(f"{name}_high", "float64", "upper end", unit),
+        Column(f"{name}_median", "float64", "its median over distinct pairs", _METRIC),
+        Column(f"{name}_low", "float64", "lower end of the median's 95 % interval (order statistics)", _METRIC),
+        Column(f"{name}_high", "float64", "upper end; both blank with fewer than six pairs", _METRIC),
     )
 
 
 def _share(name: str, meaning: str) -> tuple[Column, ...]:
     return (
         Column(name, "float64", meaning),
-        Column(f"{name}_low", "float64", "lower end of its 95 % bootstrap interval over pairs"),
+        Column(f"{name}_low", "float64", "lower end of its 95 % interval over pairs (Student)"),
         Column(f"{name}_high", "float64", "upper end"),
     )
 
@@ -193,7 +193,15 @@ PAIRS = Table(
         Column("wanted", "list", "for each decision point the token ids that the metric wants"),
         Column("unwanted", "list", "and those it does not want"),
         Column("weights", "list", "and its part of the mean over points (--decision all)"),
+        Column("times", "int64", "how often these tokens were drawn: a row for each distinct pair"),
     ),
+)
+TEST_PAIRS = Table(
+    "test_pairs",
+    "one pair of prompts that tests what others ranked",
+    PAIRS.columns,
+    "Drawn with another seed; none has the tokens of a pair in pairs.parquet. A behaviour with a fixed source has none "
+    "of these: there each half of its pairs tests what the other half ranks.",
 )
 LISTS = Table(
     "lists",
@@ -242,8 +250,11 @@ FEATURES = Table(
         _GROUP,
         *_SITE_COLUMNS,
         _FEATURE,
-        *_interval("effect", "mean over pairs of the effect summed over positions (0 where it is not active)"),
-        Column("n_pairs", "int64", "pairs in which it is active"),
+        Column(
+            "effect_mean", "float64", "mean over pairs of the effect summed over positions, 0 where inactive", _METRIC
+        ),
+        *_median("effect"),
+        Column("n_pairs", "int64", "distinct pairs in which it is active"),
         Column("rank", "int32", "1 is the largest |effect_mean| of the group over all sites"),
         Column("top_role", "text", "the role that carries most of |effect|"),
         Column("top_token", "text", "the token that does"),
@@ -323,27 +334,51 @@ VALIDATION = Table(
         _GROUP,
         *_SITE_COLUMNS,
         _FEATURE,
-        Column("effect_mean", "float64", "the attribution", _METRIC),
-        *_interval("exact", "set to its base at all its positions, error term kept, layers above run again"),
-        *_interval("control", "the same of the mean over its controls"),
-        Column("n_controls", "int32", "features of the same site with the nearest change norm and frequency"),
-        Column("p_value", "float64", "sign flips over pairs of feature minus controls"),
-        Column("q_value", "float64", "Benjamini-Hochberg over the group's tested features"),
-        Column("verdict", "text", "causal, weak, not causal or opposite sign"),
+        Column("effect_mean", "float64", "the attribution that ranked it", _METRIC),
+        Column("effect_median", "float64", "its median over the same pairs", _METRIC),
+        Column("exact_mean", "float64", "exact effect, mean over the pairs that test it", _METRIC),
+        *_median("exact"),
+        Column("n_pairs", "int32", "distinct pairs that test it"),
+        Column(
+            "gap", "float64", "median over them of corrupted - clean metric; blank without corrupted prompts", _METRIC
+        ),
+        Column("share", "float64", "|exact_median| / |gap|"),
+        Column("share_low", "float64", "the same of the interval's end nearer to 0; 0 where it holds 0"),
+        Column("smallest", "float64", "the smallest share of interest (--smallest)"),
+        Column("control_median", "float64", "median over its controls of |median exact effect|", _METRIC),
+        Column("control_high", "float64", "95 % of its controls do less than this", _METRIC),
+        Column("n_controls", "int32", "other features along whose directions x was moved as far, at the same tokens"),
+        Column("n_as_strong", "int32", "controls whose |median exact effect| is at least the feature's"),
+        Column("natural_share", "float64", "share of a sample of the site's features that do as much by themselves"),
+        Column("p_value", "float64", "sign test over pairs that it does no more than the smallest share of interest"),
+        Column("q_value", "float64", "Benjamini-Hochberg over all that the study tests"),
+        Column(
+            "verdict",
+            "text",
+            "causal, opposite sign, within controls, small, not shown, too few pairs or too few controls",
+        ),
     ),
+    "The pairs that test a feature are not among those that ranked it. natural_share is context and no part of the "
+    "verdict; it is measured on the pairs that ranked.",
 )
 CURVES = Table(
     "curves",
     "one size of one order of features",
     (
         _GROUP,
-        Column("order", "text", "attribution, exact, activation, random, or all features"),
+        Column("order", "text", "attribution, exact, activation, random, controls, or all features"),
         Column("n_features", "int64", "features patched together"),
-        *_interval("effect", "exact change of the metric"),
+        Column("effect_mean", "float64", "exact change of the metric, mean over pairs", _METRIC),
+        Column("effect_low", "float64", "lower end of its 95 % interval over pairs (Student)", _METRIC),
+        Column("effect_high", "float64", "upper end", _METRIC),
         *_share("removed", "share of the clean-corrupted gap that it removes"),
         *_share("faithfulness", "what these features alone keep of what all do"),
         *_share("completeness", "what is left of it without them"),
+        Column("length_ratio", "float64", "of controls: how far they move x, against the features they stand for"),
     ),
+    "Measured on the pairs that test features, in orders that the other pairs gave. controls: at each site the features "
+    "of the attribution order are replaced by others, and their joint change is scaled to the length of the change that "
+    "the features would make there.",
 )
 AGREEMENT = Table(
     "agreement",
@@ -351,7 +386,7 @@ AGREEMENT = Table(
     (
         _GROUP,
         *_SITE_COLUMNS,
-        Column("n_features", "int64", "features patched, controls included"),
+        Column("n_features", "int64", "features patched: tested ones and a sample of the active ones"),
         Column("pearson", "float64", "of attributions and exact effects"),
         Column("spearman", "float64", "of their ranks"),
         Column("same_sign", "float64", "share of features whose two effects have the same sign"),
@@ -360,24 +395,25 @@ AGREEMENT = Table(
 )
 COMPARED = Table(
     "compared",
-    "one patched feature of one group, controls included",
+    "one patched feature of one group: the tested ones and a sample of each site's active ones",
     (
         _GROUP,
         *_SITE_COLUMNS,
         _FEATURE,
-        Column("exact_mean", "float64", "exact effect, mean over pairs", _METRIC),
-        Column("tested", "bool", "whether it was tested, and not a control only"),
+        Column("exact_mean", "float64", "exact effect, mean over the pairs that ranked", _METRIC),
+        Column("tested", "bool", "whether it was tested, and not sampled only"),
         Column("effect_mean", "float64", "the attribution", _METRIC),
     ),
 )
 EXACT = Table(
     "exact",
-    "one patched feature in one pair",
+    "x moved at one feature's tokens in one pair",
     (
         _GROUP,
         *_SITE_COLUMNS,
         _FEATURE,
-        Column("patched", "int32", "the tested feature itself, or one of its controls"),
+        Column("along", "int32", "whose decoder direction: the feature's own (it is patched), or a control's"),
+        Column("evidence", "text", "ranking or test: which pairs it is one of"),
         _PAIR_ID,
         Column("exact", "float64", "exact effect", _METRIC),
     ),
@@ -392,8 +428,11 @@ GENERATION = Table(
         Column("condition", "text", "nothing, features, controls or steering"),
         Column("measure", "text", "items, tokens, repeated, shannon or ended"),
         Column("n_lists", "int64", "lists written"),
+        Column(
+            "length_ratio", "float64", "of controls: how far x was moved against how far the features would move it"
+        ),
         Column("mean", "float64", "mean over lists"),
-        Column("low", "float64", "lower end of its 95 % bootstrap interval"),
+        Column("low", "float64", "lower end of its 95 % interval (Student)"),
         Column("high", "float64", "upper end"),
         Column("added", "float64", "what the condition adds to nothing, list by list"),
         Column("added_low", "float64", "lower end of its interval"),
@@ -409,6 +448,9 @@ GENERATED = Table(
         Column("base", "text", "what features are held at"),
         Column("condition", "text", "nothing, features, controls or steering"),
         Column("control_set", "int64", "which set of controls; -1 for the other conditions"),
+        Column(
+            "length_ratio", "float64", "of controls: how far x was moved against how far the features would move it"
+        ),
         Column("list_id", "text", "the list; list n draws the same random numbers in every condition"),
         Column("seed", "int64", "its own"),
         Column("items", "int64", "complete items"),
@@ -441,6 +483,7 @@ TABLES: dict[str, Table] = {
     for table in (
         LISTS,
         PAIRS,
+        TEST_PAIRS,
         ATTRIBUTIONS,
         FEATURES,
         SITE_EFFECTS,

@@ -59,7 +59,7 @@ def attribute_group(task: Task) -> GroupTables:
     task.on_step("attribution", len(task.saes), len(task.saes))
     return GroupTables(
         pd.concat(rows, ignore_index=True),
-        rank_features([feature_means(own, task.pair_ids, task.pace.seed) for own in rows]),
+        rank_features([feature_means(own, task.times) for own in rows]),
         pd.concat(effects, ignore_index=True),
         # All clean runs before the corrupted ones, however many pairs a batch has.
         pd.concat(map(metric_rows, batches)).sort_values("run", kind="stable", ignore_index=True),

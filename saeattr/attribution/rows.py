@@ -1,8 +1,8 @@
-"""Attributions as tables: one row an active feature and position; features with their mean effect and interval."""
+"""Attributions as tables: one row an active feature and position; features with mean, median and its interval."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from saeattr.attribution.site import SiteAttribution, SiteEffects
 from saeattr.behaviours.pair import Pair
 from saeattr.runs.batch import BatchRuns, SiteTokens
 from saeattr.sites import Site
-from saeattr.stats import bootstrap_interval
+from saeattr.stats import median_interval
 from saeattr.tables import FEATURES
 
 #: features.parquet keeps so many features of a group, the largest by |mean effect|; attributions.parquet has all.
@@ -61,16 +61,23 @@ def pair_effects(rows: pd.DataFrame, pair_ids: list[str]) -> pd.DataFrame:
     return sums.reindex(columns=pair_ids, fill_value=0.0)
 
 
-def feature_means(rows: pd.DataFrame, pair_ids: list[str], seed: int) -> pd.DataFrame:
-    """Mean effect over pairs with a bootstrap interval for every feature of one site's rows (all pairs of a group)."""
+def feature_means(rows: pd.DataFrame, times: Mapping[str, int]) -> pd.DataFrame:
+    """Mean and median effect over pairs, with the median's interval, for every feature of one site's rows.
+
+    Args:
+        rows: attributions of all pairs of a group.
+        times: by pair_id, how often each distinct pair was drawn: its weight in the mean. In the median it counts once.
+    """
     if rows.empty:
         return FEATURES.empty().drop(columns="rank")
-    effects = pair_effects(rows, pair_ids).astype(np.float64)
-    low, high = bootstrap_interval(effects.to_numpy(), seed)
+    effects = pair_effects(rows, list(times)).astype(np.float64)
+    values, weights = effects.to_numpy(), np.array(list(times.values()), dtype=np.float64)
+    low, high = median_interval(values)
     table = pd.DataFrame(
         {
             "feature": effects.index.to_numpy(),
-            "effect_mean": effects.to_numpy().mean(axis=1),
+            "effect_mean": values @ (weights / weights.sum()),
+            "effect_median": np.median(values, axis=1),
             "effect_low": low,
             "effect_high": high,
             "n_pairs": rows.groupby("feature")["pair_id"].nunique().to_numpy(),

@@ -72,12 +72,17 @@ class Behaviour(ABC):
         name: for ``--behaviour``; help: one line.
         metrics: the names of its own contrasts, the default first, with a line of help each.
         default_groups: those of a study that names none.
+        unit: what a reader calls a pair of it.
+        draws: whether another seed gives other pairs, so that what some pairs rank others can test. Without it the
+            pairs of a group are halved: each half tests what the other ranks.
     """
 
     name: ClassVar[str]
     help: ClassVar[str]
     metrics: ClassVar[Mapping[str, str]]
     default_groups: ClassVar[tuple[str, ...]]
+    unit: ClassVar[str] = "pair"
+    draws: ClassVar[bool] = False
 
     @abstractmethod
     def groups(self, names: Sequence[str]) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -40,6 +42,7 @@ class Pair:
         corrupted_ids: None where there is no corrupted prompt: features can then be patched to zero or their mean.
         points: in the order of positions; one at least.
         roles: what each position is for; ``bos`` is the only role that every behaviour shares.
+        times: how often it was drawn. The same tokens drawn again are no new evidence, but they weigh in means.
 
     Raises:
         UserError: the prompts do not align, or a decision point lies outside.
@@ -52,6 +55,7 @@ class Pair:
     corrupted_ids: tuple[int, ...] | None
     points: tuple[Point, ...]
     roles: tuple[str, ...]
+    times: int = 1
 
     def __post_init__(self) -> None:
         what = f"pair {self.pair_id} of {self.group!r}"
@@ -66,6 +70,11 @@ class Pair:
             raise UserError(f"{what} has {len(self.roles)} roles for {len(self.clean_ids)} tokens: name one for each")
         if not self.points or not all(0 <= point.position < len(self.clean_ids) for point in self.points):
             raise UserError(f"{what} needs decision points, each at one of its {len(self.clean_ids)} tokens")
+
+    @property
+    def evidence(self) -> tuple[object, ...]:
+        """What two pairs share that are the same evidence: all tokens, and what is read of them."""
+        return self.clean_ids, self.corrupted_ids, self.points
 
     @property
     def changed_positions(self) -> tuple[int, ...]:
@@ -114,3 +123,38 @@ def by_group(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
     for pair in pairs:
         groups.setdefault(pair.group, []).append(pair)
     return groups
+
+
+def distinct_pairs(pairs: Sequence[Pair], known: Sequence[Pair] = ()) -> list[Pair]:
+    """Each pair once, the first of those with the same evidence, with how often it came.
+
+    Args:
+        known: pairs whose evidence is used already: what equals one of them is left out.
+    """
+    times: Counter[tuple[object, ...]] = Counter()
+    first: dict[tuple[object, ...], Pair] = {}
+    used = {pair.evidence for pair in known}
+    for pair in pairs:
+        if pair.evidence not in used:
+            times[pair.evidence] += pair.times
+            first.setdefault(pair.evidence, pair)
+    return [dataclasses.replace(pair, times=times[evidence]) for evidence, pair in first.items()]
+
+
+def halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Two halves of pairs of one group that share no changed tokens where that can be had.
+
+    Pairs whose prompts differ in the same tokens (two phrasings of one fact) stay together: what one half ranks, the
+    other is not to have seen. The pairs of such families go to the smaller half, the largest families first. Where all
+    pairs differ in the same tokens, every second one goes to the other half.
+    """
+    families: dict[tuple[int, ...], list[Pair]] = {}
+    for pair in pairs:
+        families.setdefault(tuple(pair.clean_ids[at] for at in pair.changed_positions), []).append(pair)
+    if len(families) < 2:
+        return list(pairs[::2]), list(pairs[1::2])
+    chosen: tuple[set[str], set[str]] = (set(), set())
+    for family in sorted(families.values(), key=len, reverse=True):
+        min(chosen, key=len).update(pair.pair_id for pair in family)
+    first, second = ([pair for pair in pairs if pair.pair_id in ids] for ids in chosen)
+    return first, second

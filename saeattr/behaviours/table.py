@@ -29,6 +29,7 @@ def pairs_to_rows(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> 
             "wanted": [list(point.wanted) for point in pair.points],
             "unwanted": [list(point.unwanted) for point in pair.points],
             "weights": [point.weight for point in pair.points],
+            "times": pair.times,
         }
         for pair in pairs
     ]
@@ -56,6 +57,7 @@ def pairs_from_rows(table: pd.DataFrame) -> list[Pair]:
                     for position, wanted, unwanted, weight in points
                 ),
                 roles=tuple(map(str, row["roles"])),
+                times=int(row["times"]),
             )
         )
     return pairs

@@ -1,4 +1,4 @@
-"""Ablation while generating for a topic: at each site its top features, controls matched to them, and steering."""
+"""Ablation while generating for a topic: at each site its top features, controls of equal length, and steering."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from saeattr.generation.ablation import Ablation, Sampling, control_sets, generate_conditions, mean_difference
+from saeattr.generation.ablation import Ablation, Sampling, generate_conditions, mean_difference
 from saeattr.progress import counting
 from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import BatchRuns
 from saeattr.runs.task import Task, run_pairs
 from saeattr.saes.loading import stream_saes
 from saeattr.tables import GENERATED, at_site
-from saeattr.validation.controls import profile_site
+from saeattr.validation.controls import draw_stand_ins, profile_site
 
 #: Features ablated together at a site, and sets of as many controls.
 TOP_FEATURES, CONTROL_SETS = 5, 3
@@ -39,8 +39,8 @@ def generate_group(task: Task, features: pd.DataFrame, wanted: GenerationPlan, s
     """Generate under ablation of each site's top features, one site after the other.
 
     Args:
-        task: its pairs are of one topic: means, controls and the steering direction come from them; its SAEs are those
-            of the sites to be ablated.
+        task: its pairs are of one topic: means, active features and the steering direction come from them; its SAEs
+            are those of the sites to be ablated.
         features: the topic's rows of features.parquet; a site's features are its first by |mean effect|.
 
     Returns:
@@ -56,20 +56,15 @@ def generate_group(task: Task, features: pd.DataFrame, wanted: GenerationPlan, s
         on_site(done, len(task.saes))
         top = at_site(features, sae.site).sort_values("rank")["feature"].head(wanted.n_features).astype(int).tolist()
         if top:
-            ablated = matched_ablation(SiteBase.of(sae, batches), batches, top, wanted.n_sets)
+            ablated = controlled_ablation(SiteBase.of(sae, batches), batches, top, wanted.n_sets, task.pace.seed)
             tables.append(generate_conditions(task.lm, task.group, ablated, sampling))
     on_site(len(task.saes), len(task.saes))
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
-def matched_ablation(
-    base: SiteBase,
-    batches: Sequence[BatchRuns],
-    features: Sequence[int],
-    n_sets: int = CONTROL_SETS,
-    steer: bool = True,
+def controlled_ablation(
+    base: SiteBase, batches: Sequence[BatchRuns], features: Sequence[int], n_sets: int = CONTROL_SETS, seed: int = 0
 ) -> Ablation:
-    """Features with controls matched to them, and the steering direction, taken from a topic's runs."""
-    controls = control_sets(profile_site(base, batches), features, n_sets)
-    steering = mean_difference(batches, base.sae.site) if steer else None
-    return Ablation(base, features, controls, steering)
+    """Features with controls of equal length and the steering direction, taken from a topic's runs."""
+    controls = draw_stand_ins(base.sae, profile_site(base, batches), features, n_sets, seed)
+    return Ablation(base, features, controls, mean_difference(batches, base.sae.site))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from saeattr.behaviours.lists.sampling import SampledList
-from saeattr.stats import bootstrap_interval
+from saeattr.stats import mean_interval
 from saeattr.tables import GENERATION, GROUP_SITE
 
 ConditionName = Literal["nothing", "features", "controls", "steering"]
@@ -43,12 +43,11 @@ def shannon_index(names: Sequence[str]) -> float:
     return float(-(shares * np.log(shares)).sum() + 0.0)
 
 
-def summarise(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Means over lists with 95 % bootstrap intervals, and what each condition adds to nothing, list by list.
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """Means over lists with Student's 95 % intervals, and what each condition adds to nothing, list by list.
 
     Args:
         table: from ``generate_conditions``, several of them concatenated if wished. Only its measures are averaged.
-        seed: of the bootstrap.
 
     Returns:
         one row for each comparison, condition and measure: n_lists, mean, low, high, added, added_low, added_high.
@@ -56,6 +55,7 @@ def summarise(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """
     rows = []
     for key, own in table.groupby(COMPARISON, sort=False):
+        ratios = own.groupby("condition")["length_ratio"].mean()
         for measure in MEASURES:
             by_list = own.astype({measure: float}).pivot_table(
                 index="list_id", columns="condition", values=measure, aggfunc="mean"
@@ -63,13 +63,14 @@ def summarise(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             for condition in (name for name in CONDITIONS if name in by_list):
                 values = by_list[condition].to_numpy()
                 added = values - by_list["nothing"].to_numpy()
-                low, high = bootstrap_interval(np.stack([values, added]), seed)
+                low, high = mean_interval(np.stack([values, added]))
                 rows.append(
                     {
                         **dict(zip(COMPARISON, key, strict=True)),
                         "condition": condition,
                         "measure": measure,
                         "n_lists": len(values),
+                        "length_ratio": float(ratios[condition]),
                         "mean": float(values.mean()),
                         "low": float(low[0]),
                         "high": float(high[0]),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saeattr.model.recompute import Span, recompute
@@ -38,12 +38,20 @@ class Edits:
 
 
 @dataclass(frozen=True)
-class Entries:
-    """Single places to patch: a feature (index into the SAE) at one position of one row."""
+class Change:
+    """What patching one feature changes in a batch: f_base - f_clean where the feature has an entry.
+
+    Attributes:
+        row, position, change: one entry for each token at which it changes.
+    """
 
     row: Int[Tensor, " entries"]
     position: Int[Tensor, " entries"]
-    feature: Int[Tensor, " entries"]
+    change: Float[Tensor, " entries"]
+
+    def take(self, entries: Bool[Tensor, " entries"]) -> Change:
+        """Some of the entries."""
+        return Change(self.row[entries], self.position[entries], self.change[entries])
 
 
 @torch.no_grad()
@@ -72,17 +80,42 @@ def feature_effects(
 
 
 @torch.no_grad()
-def entry_effects(batch: BatchRuns, base: SiteBase, entries: Entries, copies: int) -> Float[Tensor, " entries"]:
-    """Exact effect of patching one feature at one position only, for each entry.
+def feature_change(batch: BatchRuns, base: SiteBase, feature: int) -> Change:
+    """What patching one feature (index into the SAE) at all its positions changes."""
+    row, position = effect_tokens(batch, base.name).nonzero(as_tuple=True)
+    ids = torch.tensor([feature], device=row.device)
+    change = base_change(batch, base, ids, row, position)[:, 0]
+    return Change(row, position, change).take(change != 0)
 
-    Positions are among those of ``effect_tokens``: at others nothing could change.
+
+@torch.no_grad()
+def along_effects(
+    batch: BatchRuns,
+    sae: SparseAutoencoder,
+    feature: int,
+    change: Change,
+    along: Int[Tensor, " directions"],
+    copies: int,
+) -> Float[Tensor, "directions batch"]:
+    """Exact effect of moving x as far as a change of ``feature`` moves it, along the decoder directions of others.
+
+    x becomes x + (f_base - f_clean) |W_dec[feature]| W_dec[a] / |W_dec[a]|, token by token; along the feature itself
+    that is its own patch. A pair in which nothing changes has the effect 0 and costs nothing.
+
+    Args:
+        along: indices into the SAE.
     """
-    row, position = entries.row, entries.position
-    features, nth = entries.feature.unique(return_inverse=True)
-    values = base_change(batch, base, features, row, position)
-    change = values[torch.arange(len(nth), device=nth.device), nth]
-    edits = Edits(row, torch.arange(len(row), device=row.device), position, entries.feature, change)
-    return exact_effects(batch, base.sae, edits, copies)
+    length = sae.W_dec[along].norm(dim=1)
+    scale = sae.W_dec[feature].norm() / length
+    n_entries, device = len(change.row), along.device
+    nth = torch.arange(len(along), device=device).repeat_interleave(n_entries)
+    row, position, size = (part.repeat(len(along)) for part in (change.row, change.position, change.change))
+    # Copies stand in the order of (direction, pair).
+    keys, copy = torch.unique(nth * len(batch.pairs) + row, return_inverse=True)
+    edits = Edits(keys % len(batch.pairs), copy, position, along[nth], size * scale[nth])
+    effects = torch.zeros(len(along) * len(batch.pairs), device=device)
+    effects[keys] = exact_effects(batch, sae, edits, copies)
+    return effects.view(len(along), len(batch.pairs))
 
 
 @torch.no_grad()

@@ -38,8 +38,9 @@ class Task:
         return self.pairs[0].group
 
     @property
-    def pair_ids(self) -> list[str]:
-        return [pair.pair_id for pair in self.pairs]
+    def times(self) -> dict[str, int]:
+        """By pair_id, how often each pair was drawn: its weight in a mean."""
+        return {pair.pair_id: pair.times for pair in self.pairs}
 
 
 def run_pairs(

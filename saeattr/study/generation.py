@@ -43,7 +43,7 @@ class Generating(Stage):
         rows = generate_group(task, features, self.plan, sampling)
         if rows.empty:
             return Outcome()
-        return Outcome({"generation": summarise(rows, settings.seed), "generated": rows})
+        return Outcome({"generation": summarise(rows), "generated": rows})
 
 
 def check_lists(settings: StudySettings) -> None:

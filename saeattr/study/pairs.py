@@ -1,4 +1,4 @@
-"""The first stage: the behaviour's pairs, stored as what all other stages read."""
+"""The first stages: the behaviour's pairs, stored as what all other stages read, and fresh ones to test on."""
 
 from __future__ import annotations
 
@@ -6,28 +6,74 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from saeattr.behaviours.behaviour import Request
-from saeattr.behaviours.pair import Pair
+from saeattr.behaviours.behaviour import MadePairs, Request
+from saeattr.behaviours.pair import Pair, distinct_pairs
 from saeattr.behaviours.table import pairs_from_rows, pairs_to_rows
+from saeattr.settings import StudySettings
 from saeattr.study.folder import StudyFolder
 from saeattr.study.stage import Outcome, Stage, Work
-from saeattr.tables import PAIRS, Table
+from saeattr.tables import PAIRS, TEST_PAIRS, Table
+
+#: Pairs that test are drawn with the study's seed and so much more, around the end of what a seed may be.
+TEST_SEED = 1_000_003
 
 
 @dataclass(frozen=True)
 class MakingPairs(Stage):
-    """A group's pairs, as the behaviour makes them."""
+    """A group's pairs, as the behaviour makes them, each distinct one once."""
 
     name: ClassVar[str] = "pairs"
     joined: ClassVar[tuple[Table, ...]] = (PAIRS,)
 
     def run(self, work: Work) -> Outcome:
-        prepared, task = work.prepared, work.task
-        request = Request(
-            task.lm, prepared.settings, prepared.contrast, work.study.lists, task.pace.batch_size, task.on_step
-        )
-        made = prepared.behaviour.pairs(work.group, request)
-        return Outcome({"pairs": pairs_to_rows(made.pairs, task.lm.tokenizer)}, made.warnings)
+        made = _made(work, work.prepared.settings, "lists")
+        distinct, told = distinct_pairs(made.pairs), list(made.warnings)
+        work.task.on_step(f"distinct {work.prepared.behaviour.unit}s", len(distinct), len(made.pairs))
+        if len(distinct) < len(made.pairs):
+            told.append(
+                f"{work.group}: {count(len(distinct), work)} among {len(made.pairs)}: the same tokens are one pair"
+            )
+        return Outcome({"pairs": pairs_to_rows(distinct, work.task.lm.tokenizer)}, told)
+
+
+@dataclass(frozen=True)
+class MakingTestPairs(Stage):
+    """Pairs of a group drawn with another seed: they test what its other pairs ranked.
+
+    Attributes:
+        n_pairs: how many are drawn.
+    """
+
+    n_pairs: int = 10
+
+    name: ClassVar[str] = "test_pairs"
+    joined: ClassVar[tuple[Table, ...]] = (TEST_PAIRS,)
+
+    def run(self, work: Work) -> Outcome:
+        settings = work.prepared.settings
+        other = {"seed": (settings.seed + TEST_SEED) % 2**31, "lists": self.n_pairs}
+        made = _made(work, settings.model_copy(update=other), "test_lists")
+        fresh = distinct_pairs(made.pairs, work.task.pairs)
+        work.task.on_step(f"fresh {work.prepared.behaviour.unit}s to test on", len(fresh), len(made.pairs))
+        told = []
+        if not fresh:
+            known = count(len(work.task.pairs), work)
+            told = [f"{work.group}: {known}, and every one drawn to test on repeats what ranked: nothing can be tested"]
+        return Outcome({"test_pairs": pairs_to_rows(fresh, work.task.lm.tokenizer)}, told)
+
+
+def count(number: int, work: Work) -> str:
+    """``1 distinct list``."""
+    return f"{number} distinct {work.prepared.behaviour.unit}{'' if number == 1 else 's'}"
+
+
+def _made(work: Work, settings: StudySettings, kept_in: str) -> MadePairs:
+    """What the behaviour makes; what its pairs are made of stays in a folder of the study."""
+    task = work.task
+    request = Request(
+        task.lm, settings, work.prepared.contrast, work.study.root / kept_in, task.pace.batch_size, task.on_step
+    )
+    return work.prepared.behaviour.pairs(work.group, request)
 
 
 def stored_pairs(study: StudyFolder, groups: Sequence[str]) -> list[Pair]:
@@ -37,3 +83,14 @@ def stored_pairs(study: StudyFolder, groups: Sequence[str]) -> list[Pair]:
         UserError: the table is damaged.
     """
     return [pair for group in groups for pair in pairs_from_rows(MakingPairs.read(study, PAIRS, group))]
+
+
+def stored_test_pairs(study: StudyFolder, group: str) -> list[Pair] | None:
+    """The fresh pairs of a group; None where it has none because its source is fixed.
+
+    Raises:
+        UserError: the table is damaged.
+    """
+    if not MakingTestPairs.is_there(study, group):
+        return None
+    return pairs_from_rows(MakingTestPairs.read(study, TEST_PAIRS, group))

@@ -12,9 +12,9 @@ from saeattr.files import read_table
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder, read_record
 from saeattr.study.generation import Generating
-from saeattr.study.pairs import MakingPairs
+from saeattr.study.pairs import MakingPairs, MakingTestPairs
 from saeattr.study.selection import Choosing
-from saeattr.study.validation import Validation
+from saeattr.study.validation import Validation, power_of
 from saeattr.tables import (
     AGREEMENT,
     ATTRIBUTIONS,
@@ -27,6 +27,7 @@ from saeattr.tables import (
     METRIC_BY_POINT,
     PAIRS,
     SITE_EFFECTS,
+    TEST_PAIRS,
     VALIDATION,
 )
 
@@ -101,6 +102,14 @@ class Study:
     def pairs(self, group: str | None = None) -> pd.DataFrame:
         """The pairs of prompts, token by token."""
         return MakingPairs.read(self.folder, PAIRS, group)
+
+    def test_pairs(self, group: str | None = None) -> pd.DataFrame:
+        """The pairs that test what the others ranked; empty where each half of the pairs tests the other."""
+        return MakingTestPairs.read(self.folder, TEST_PAIRS, group)
+
+    def power(self, group: str) -> str:
+        """What the group's tests could show, as it was said before they were made; blank without a validation."""
+        return power_of(self.folder, group)
 
     def lists(self) -> datasets.Dataset:
         """The sampled lists as a Hugging Face dataset."""

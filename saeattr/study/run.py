@@ -19,14 +19,21 @@ from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder, read_record, write_record
 from saeattr.study.generation import Generating
 from saeattr.study.memory import memory_plan, note_memory, note_sites, within_memory
-from saeattr.study.pairs import MakingPairs, stored_pairs
+from saeattr.study.pairs import MakingPairs, MakingTestPairs, stored_pairs
 from saeattr.study.prepare import Prepared
 from saeattr.study.selection import WHOLE, Choosing, stored_selection, with_choice
 from saeattr.study.stage import Outcome, Stage, Work
 from saeattr.study.validation import Validation
 
 #: Every stage of a study, in the order in which they follow each other.
-STAGES: tuple[type[Stage], ...] = (MakingPairs, Choosing, Attribution, Validation, Generating)
+STAGES: tuple[type[Stage], ...] = (
+    MakingPairs,
+    Choosing,
+    Attribution,
+    MakingTestPairs,
+    Validation,
+    Generating,
+)
 
 
 def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], on_progress: OnProgress) -> list[str]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import pandas as pd
 
-from saeattr.files import read_table, write_table
+from saeattr.behaviours.pair import Pair
+from saeattr.files import read_metadata, read_table, write_table
 from saeattr.runs.task import Task
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder
+from saeattr.study.pairs import stored_test_pairs
 from saeattr.study.stage import Outcome, Stage, Work
 from saeattr.tables import (
     AGREEMENT,
@@ -22,19 +25,29 @@ from saeattr.tables import (
     CURVES,
     EXACT,
     FEATURES,
+    GROUP,
     VALIDATION,
     Table,
     features_of,
 )
-from saeattr.validation.group import Estimates, Parts, ValidationPlan, ValidationTables, validate_features
-from saeattr.validation.verdicts import few_pairs_warnings
+from saeattr.validation.evidence import FEWEST_PAIRS, Estimates
+from saeattr.validation.group import ValidationPlan, ValidationTables, validate_features
+from saeattr.validation.parts import Parts
+from saeattr.validation.verdicts import judge
+
+_POWER, _JUDGED = "saeattr.power", "saeattr.judged_over_groups"
 
 
 @dataclass(frozen=True)
 class Validation(Stage):
-    """Exact effects of a group's top features against controls, and of many together."""
+    """Exact effects of a group's top features against controls, and of many together, on pairs that did not rank them.
+
+    Attributes:
+        fresh: pairs drawn to test on (``MakingTestPairs``); None where halves of the group's pairs test each other.
+    """
 
     plan: ValidationPlan = dataclasses.field(default_factory=ValidationPlan)
+    fresh: int | None = None
 
     name: ClassVar[str] = "validation"
     joined: ClassVar[tuple[Table, ...]] = (VALIDATION, CURVES, AGREEMENT)
@@ -42,16 +55,35 @@ class Validation(Stage):
 
     def run(self, work: Work) -> Outcome:
         features = Attribution.read(work.study, FEATURES, work.group)
-        single = self.plan.positions == "single"
-        attributions = Attribution.read(work.study, ATTRIBUTIONS, work.group) if single else None
-        partial = self._partial(work.study, work.group)
-        tables = validate_group(work.task, Estimates(features, attributions), self.plan, partial)
-        warnings = few_pairs_warnings(len(work.task.pairs))
-        return Outcome({table.name: getattr(tables, table.name) for table in (*self.joined, *self.kept)}, warnings)
+        needs_entries = self.plan.positions == "single" or self.fresh is None
+        attributions = Attribution.read(work.study, ATTRIBUTIONS, work.group) if needs_entries else None
+        fresh = None if self.fresh is None else stored_test_pairs(work.study, work.group)
+        evidence = Estimates(features, attributions), fresh
+        tables = validate_group(work.task, evidence, self.plan, self._partial(work.study, work.group))
+        found = {table.name: getattr(tables, table.name) for table in (*self.joined, *self.kept)}
+        return Outcome(found, _warnings(work.group, tables), {_POWER: tables.power})
 
     def write(self, study: StudyFolder, group: str, outcome: Outcome) -> None:
         super().write(study, group, outcome)
         discard_partial(self._partial(study, group))
+
+    @classmethod
+    def join(cls, study: StudyFolder, groups: Sequence[str]) -> None:
+        """Join as every stage does, with q-values and verdicts over all that the study tests."""
+        super().join(study, groups)
+        path = study.table_path(VALIDATION.name)
+        metadata = read_metadata(path)
+        if path.exists() and _JUDGED not in metadata:
+            table = read_table(path, VALIDATION)
+            write_table(path, VALIDATION.frame(judge(table)) if len(table) else table, {**metadata, _JUDGED: "yes"})
+
+    @classmethod
+    def read(cls, study: StudyFolder, table: Table, group: str | None = None) -> pd.DataFrame:
+        """As every stage; verdicts are those of the joined table, whose q-values know all groups."""
+        if table is not VALIDATION or group is None or not study.table_path(table.name).exists():
+            return super().read(study, table, group)
+        whole = super().read(study, table)
+        return whole[whole[GROUP] == group].reset_index(drop=True)
 
     def _partial(self, study: StudyFolder, group: str) -> Path:
         """Beside the stage's folder, so that what is half done is not taken for stored."""
@@ -59,28 +91,44 @@ class Validation(Stage):
         return folder.with_name(f".partial-{folder.name}")
 
 
+def power_of(study: StudyFolder, group: str) -> str:
+    """What a group's tests could show, as it was said before they were made; blank where nothing was tested."""
+    return read_metadata(Validation.folder(study, group) / f"{VALIDATION.name}.parquet").get(_POWER, "")
+
+
+def _warnings(group: str, tables: ValidationTables) -> list[str]:
+    """A line where the tests cannot give verdicts."""
+    few = tables.validation["n_pairs"].lt(FEWEST_PAIRS).any()
+    return [f"{group}: {tables.power}"] if few else []
+
+
 def validate_group(
-    task: Task, estimates: Estimates, wanted: ValidationPlan, partial: Path | None = None
+    task: Task,
+    evidence: tuple[Estimates, Sequence[Pair] | None],
+    wanted: ValidationPlan,
+    partial: Path | None = None,
 ) -> ValidationTables:
-    """``validate_features``, with each feature's exact effects stored as soon as they are measured.
+    """``validate_features``, with exact effects stored as soon as they are measured.
 
     Args:
+        evidence: the estimates, and the fresh pairs where there are such.
         partial: a folder for what is measured so far; an interrupted validation goes on from it, if pairs, SAEs and
             plans are the same. ``discard_partial`` removes it once the tables are stored. None stores nothing.
 
     Raises:
         UserError: the folder cannot be written, or what it holds is damaged.
     """
+    estimates, fresh = evidence
     if partial is None:
-        return validate_features(task, estimates, wanted)
-    path = partial / f"exact-{_key(task, estimates, wanted)}.parquet"
+        return validate_features(task, estimates, wanted, fresh)
+    path = partial / f"exact-{_key(task, evidence, wanted)}.parquet"
     known = [read_table(path, EXACT) if path.exists() else EXACT.empty()]
 
     def store(part: pd.DataFrame) -> None:
         known.append(part)
         write_table(path, EXACT.frame(pd.concat([rows for rows in known if len(rows)])))
 
-    return validate_features(task, estimates, wanted, Parts(known[0], store))
+    return validate_features(task, estimates, wanted, fresh, Parts(known[0], store))
 
 
 def discard_partial(partial: Path) -> None:
@@ -91,16 +139,18 @@ def discard_partial(partial: Path) -> None:
         partial.rmdir()
 
 
-def _key(task: Task, estimates: Estimates, wanted: ValidationPlan) -> str:
-    """Changes with everything that exact effects depend on; the pace does not change them."""
+def _key(task: Task, evidence: tuple[Estimates, Sequence[Pair] | None], wanted: ValidationPlan) -> str:
+    """Changes with everything that exact effects depend on; of the pace only the seed, which draws controls, does."""
+    estimates, fresh = evidence
     top = estimates.features.sort_values("rank", kind="stable").head(wanted.top)
     question = task.question
     parts = [
         task.lm.name,
-        [(pair.pair_id, pair.clean_ids, pair.corrupted_ids, pair.points) for pair in task.pairs],
+        [(pair.pair_id, *pair.evidence) for pair in task.pairs],
+        None if fresh is None else [(pair.pair_id, *pair.evidence) for pair in fresh],
         [(str(file.site), file.name) for file in task.saes],
         [(str(site), feature) for site, feature in features_of(top)],
         (question.metric.name, question.decision, question.base),
-        (wanted.n_controls, wanted.positions),
+        (wanted.n_controls, wanted.positions, task.pace.seed),
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -1,4 +1,9 @@
-"""Control features: those of the same site that change x as much and as often as a tested feature does."""
+"""Controls of equal length: x is moved as far, at the same tokens, along the decoder directions of other features.
+
+What a patch does is a matter of where it is, how far it moves x, and which way. A control shares the first two with the
+tested feature by construction, token by token, and takes its direction from another feature that is active at the
+site: a way in which x does vary there, and not one that the tested feature shares.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from saeattr.runs.base import SiteBase, token_chunks
 from saeattr.runs.batch import BatchRuns, effect_tokens
+from saeattr.saes.sae import SparseAutoencoder
 
-#: Control features for each tested one.
-CONTROLS = 10
+#: Controls for each tested feature: with 39, the strongest of 40 directions is one that chance picks in 1 of 40 cases.
+CONTROLS = 39
+#: A direction nearer than this to the tested feature's is no control for it.
+NEAREST = 0.5
 
 
 @dataclass(frozen=True)
@@ -21,15 +31,17 @@ class SiteProfile:
     """How every feature of a site fires at the tokens of a group's pairs that can have an effect.
 
     Attributes:
-        change_norm: |f_base - f_clean| |W_dec|, the length of what a patch adds to x, averaged over the tokens at
-            which the feature has an entry (as in ``attribute_site``); 0 for a feature without one.
-        frequency: the share of tokens at which it has one.
+        frequency: the share of tokens at which a patch would change it, or it has an entry (as in ``attribute_site``).
         activation_norm: f_clean |W_dec| averaged over all tokens.
     """
 
-    change_norm: NDArray[np.float64]
     frequency: NDArray[np.float64]
     activation_norm: NDArray[np.float64]
+
+    @property
+    def active(self) -> NDArray[np.int64]:
+        """The features that have an entry anywhere."""
+        return np.flatnonzero(self.frequency)
 
 
 @torch.no_grad()
@@ -37,7 +49,7 @@ def profile_site(base: SiteBase, batches: Sequence[BatchRuns]) -> SiteProfile:
     """Profile all features of one SAE."""
     sae = base.sae
     # Summed on the CPU: MPS has no float64.
-    change, activation, entries = (torch.zeros(sae.d_sae, dtype=torch.float64) for _ in range(3))
+    activation, entries = (torch.zeros(sae.d_sae, dtype=torch.float64) for _ in range(2))
     n_tokens = 0
     for batch in batches:
         row, position = effect_tokens(batch, base.name).nonzero(as_tuple=True)
@@ -45,36 +57,59 @@ def profile_site(base: SiteBase, batches: Sequence[BatchRuns]) -> SiteProfile:
         n_tokens += len(clean)
         for chunk in token_chunks(sae, len(clean)):
             f_clean = sae.encode(clean[chunk])
-            entry, f_base = base.entries(f_clean, None if corrupted is None else corrupted[chunk])
-            change += torch.where(entry, (f_base - f_clean).abs(), 0.0).sum(0).cpu()
+            entry, _ = base.entries(f_clean, None if corrupted is None else corrupted[chunk])
             activation += f_clean.sum(0).cpu()
             entries += entry.sum(0).cpu()
     length = sae.W_dec.norm(dim=1).cpu().double()
-    return SiteProfile(
-        (change / entries.clamp(min=1) * length).numpy(),
-        (entries / n_tokens).numpy(),
-        (activation / n_tokens * length).numpy(),
-    )
+    return SiteProfile((entries / n_tokens).numpy(), (activation / n_tokens * length).numpy())
 
 
-def match_controls(
-    profile: SiteProfile, feature: int, excluded: Sequence[int], count: int = CONTROLS
+def draw_controls(
+    sae: SparseAutoencoder, profile: SiteProfile, features: Sequence[int], count: int, seed: int
 ) -> NDArray[np.int64]:
-    """The features nearest to one in change norm and frequency, the nearest first.
-
-    Distance is |log ratio of change norms| + |log ratio of frequencies|; at equal distance the lower index is first.
+    """Features to take directions from, drawn among the active ones; what else is tested has no say in it.
 
     Args:
-        excluded: never chosen (the tested features of the site).
+        features: never chosen, nor any feature whose direction is within |cosine| ``NEAREST`` of one of theirs.
+        seed: the same features and seed give the same controls, and fewer of them give the first of more.
 
     Returns:
-        at most ``count`` indices; fewer where the site has fewer other features that change at all.
+        at most ``count`` indices, no two the same; fewer where the site has no more.
     """
-    can = (profile.change_norm > 0) & (profile.frequency > 0)
-    can[[feature, *excluded]] = False
-    candidates = np.flatnonzero(can)
-    distance = sum(
-        np.abs(np.log(values[candidates]) - np.log(max(values[feature], np.finfo(float).tiny)))
-        for values in (profile.change_norm, profile.frequency)
-    )
-    return candidates[np.argsort(distance, kind="stable")[:count]]
+    directions = torch.nn.functional.normalize(sae.W_dec, dim=1)
+    near = (directions @ directions[list(features)].T).abs().amax(dim=1).cpu().numpy() >= NEAREST
+    candidates = profile.active[~near[profile.active]]
+    site = sae.site
+    source = np.random.default_rng([seed, *map(ord, str(site)), *features])
+    return candidates[source.permutation(len(candidates))[:count]]
+
+
+def draw_stand_ins(
+    sae: SparseAutoencoder, profile: SiteProfile, features: Sequence[int], n_sets: int, seed: int
+) -> list[list[int]]:
+    """Sets with another feature for each of ``features``, in their order; no feature is in two places of a set.
+
+    Returns:
+        ``n_sets`` sets; none where the site has too few other features.
+    """
+    drawn = [draw_controls(sae, profile, features, len(features), seed + nth).tolist() for nth in range(n_sets)]
+    return drawn if len(drawn[0]) == len(features) else []
+
+
+def stand_in_move(
+    change: Float[Tensor, "tokens features"],
+    own: Float[Tensor, "features d_in"],
+    others: Float[Tensor, "features d_in"],
+) -> Float[Tensor, "tokens d_in"]:
+    """How x moves if other features change in place of some, their joint move scaled to the same length token by token.
+
+    Args:
+        change: f_base - f of the features that are stood in for.
+        own, others: decoder rows of these and of their stand-ins.
+
+    Returns:
+        sum_i change_i |own_i| others_i / |others_i|, scaled to |sum_i change_i own_i|; 0 where nothing changes.
+    """
+    moved = (change * own.norm(dim=1)) @ torch.nn.functional.normalize(others, dim=1)
+    wanted = (change @ own).norm(dim=1, keepdim=True)
+    return moved * (wanted / moved.norm(dim=1, keepdim=True).clamp(min=torch.finfo(moved.dtype).tiny))

@@ -18,63 +18,107 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 
 from saeattr.progress import OnCount, quiet
 from saeattr.runs.batch import BatchRuns, metric_gap
 from saeattr.runs.question import Pace
 from saeattr.saes.formats import SaeFile
-from saeattr.sites import Site
-from saeattr.stats import bootstrap_interval, ratio_interval
-from saeattr.tables import CURVES, Feature, by_site, features_of
-from saeattr.validation.controls import SiteProfile
+from saeattr.stats import mean_interval, ratio_interval
+from saeattr.tables import CURVES, FEATURE, Feature, by_site, features_of
 from saeattr.validation.joint import FeatureSet, joint_effects
+from saeattr.validation.ranking import Ranking
 
 #: Names of the two curves of one point each: every feature of the sites patched, without and with the error terms.
 ALL, ALL_AND_ERROR = "all features", "all features and error terms"
+#: The attribution order with stand-ins of equal length in place of its features.
+EQUAL = "controls"
+
+
+@dataclass(frozen=True)
+class Course:
+    """Pairs to patch in, and orders of features that other pairs gave.
+
+    Attributes:
+        orders: by name, one order of features or several (random ones), whose effects are averaged pair by pair.
+    """
+
+    batches: Sequence[BatchRuns]
+    orders: Mapping[str, Sequence[Sequence[Feature]]]
 
 
 def cumulative_curves(
-    batches: Sequence[BatchRuns],
+    courses: Sequence[Course],
     files: Sequence[SaeFile],
-    orders: Mapping[str, Sequence[Sequence[Feature]]],
+    stand_ins: Sequence[Mapping[Feature, int]],
     pace: Pace,
     on_layer: OnCount = quiet,
 ) -> pd.DataFrame:
     """The curves of several orders of features, at all sites of ``files`` together (see ``joint_effects``).
 
     Args:
-        orders: by name, one order of features or several (random ones), whose effects are averaged pair by pair.
-            Features must be at sites of ``files``.
-        pace: its copies and seed.
+        courses: the folds; their pairs are put side by side, each patched in the order of its own fold.
+        stand_ins: for each set of controls, the feature that stands in for each of the attribution order; none draws
+            no curve of controls.
+        pace: its copies.
 
     Returns:
         ``tables.CURVES``. effect: change of the metric when the first ``n_features`` are patched. removed: the share of
         the gap between clean and corrupted metric that this removes. Two rows more tell what patching all features of
         the sites does, without and with the error terms (``n_features``: how many the SAEs have).
     """
-    sizes = {name: _sizes(min(map(len, draws))) for name, draws in orders.items()}
-    sets = [FeatureSet(keep=True), FeatureSet(keep=True, errors=True)]
-    for name, draws in orders.items():
-        for size in sizes[name]:
-            for order in draws:
-                chosen = by_site(order[:size])
-                sets += [FeatureSet(chosen), FeatureSet(chosen, keep=True)]
-    effects = joint_effects(batches, files, sets, pace.copies, on_layer).cpu().double().numpy()
+    names = list(courses[0].orders)
+    longest = {name: min(len(order) for course in courses for order in course.orders[name]) for name in names}
+    plan = [(name, size) for name in names for size in _sizes(longest[name])]
+    controls = _sizes(longest["attribution"]) if stand_ins else []
+    found = [
+        joint_effects(course.batches, files, _sets(course, plan, controls, stand_ins), pace.copies, on_layer)
+        for course in courses
+    ]
+    effects = np.concatenate([one.effects.cpu().double().numpy() for one in found], axis=1)
+    ratios = np.mean([one.length_ratio for one in found], axis=0)
+    gap = torch.cat([metric_gap(course.batches) for course in courses]).cpu().double().numpy()
     everything, following = effects[0], 2
-    against = _Against(metric_gap(batches).cpu().double().numpy(), everything, pace.seed)
     n_all = sum(file.d_sae for file in files)
     rows = [
-        _row(ALL, n_all, everything, -everything, against),
-        _row(ALL_AND_ERROR, n_all, effects[1], None, against),
+        _row(ALL, n_all, everything, -everything, _Against(gap, everything)),
+        _row(ALL_AND_ERROR, n_all, effects[1], None, _Against(gap, everything)),
     ]
-    for name, draws in orders.items():
-        for size in sizes[name]:
-            both = effects[following : following + 2 * len(draws)].reshape(len(draws), 2, -1).mean(axis=0)
-            following += 2 * len(draws)
-            rows.append(_row(name, size, both[0], both[1] - everything, against))
+    for name, size in plan:
+        n_draws = len(courses[0].orders[name])
+        both = effects[following : following + 2 * n_draws].reshape(n_draws, 2, -1).mean(axis=0)
+        following += 2 * n_draws
+        rows.append(_row(name, size, both[0], both[1] - everything, _Against(gap, everything)))
+    for size in controls:
+        sets = slice(following, following + len(stand_ins))
+        following += len(stand_ins)
+        row = _row(EQUAL, size, effects[sets].mean(axis=0), None, _Against(gap, everything))
+        rows.append({**row, "length_ratio": ratios[sets].mean()})
     table = pd.DataFrame(rows)
-    table.insert(0, "group", batches[0].pairs[0].group)
+    if "length_ratio" not in table:
+        table["length_ratio"] = np.nan
+    table.insert(0, "group", courses[0].batches[0].pairs[0].group)
     return CURVES.frame(table)
+
+
+def _sets(
+    course: Course,
+    plan: Sequence[tuple[str, int]],
+    controls: Sequence[int],
+    stand_ins: Sequence[Mapping[Feature, int]],
+) -> list[FeatureSet]:
+    """All features, without and with the error terms; each order's first ones, patched and kept; the controls."""
+    sets = [FeatureSet(keep=True), FeatureSet(keep=True, errors=True)]
+    for name, size in plan:
+        for order in course.orders[name]:
+            chosen = by_site(order[:size])
+            sets += [FeatureSet(chosen), FeatureSet(chosen, keep=True)]
+    for size in controls:
+        order = course.orders["attribution"][0][:size]
+        for others in stand_ins:
+            stand = {site: [others[site, feature] for feature in own] for site, own in by_site(order).items()}
+            sets.append(FeatureSet(by_site(order), stand_ins=stand))
+    return sets
 
 
 def features_for_half(curves: pd.DataFrame) -> pd.DataFrame:
@@ -94,23 +138,22 @@ class _Against:
 
     gap: np.ndarray
     everything: np.ndarray
-    seed: int
 
 
 def _row(
     name: str, size: int, patched: np.ndarray, kept: np.ndarray | None, against: _Against
 ) -> dict[str, float | int | str]:
     """``patched``: effect of patching the set; ``kept``: m(C) - m(0); all by pair."""
-    everything, seed = against.everything, against.seed
-    low, high = bootstrap_interval(patched[None], seed)
+    everything = against.everything
+    low, high = mean_interval(patched[None])
     row: dict[str, float | int | str] = {"order": name, "n_features": size}
     row |= {"effect_mean": patched.mean(), "effect_low": low[0], "effect_high": high[0]}
     nothing = np.full(3, np.nan)
     # m(M) - m(0) is minus the effect of patching everything; m(M \ C) - m(0) is what patching C leaves of it.
     shares = {
-        "removed": ratio_interval(patched, against.gap, seed),
-        "faithfulness": nothing if kept is None else ratio_interval(kept, -everything, seed),
-        "completeness": nothing if kept is None else ratio_interval(patched - everything, -everything, seed),
+        "removed": ratio_interval(patched, against.gap),
+        "faithfulness": nothing if kept is None else ratio_interval(kept, -everything),
+        "completeness": nothing if kept is None else ratio_interval(patched - everything, -everything),
     }
     for label, (value, lowest, highest) in shares.items():
         row |= {label: value, f"{label}_low": lowest, f"{label}_high": highest}
@@ -127,28 +170,27 @@ def _sizes(longest: int) -> list[int]:
 RANDOM_ORDERS = 2
 
 
-def feature_orders(
-    features: pd.DataFrame, tested: pd.DataFrame, profiles: Mapping[Site, SiteProfile], longest: int, seed: int
-) -> dict[str, list[list[Feature]]]:
+def feature_orders(ranked: pd.DataFrame, ranking: Ranking, longest: int, seed: int) -> dict[str, list[list[Feature]]]:
     """The orders whose curves are compared, over the active features of the sites involved.
 
     attribution: by |mean attribution|. exact: the tested features by |mean exact effect|. activation: by mean
-    activation times decoder norm in the clean run. random: several draws among all features that are ever active.
+    activation times decoder norm in the clean run. random: several draws among all features that are ever active. All
+    are what the pairs that ranked say.
 
     Args:
-        features: the group's features.parquet, the largest |mean attribution| first.
-        tested: validation.parquet.
-        profiles: of the sites involved.
+        ranked: a features table of these sites, the largest |mean attribution| first.
         longest: features in an order.
     """
-    involved = [key for key in features_of(features) if key[0] in profiles]
-    by_exact = tested.iloc[np.argsort(-tested["exact_mean"].abs().to_numpy(), kind="stable")]
-    active = [(site, int(feature)) for site in sorted(profiles) for feature in np.flatnonzero(profiles[site].frequency)]
+    profiles = ranking.profiles
+    means = ranking.exact.groupby(FEATURE)["exact"].mean().rename("size").abs().reset_index()
+    by_exact = means.sort_values(["size", *FEATURE], ascending=[False, True, True, True])
+    tested = set(ranking.controls)
+    active = [(site, int(feature)) for site in sorted(profiles) for feature in profiles[site].active]
     sizes = np.array([profiles[site].activation_norm[feature] for site, feature in active])
     rng = np.random.default_rng(seed)
     return {
-        "attribution": [involved[:longest]],
-        "exact": [features_of(by_exact)[:longest]],
+        "attribution": [features_of(ranked.head(longest))],
+        "exact": [[key for key in features_of(by_exact) if key in tested][:longest]],
         "activation": [[active[at] for at in np.argsort(-sizes, kind="stable")[:longest]]],
         "random": [[active[at] for at in rng.permutation(len(active))[:longest]] for _ in range(RANDOM_ORDERS)],
     }

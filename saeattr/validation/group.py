@@ -1,36 +1,41 @@
-"""Prove a group's top features: exact effects against controls, verdicts, cumulative curves."""
+"""Test a group's top features on pairs that did not rank them: exact effects against controls of equal length."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
+from saeattr.attribution.group import attribute_group
+from saeattr.behaviours.pair import Pair
 from saeattr.progress import counting
 from saeattr.runs.base import SiteBase
-from saeattr.runs.batch import BatchRuns
+from saeattr.runs.batch import BatchRuns, metric_gap
 from saeattr.runs.task import Task, run_pairs
 from saeattr.saes.loading import stream_saes
-from saeattr.saes.sae import SparseAutoencoder
 from saeattr.settings import Positions
-from saeattr.tables import AGREEMENT, COMPARED, CURVES, EXACT, VALIDATION, at_site, by_site, features_of, sites_of
-from saeattr.validation.controls import CONTROLS, profile_site
-from saeattr.validation.curves import cumulative_curves, feature_orders
+from saeattr.sites import Site
+from saeattr.tables import AGREEMENT, COMPARED, CURVES, EXACT, VALIDATION, by_site, features_of, sites_of
+from saeattr.validation.agreement import compared_effects, single_estimates, site_agreement
+from saeattr.validation.controls import CONTROLS
+from saeattr.validation.curves import Course, cumulative_curves, feature_orders
+from saeattr.validation.evidence import Estimates, Fold, make_folds, power_note
+from saeattr.validation.parts import Parts
+from saeattr.validation.ranking import Ranking, Wanted, measure_ranking
 from saeattr.validation.site import SiteTest, strongest_at, strongest_entries
-from saeattr.validation.verdicts import compared_effects, mean_estimates, site_agreement, validation_table
-
-#: Given the exact effects (``tables.EXACT``) of one tested feature and its controls as soon as they are measured.
-OnPart = Callable[[pd.DataFrame], None]
+from saeattr.validation.verdicts import validation_table
 
 
 @dataclass(frozen=True)
 class ValidationPlan:
-    """What to prove and how.
+    """What to test and how.
 
     Attributes:
-        top: features tested in a group, those of the highest ranks over all sites.
+        top: features tested in a group, those of the highest ranks over all sites (in each fold).
         n_controls: control features for each of them.
+        smallest: the smallest effect of interest, as a share of the clean-corrupted gap.
         positions: patch a feature at all its positions, or in each pair only where its attribution is largest.
         longest_curve: cumulative curves go to so many features, where there are so many (the exact order ends with the
             tested ones); 0 draws no curves.
@@ -38,35 +43,9 @@ class ValidationPlan:
 
     top: int = 20
     n_controls: int = CONTROLS
+    smallest: float = 0.01
     positions: Positions = "all"
     longest_curve: int = 128
-
-
-@dataclass(frozen=True)
-class Estimates:
-    """What attribution said of the group that is validated.
-
-    Attributes:
-        features: its rows of features.parquet.
-        attributions: its rows of attributions.parquet; needed for ``positions="single"`` alone, which needs the pairs
-            that they are of, too.
-    """
-
-    features: pd.DataFrame
-    attributions: pd.DataFrame | None = None
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The exact effects that an interrupted validation left, and where new ones go.
-
-    Attributes:
-        done: the parts that an earlier run gave to ``on_part``, joined; their features are not measured again.
-        on_part: called with each feature's part, so that it can be stored.
-    """
-
-    done: pd.DataFrame = field(default_factory=EXACT.empty)
-    on_part: OnPart = lambda part: None
 
 
 @dataclass(frozen=True)
@@ -76,9 +55,10 @@ class ValidationTables:
     Attributes:
         validation: one row for each tested feature (``validation_table``).
         curves: cumulative curves (``cumulative_curves``); all positions of a feature, whatever was tested.
-        compared: attribution beside exact effect for everything patched (``compared_effects``).
+        compared: attribution beside exact effect for everything patched by itself (``compared_effects``).
         agreement: their correlation, site by site (``site_agreement``).
         exact: the exact effects pair by pair (``tables.EXACT``).
+        power: what the tests could show, said before they were made; blank where nothing was tested.
     """
 
     validation: pd.DataFrame
@@ -86,78 +66,108 @@ class ValidationTables:
     compared: pd.DataFrame
     agreement: pd.DataFrame
     exact: pd.DataFrame
+    power: str = ""
 
 
 def validate_features(
-    task: Task, estimates: Estimates, wanted: ValidationPlan, parts: Parts | None = None
+    task: Task,
+    estimates: Estimates,
+    wanted: ValidationPlan,
+    fresh: Sequence[Pair] | None = None,
+    parts: Parts | None = None,
 ) -> ValidationTables:
-    """Measure the exact effects of the group's top features and their controls, and of many features together.
+    """Measure exact effects of the group's top features and their controls, and of many features together.
 
-    1. Take the features of the highest ranks; the sites involved are theirs.
-    2. Run the pairs again at these sites, without gradients.
-    3. Site by site: profile all features, match controls to each tested one, measure the exact effects of both.
-    4. Verdicts over all tested features (``validation_table``), agreement with the attributions (``site_agreement``).
-    5. Cumulative curves over growing sets of features (``cumulative_curves``).
+    1. Folds: features ranked by some pairs, and other pairs to test them (``make_folds``).
+    2. On the pairs that ranked: activity, controls, exact effects of the features and of a random sample of each site
+       (``measure_ranking``); what the tests to come can show is said (``power_note``).
+    3. On the pairs that test: exact effects of each feature along its own and its controls' directions.
+    4. Verdicts (``validation_table``), agreement with the attributions (``site_agreement``).
+    5. Cumulative curves over growing sets of features, on the pairs that test (``cumulative_curves``).
 
-    Memory holds the captured runs, the edited copies and one SAE (in the curves, those of one layer).
+    Memory holds the captured runs of one kind of pairs, the edited copies and one SAE (in the curves, those of one
+    layer).
 
     Args:
-        task: its pairs are those the attribution used, or fresh ones of the group; the method has no part in it.
+        task: its pairs are those the attribution used; the method has no part in it.
+        fresh: distinct pairs of the group that are none of them; None where halves of the pairs test each other.
     """
     parts = parts or Parts()
-    available = {file.site: file for file in task.saes}
-    features = estimates.features
-    own = features[[site in available for site in sites_of(features)]].sort_values("rank", kind="stable")
-    tested = by_site(features_of(own.head(wanted.top)))
+    folds = [fold for fold in make_folds(task.pairs, estimates, fresh) if fold.pairs]
+    folds = _at_sites(folds, {file.site for file in task.saes})
+    tested = _first(folds, wanted.top)
     if not tested:
         return _nothing()
-    files = [available[site] for site in sorted(tested)]
-    strongest = None
+    folds = _at_sites(folds, set(tested))
+    task = dataclasses.replace(task, saes=sorted((f for f in task.saes if f.site in tested), key=lambda f: f.site))
+    entries, features = None, estimates.features
     if wanted.positions == "single":
         assert estimates.attributions is not None
-        strongest = strongest_entries(estimates.attributions)
-    batches = run_pairs(task, [file.site for file in files])
+        entries = strongest_entries(estimates.attributions)
+        features = single_estimates(entries, features, task.times)
+    together = _first(folds, wanted.longest_curve)
+    ranking = measure_ranking(task, Wanted(tested, together, wanted.n_controls), entries, parts)
+    power = power_note(folds, wanted.top, ranking.gap, wanted.smallest)
+    task.on_step(power, 1, 1)
+    exact, gaps, courses = [ranking.exact], {}, []
+    for fold in folds:
+        batches = run_pairs(dataclasses.replace(task, pairs=fold.pairs), [file.site for file in task.saes])
+        gaps |= dict(zip(_pair_ids(batches), metric_gap(batches).cpu().double().tolist(), strict=True))
+        exact += _test(fold, batches, ranking, task, wanted, parts)
+        if wanted.longest_curve:
+            orders = feature_orders(fold.ranked, ranking, wanted.longest_curve, task.pace.seed)
+            courses.append(Course(batches, orders))
+    rows = pd.concat(exact, ignore_index=True)
+    table = validation_table(rows, features, gaps, wanted.smallest)
+    compared = compared_effects(rows, features, table, task.times)
+    on_curve = counting(task.on_step, "cumulative curves")
+    curves = CURVES.empty()
+    if courses:
+        curves = cumulative_curves(courses, task.saes, ranking.stand_ins, task.pace, on_curve)
+    return ValidationTables(table, curves, compared, site_agreement(compared), rows, power)
+
+
+def _at_sites(folds: Sequence[Fold], sites: set[Site]) -> list[Fold]:
+    """The folds with the features of some sites only."""
+    return [
+        dataclasses.replace(fold, ranked=fold.ranked[[site in sites for site in sites_of(fold.ranked)]])
+        for fold in folds
+    ]
+
+
+def _first(folds: Sequence[Fold], count: int) -> dict[Site, list[int]]:
+    """The first features of every fold, site by site."""
+    return by_site(sorted({feature for fold in folds for feature in features_of(fold.ranked.head(count))}))
+
+
+def _pair_ids(batches: Sequence[BatchRuns]) -> list[str]:
+    return [pair.pair_id for batch in batches for pair in batch.pairs]
+
+
+def _test(
+    fold: Fold, batches: Sequence[BatchRuns], ranking: Ranking, task: Task, wanted: ValidationPlan, parts: Parts
+) -> list[pd.DataFrame]:
+    """Exact effects of a fold's top features in its pairs, along their own and their controls' directions."""
+    tested = by_site(features_of(fold.ranked.head(wanted.top)))
+    files = [file for file in task.saes if file.site in tested]
+    entries = None
+    if wanted.positions == "single":
+        # Where a feature is patched in a pair is for the pair's own attribution to say.
+        own = dataclasses.replace(task, pairs=fold.pairs, saes=files)
+        entries = strongest_entries(attribute_group(own).attributions)
     measured: list[pd.DataFrame] = []
-    profiles, total = {}, sum(map(len, tested.values()))
+    total = sum(map(len, tested.values()))
     for sae in stream_saes(files, task.lm.device):
-        one = _site_test(sae, batches, tested[sae.site], wanted, task.pace.copies)
-        if strongest is not None:
-            one = replace(one, strongest=strongest_at(strongest, sae.site))
-        profiles[sae.site] = one.profile
+        strongest = None if entries is None else strongest_at(entries, sae.site)
+        measure = SiteTest(SiteBase.of(sae, batches), batches, "test", task.pace.copies, strongest)
         for feature in tested[sae.site]:
             task.on_step("exact effects", len(measured), total)
-            measured.append(_part(one, feature, parts))
+            directions = [feature, *ranking.controls[sae.site, feature]]
+            measured.append(parts.along(measure, feature, directions))
     task.on_step("exact effects", total, total)
-    exact = pd.concat(measured, ignore_index=True)
-    known = own if strongest is None else mean_estimates(strongest, own, len(task.pairs))
-    table = validation_table(exact, known, task.pair_ids, task.pace.seed)
-    curves = CURVES.empty()
-    if wanted.longest_curve:
-        orders = feature_orders(own, table, profiles, wanted.longest_curve, task.pace.seed)
-        curves = cumulative_curves(batches, files, orders, task.pace, counting(task.on_step, "cumulative curves"))
-    compared = compared_effects(exact, known)
-    return ValidationTables(table, curves, compared, site_agreement(compared), exact)
-
-
-def _site_test(
-    sae: SparseAutoencoder, batches: Sequence[BatchRuns], tested: Sequence[int], wanted: ValidationPlan, copies: int
-) -> SiteTest:
-    base = SiteBase.of(sae, batches)
-    return SiteTest(base, batches, profile_site(base, batches), tuple(tested), wanted.n_controls, copies)
-
-
-def _part(one: SiteTest, feature: int, parts: Parts) -> pd.DataFrame:
-    """A tested feature's exact effects: those of an earlier run, or measured now."""
-    here = at_site(parts.done, one.base.sae.site)
-    done = here[here["feature"] == feature]
-    if len(done):
-        one.remember(done)
-        return done
-    part = one.measure(feature)
-    parts.on_part(part)
-    return part
+    return measured
 
 
 def _nothing() -> ValidationTables:
-    """The tables of a group in which no feature is active at any of the sites."""
+    """The tables of a group in which no feature is active at any of the sites, or no pair is left to test one."""
     return ValidationTables(VALIDATION.empty(), CURVES.empty(), COMPARED.empty(), AGREEMENT.empty(), EXACT.empty())

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from saeattr.model.recompute import Span, layer_input, run_layer
@@ -23,6 +25,7 @@ from saeattr.saes.formats import SaeFile
 from saeattr.saes.loading import stream_saes
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
+from saeattr.validation.controls import stand_in_move
 
 #: Hidden states of edited copies held at a time; more copies take another sweep over the layers.
 HELD_BYTES = 2**28
@@ -32,12 +35,16 @@ HELD_BYTES = 2**28
 class FeatureSet:
     """What to patch: the named features, or with ``keep`` all features of the patched sites but the named ones.
 
-    ``errors``: the error terms of those sites too.
+    Attributes:
+        errors: the error terms of those sites too.
+        stand_ins: by site another feature for each named one; x is then moved along their directions, as far as
+            patching the named features there would move it (``stand_in_move``).
     """
 
     features: Mapping[Site, Sequence[int]] = field(default_factory=dict)
     keep: bool = False
     errors: bool = False
+    stand_ins: Mapping[Site, Sequence[int]] = field(default_factory=dict)
 
     @property
     def needs_all(self) -> bool:
@@ -52,11 +59,15 @@ class SitePatch:
     Attributes:
         wanted: which features each set patches.
         errors: which sets patch the error term.
+        stand_ins: by the number of a set, its features here and those that stand in for them.
+        lengths: by the number of such a set, how far x was moved in all, and how far it was to be: filled as it goes.
     """
 
     base: SiteBase
     wanted: Bool[Tensor, "sets d_sae"]
     errors: Bool[Tensor, " sets"]
+    stand_ins: Mapping[int, tuple[Int[Tensor, " features"], Int[Tensor, " features"]]]
+    lengths: dict[int, NDArray[np.float64]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, sae: SparseAutoencoder, batches: Sequence[BatchRuns], sets: Sequence[FeatureSet]) -> SitePatch:
@@ -66,7 +77,12 @@ class SitePatch:
             wanted[at] = one.keep
             wanted[at, list(one.features.get(sae.site, ()))] = not one.keep
         errors = torch.tensor([one.errors for one in sets], device=device)
-        return cls(SiteBase.of(sae, batches), wanted, errors)
+        stand_ins = {
+            at: (torch.tensor(one.features[sae.site], device=device), torch.tensor(others, device=device))
+            for at, one in enumerate(sets)
+            if len(others := list(one.stand_ins.get(sae.site, ())))
+        }
+        return cls(SiteBase.of(sae, batches), wanted, errors, stand_ins)
 
     @property
     def site(self) -> Site:
@@ -84,7 +100,9 @@ class SitePatch:
             for chunk in token_chunks(self.base.sae, len(copy)):
                 at = copy[chunk], position[chunk]
                 corrupted = batch.corrupted_x(self.site, rows[at[0]], at[1] + span.first)
-                x[at] = self.patched(x[at].float(), corrupted, number[at[0]]).to(x.dtype)
+                was, numbers = x[at].float(), number[at[0]]
+                x[at] = self.patched(was, corrupted, numbers).to(x.dtype)
+                self._note_lengths(was, x[at].float(), corrupted, numbers)
             return x.view_as(value)
 
         return patch
@@ -108,7 +126,45 @@ class SitePatch:
         if errors.any():
             e_base = base.activation(x, corrupted) - sae.decode(f_base)
             patched = patched + torch.where(errors[:, None], e_base - (x - sae.decode(f_now)), 0.0)
+        for nth, (features, others) in self.stand_ins.items():
+            mine = number == nth
+            change, W_dec = self._change(x[mine], _rows(corrupted, mine), features), self.base.sae.W_dec
+            patched[mine] = x[mine] + stand_in_move(change, W_dec[features], W_dec[others])
         return patched
+
+    def _change(
+        self, x: Float[Tensor, "tokens d_in"], corrupted: Float[Tensor, "tokens d_in"] | None, ids: Int[Tensor, " few"]
+    ) -> Float[Tensor, "tokens few"]:
+        few = self.base.of_features(ids)
+        return few.change(few.sae.encode(x), corrupted)
+
+    def _note_lengths(
+        self, was: Tensor, moved: Tensor, corrupted: Tensor | None, number: Int[Tensor, " tokens"]
+    ) -> None:
+        for nth, (features, _) in self.stand_ins.items():
+            mine = number == nth
+            change = self._change(was[mine], _rows(corrupted, mine), features)
+            wanted = (change @ self.base.sae.W_dec[features]).norm(dim=1)
+            both = (float((moved[mine] - was[mine]).norm(dim=1).sum()), float(wanted.sum()))
+            self.lengths[nth] = self.lengths.get(nth, np.zeros(2)) + np.array(both)
+
+
+def _rows(x: Tensor | None, chosen: Bool[Tensor, " tokens"]) -> Tensor | None:
+    return None if x is None else x[chosen]
+
+
+@dataclass(frozen=True)
+class JointEffects:
+    """What patching sets of features did.
+
+    Attributes:
+        effects: the exact change of the metric.
+        length_ratio: of a set with stand-ins, how far x was moved over all sites and tokens, against how far patching
+            its own features there would have moved it; NaN for the others.
+    """
+
+    effects: Float[Tensor, "sets pairs"]
+    length_ratio: NDArray[np.float64]
 
 
 @torch.no_grad()
@@ -118,7 +174,7 @@ def joint_effects(
     sets: Sequence[FeatureSet],
     copies: int,
     on_layer: OnCount = quiet,
-) -> Float[Tensor, "sets pairs"]:
+) -> JointEffects:
     """The exact change of the metric when all features of a set are patched to their base values together.
 
     At every site of ``files``, in the order in which the model computes them, x becomes
@@ -140,14 +196,17 @@ def joint_effects(
     # Sets that need every feature of an SAE stand together, so that the others need a few of its rows only.
     order = sorted(range(len(sets)), key=lambda at: sets[at].needs_all)
     effects = torch.empty(len(sets), sum(counts), device=lm.device)
+    lengths = np.zeros((len(sets), 2))
     for start in range(0, len(order), at_once):
         numbers = order[start : start + at_once]
 
         def report(done: int, total: int, sweep: int = start // at_once) -> None:
             on_layer(sweep * total + done, total * -(-len(order) // at_once))
 
-        effects[numbers] = _sweep(batches, files, [sets[at] for at in numbers], copies, report)
-    return effects
+        chosen = [sets[at] for at in numbers]
+        effects[numbers], lengths[numbers] = _sweep(batches, files, chosen, copies, report)
+    with np.errstate(invalid="ignore"):
+        return JointEffects(effects, lengths[:, 0] / lengths[:, 1])
 
 
 def _sweep(
@@ -156,8 +215,8 @@ def _sweep(
     sets: Sequence[FeatureSet],
     copies: int,
     on_layer: OnCount,
-) -> Float[Tensor, "sets lists"]:
-    """All copies of all batches, from the first site's layer to the metric."""
+) -> tuple[Float[Tensor, "sets pairs"], NDArray[np.float64]]:
+    """All copies of all batches, from the first site's layer to the metric; and the lengths that stand-ins moved."""
     lm = batches[0].lm
     first, device = files[0].site.layer, lm.device
     spans = [effect_span(batch) for batch in batches]
@@ -166,6 +225,7 @@ def _sweep(
     number = [torch.arange(len(sets), device=device).repeat_interleave(len(batch.pairs)) for batch in batches]
     hidden = [layer_input(batch.clean, first, own, span) for batch, own, span in zip(batches, rows, spans, strict=True)]
     opened = stream_saes(files, device)
+    lengths = np.zeros((len(sets), 2))
     for layer in range(first, lm.n_layers):
         on_layer(layer - first, lm.n_layers - first)
         patches = [SitePatch.of(next(opened), batches, sets) for _ in range(sum(f.site.layer == layer for f in files))]
@@ -178,6 +238,9 @@ def _sweep(
                 ]
                 with lm.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
                     hidden[at][part] = run_layer(batch.clean, layer, hidden[at][part], own, spans[at])
+        for patch in patches:
+            for nth, both in patch.lengths.items():
+                lengths[nth] += both
     on_layer(lm.n_layers - first, lm.n_layers - first)
     effects = []
     for at, batch in enumerate(batches):
@@ -189,7 +252,7 @@ def _sweep(
             final = lm.bridge.ln_final(hidden[at][part][torch.arange(len(own), device=device)[:, None], positions[own]])
             parts.append(metric_change(batch, final, own, spans[at].first))
         effects.append(torch.cat(parts).view(len(sets), -1))
-    return torch.cat(effects, dim=1)
+    return torch.cat(effects, dim=1), lengths
 
 
 def effect_span(batch: BatchRuns) -> Span:

@@ -1,9 +1,10 @@
-"""Exact effects of the tested features of one site and of their controls, pair by pair."""
+"""Exact effects at one site, pair by pair: of features by themselves, and along the directions of their controls."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,78 +14,83 @@ from torch import Tensor
 
 from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import BatchRuns
-from saeattr.runs.effects import Entries, entry_effects, feature_effects
+from saeattr.runs.effects import Change, along_effects, feature_change, feature_effects
 from saeattr.sites import Site
-from saeattr.tables import FEATURE, at_site
-from saeattr.validation.controls import SiteProfile, match_controls
+from saeattr.tables import EXACT, FEATURE, at_site, site_columns
 
 #: By (feature, pair_id): where a feature's attribution is largest in a pair.
 Strongest = Mapping[tuple[int, str], int]
 
+#: Which pairs an exact effect is of: those that ranked the features, or those that test them.
+Evidence = Literal["ranking", "test"]
+
 
 @dataclass(frozen=True)
 class SiteTest:
-    """Measures features of one site; one that is a control of several is measured once.
+    """Measures at one site in some pairs.
 
     Attributes:
-        tested: never chosen as controls.
         copies: edited copies in one forward.
         strongest: patch only there; None patches all positions.
-        effects: what is known by now, by feature: one effect for each pair.
     """
 
     base: SiteBase
     batches: Sequence[BatchRuns]
-    profile: SiteProfile
-    tested: tuple[int, ...]
-    n_controls: int
+    evidence: Evidence
     copies: int
     strongest: Strongest | None = None
-    effects: dict[int, np.ndarray] = field(default_factory=dict)
 
-    def measure(self, feature: int) -> pd.DataFrame:
-        """The part (``tables.EXACT``) of one tested feature."""
-        patched = [feature, *map(int, match_controls(self.profile, feature, self.tested, self.n_controls))]
-        missing = [one for one in patched if one not in self.effects]
-        found = torch.cat([self._effects(batch, missing) for batch in self.batches], dim=1).cpu().double().numpy()
-        self.effects.update(zip(missing, found, strict=True))
-        pairs = [pair for batch in self.batches for pair in batch.pairs]
-        return pd.DataFrame(
+    @property
+    def pair_ids(self) -> list[str]:
+        return [pair.pair_id for batch in self.batches for pair in batch.pairs]
+
+    @property
+    def n_pairs(self) -> int:
+        return len(self.pair_ids)
+
+    def along(self, feature: int, directions: Sequence[int]) -> pd.DataFrame:
+        """Rows (``tables.EXACT``) of moving x as a feature's patch does, along its own and others' directions."""
+        ids = torch.tensor(list(directions), dtype=torch.long, device=self.base.sae.W_dec.device)
+        effects = [
+            along_effects(batch, self.base.sae, feature, self._change(batch, feature), ids, self.copies)
+            for batch in self.batches
+        ]
+        return self._rows([feature] * len(ids), list(directions), effects)
+
+    def natural(self, features: Sequence[int]) -> pd.DataFrame:
+        """Rows of features patched by themselves; those of several features share a forward."""
+        if self.strongest is not None:
+            return pd.concat([self.along(feature, [feature]) for feature in features], ignore_index=True)
+        ids = torch.tensor(list(features), dtype=torch.long, device=self.base.sae.W_dec.device)
+        effects = [feature_effects(batch, self.base, ids, self.copies) for batch in self.batches]
+        return self._rows(list(features), list(features), effects)
+
+    def _change(self, batch: BatchRuns, feature: int) -> Change:
+        change = feature_change(batch, self.base, feature)
+        if self.strongest is None:
+            return change
+        best = [self.strongest.get((feature, pair.pair_id), -1) for pair in batch.pairs]
+        return change.take(change.position == torch.tensor(best, device=change.row.device)[change.row])
+
+    def _rows(
+        self, features: list[int], along: list[int], effects: Sequence[Float[Tensor, "moves batch"]]
+    ) -> pd.DataFrame:
+        table = pd.DataFrame(
             {
-                "group": pairs[0].group,
-                "layer": np.int16(self.base.sae.site.layer),
-                "kind": self.base.sae.site.kind,
-                "feature": np.int32(feature),
-                "patched": np.repeat(np.array(patched, dtype=np.int32), len(pairs)),
-                "pair_id": [pair.pair_id for pair in pairs] * len(patched),
-                "exact": np.concatenate([self.effects[one] for one in patched]),
+                "group": self.batches[0].pairs[0].group,
+                **site_columns(self.base.sae.site),
+                "feature": np.repeat(features, self.n_pairs),
+                "along": np.repeat(along, self.n_pairs),
+                "evidence": self.evidence,
+                "pair_id": self.pair_ids * len(features),
+                "exact": torch.cat(list(effects), dim=1).flatten().cpu().double().numpy(),
             }
         )
-
-    def remember(self, part: pd.DataFrame) -> None:
-        """Take over what an earlier run measured."""
-        for patched, own in part.groupby("patched"):
-            self.effects[int(patched)] = own["exact"].to_numpy()  # pyright: ignore[reportArgumentType]
-
-    def _effects(self, batch: BatchRuns, features: list[int]) -> Float[Tensor, "features batch"]:
-        device = self.base.sae.W_dec.device
-        if self.strongest is None:
-            ids = torch.tensor(features, dtype=torch.long, device=device)
-            return feature_effects(batch, self.base, ids, self.copies)
-        entries = [
-            (nth, row, self.strongest[feature, pair.pair_id], feature)
-            for nth, feature in enumerate(features)
-            for row, pair in enumerate(batch.pairs)
-            if (feature, pair.pair_id) in self.strongest
-        ]
-        nth, row, position, feature = torch.tensor(entries, dtype=torch.long, device=device).view(-1, 4).T
-        effects = torch.zeros(len(features), len(batch.pairs), device=device)
-        effects[nth, row] = entry_effects(batch, self.base, Entries(row, position, feature), self.copies)
-        return effects
+        return EXACT.frame(table)
 
 
 def strongest_entries(attributions: pd.DataFrame) -> pd.DataFrame:
-    """For every feature and list, the row of attributions.parquet with the largest |effect| (the first such position).
+    """For every feature and pair, the row of attributions.parquet with the largest |effect| (the first such position).
 
     Args:
         attributions: layer, kind, feature, pair_id, position, effect.

@@ -31,6 +31,8 @@ class Lists(Behaviour):
         "blank-vs-newline": "logit(blank) - logit(line break) at the last token of an item",
     }
     default_groups = ("cities",)
+    unit = "list"
+    draws = True
 
     def groups(self, names: Sequence[str]) -> tuple[str, ...]:
         return resolve_topics(names)
@@ -62,11 +64,13 @@ class Lists(Behaviour):
 
 
 def topic_lists(topic: str, request: Request) -> list[SampledList]:
-    """The topic's lists: read if they were sampled before, else sampled and stored."""
+    """The topic's lists: read if as many were sampled before, else sampled and stored."""
     lm, settings = request.lm, request.settings
     path = request.folder / f"{slug(topic)}.parquet"
     if path.exists():
-        return lists_from_rows(read_table(path, LISTS), ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer))
+        table = read_table(path, LISTS)
+        if len(table) == settings.lists:
+            return lists_from_rows(table, ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer))
     sampling = Sampling(
         n_lists=settings.lists,
         temperature=settings.temperature,

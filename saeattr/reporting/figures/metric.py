@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from saeattr.reporting.figures.style import CLEAN, CORRUPTED, PALETTE, figure_text, house_style, new_figure, show_token
-from saeattr.stats import bootstrap_interval
+from saeattr.stats import mean_interval
 
 #: A point is drawn where at least so many pairs reach it.
 FEWEST_PAIRS = 2
@@ -47,7 +47,7 @@ def _keys(table: pd.DataFrame) -> pd.Series:
 
 
 def _curves(table: pd.DataFrame, metric_label: str) -> Figure:
-    """Mean metric with 95 % bootstrap bands over pairs: counted from the first point, and from the last."""
+    """Mean metric with Student's 95 % bands over pairs: counted from the first point, and from the last."""
     figure = new_figure(8.4, 3.6)
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, column in ((left, "point"), (right, "from_last")):
@@ -69,8 +69,8 @@ def _curve(axes: Axes, rows: pd.DataFrame, column: str, colour: str, label: str)
     reached = grid[counts >= min(FEWEST_PAIRS, int(counts.max()))]
     low, high = [], []
     for _, values in reached.iterrows():
-        # Each point has its own set of pairs, so each is resampled by itself.
-        one_low, one_high = bootstrap_interval(values.dropna().to_numpy(dtype=float)[None], seed=0)
+        # Each point has its own set of pairs.
+        one_low, one_high = mean_interval(values.dropna().to_numpy(dtype=float)[None])
         low.append(one_low[0])
         high.append(one_high[0])
     at = reached.index.to_numpy()

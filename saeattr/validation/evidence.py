@@ -1,0 +1,105 @@
+"""Which pairs rank features, and which test them: what ranks does not test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from saeattr.attribution.rows import feature_means, rank_features
+from saeattr.behaviours.pair import Pair, halves
+from saeattr.stats import benjamini_hochberg, sign_test
+from saeattr.tables import SITE, features_of
+
+#: The level of verdicts.
+ALPHA = 0.05
+#: With fewer distinct pairs no interval of a median reaches 95 %, nor a p-value 0.05.
+FEWEST_PAIRS = 6
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What attribution said of the group that is validated.
+
+    Attributes:
+        features: its rows of features.parquet.
+        attributions: its rows of attributions.parquet; needed where halves rank, and for ``positions="single"``.
+    """
+
+    features: pd.DataFrame
+    attributions: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Pairs that test, and the features that others ranked for them.
+
+    Attributes:
+        ranked: rows of a features table, rank 1 first, made without these pairs.
+        pairs: distinct; empty where none is left.
+    """
+
+    ranked: pd.DataFrame
+    pairs: Sequence[Pair]
+
+
+def make_folds(pairs: Sequence[Pair], estimates: Estimates, fresh: Sequence[Pair] | None) -> list[Fold]:
+    """One fold of fresh pairs; without a source of those two, each half of the pairs testing what the other ranks.
+
+    Args:
+        pairs: those that the estimates are of.
+        fresh: distinct pairs that are none of ``pairs``; None crosses the halves.
+    """
+    if fresh is not None:
+        return [Fold(estimates.features.sort_values("rank", kind="stable"), fresh)]
+    assert estimates.attributions is not None
+    first, second = halves(pairs)
+    both = ((first, second), (second, first))
+    return [Fold(_ranked_by(estimates.attributions, ranking), testing) for ranking, testing in both if ranking]
+
+
+def _ranked_by(attributions: pd.DataFrame, pairs: Sequence[Pair]) -> pd.DataFrame:
+    """The features table that attributing these pairs alone would have given."""
+    times = {pair.pair_id: pair.times for pair in pairs}
+    rows = attributions[attributions["pair_id"].isin(list(times))]
+    return rank_features([feature_means(site, times) for _, site in rows.groupby(SITE)])
+
+
+def power_note(folds: Sequence[Fold], top: int, gap: float, smallest: float) -> str:
+    """What the tests to come can show, in one line: the smallest effect, and how many must be shown together.
+
+    An effect is shown where its whole interval is beyond the smallest share of interest; half a typical interval of the
+    top features' estimates, on the pairs that ranked, says how far above that it has to be. With few pairs the smallest
+    possible p-value is large, and many features must reach it before their q-values do (Benjamini and Hochberg).
+
+    Args:
+        gap: mean clean-corrupted gap of the pairs that rank; NaN without corrupted prompts.
+    """
+    n_pairs = min(len(fold.pairs) for fold in folds)
+    n_features = len(set().union(*(features_of(fold.ranked.head(top)) for fold in folds)))
+    said = f"{n_pairs} distinct pairs test {n_features} features: "
+    if n_pairs < FEWEST_PAIRS:
+        return said + f"too few for a verdict, which needs {FEWEST_PAIRS}"
+    ranked = pd.concat([fold.ranked.head(top) for fold in folds])
+    nearer = np.minimum(
+        (ranked["effect_median"] - ranked["effect_low"]).abs(), (ranked["effect_high"] - ranked["effect_median"]).abs()
+    )
+    half = float(nearer.median()) / abs(gap)
+    if np.isfinite(half):
+        said += f"effects from about {smallest + half:.1%} of the gap on can be shown"
+    together = fewest_together(n_pairs, n_features)
+    if together > n_features:
+        return said + "; so few pairs cannot show any among so many"
+    return said + (f", if at least {together} are" if together > 1 else "")
+
+
+def fewest_together(n_pairs: int, n_features: int) -> int:
+    """How many of ``n_features`` must have the smallest p-value that ``n_pairs`` allow for their q-values to be 5 %."""
+    best = sign_test(np.ones((1, n_pairs)))[0]
+    for together in range(1, n_features + 1):
+        p = np.concatenate([np.full(together, best), np.ones(n_features - together)])
+        if benjamini_hochberg(p)[0] <= ALPHA:
+            return together
+    return n_features + 1
