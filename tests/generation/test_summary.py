@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +26,8 @@ def rows(condition: str, items: list[int], control_set: int = -1) -> pd.DataFram
     fixed = {"group": "cities", "layer": 0, "kind": "resid_post", "base": "zero", "condition": condition}
     lists = [f"{number:03d}" for number in range(len(items))]
     measures = {"items": items, "tokens": 3, "repeated": 0, "shannon": 1.0, "ended": True}
-    return pd.DataFrame({**fixed, "control_set": control_set, "list_id": lists, **measures})
+    ratio = 1.0 - control_set / 10 if condition == "controls" else math.nan
+    return pd.DataFrame({**fixed, "control_set": control_set, "list_id": lists, "length_ratio": ratio, **measures})
 
 
 def test_a_summary_averages_measures_only_and_pairs_lists() -> None:
@@ -36,7 +38,13 @@ def test_a_summary_averages_measures_only_and_pairs_lists() -> None:
     assert set(found.index.get_level_values("measure")) == set(MEASURES)
     assert found.loc[("features", "items"), ["mean", "added", "n_lists"]].tolist() == [13, 8, 2]
     assert found.loc[("controls", "items"), ["mean", "added", "n_lists"]].tolist() == [6.5, 1.5, 2]
-    assert found.loc[("features", "items"), ["added_low", "added_high"]].tolist() == [6, 10]
+    # Of two lists, 10 and 6 more: Student's interval has 12.7 standard errors of 2 to either side.
+    reach = scipy.stats.t.ppf(0.975, 1) * 2
+    ends = found.loc[("features", "items"), ["added_low", "added_high"]].tolist()
+    assert ends == pytest.approx([8 - reach, 8 + reach])
+    # Of the two sets of controls.
+    assert found.loc[("controls", "items"), "length_ratio"] == pytest.approx(0.95)
+    assert math.isnan(found.loc[("features", "items"), "length_ratio"])
     assert found.loc[("nothing", "ended"), "mean"] == 1
     assert found.loc[("nothing", "items"), ["added", "added_low", "added_high"]].tolist() == [0, 0, 0]
     assert np.isfinite(found[["mean", "low", "high"]].to_numpy(dtype=float)).all()
