@@ -19,7 +19,7 @@ import torch
 from build_bundled import CHATS_TO_TEST, CHATS_TO_TRAIN
 from bundled.activations import collect, draw_batches
 from bundled.corpus import load_facts, load_topics
-from bundled.train_saes import OWN_RECIPES, SaeRecipe, check, save_sae, train_checked
+from bundled.train_saes import SaeRecipe, check, save_sae, train_checked
 from transformers import AutoTokenizer, Gemma2ForCausalLM
 
 from benchmarks.cases import asked
@@ -38,7 +38,9 @@ from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
 
 SITE = Site("attn_z", 1)
-RECIPES = {"its own": OWN_RECIPES[SITE], "as all others": SaeRecipe()}
+#: Wider, sparser and nested, chosen for few features that do much; and the recipe of all bundled SAEs.
+NESTED = SaeRecipe(d_sae=768, k=14.0, steps=1600, prefixes=(8, 16, 32, 64, 128, 256))
+RECIPES = {"nested": NESTED, "plain": SaeRecipe()}
 SEEDS = (0, 1, 2)
 #: Of a quick run: chats to train on, seeds, topics and lists.
 QUICK_CHATS, QUICK_SEEDS, QUICK_LISTS = 100, SEEDS[:1], 2
