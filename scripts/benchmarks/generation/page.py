@@ -64,12 +64,6 @@ def page(claims: pd.DataFrame, topic_claims: pd.DataFrame, rows: pd.DataFrame, t
         "",
         by_topic(topic_claims),
         "",
-        "**The SAE matters.** That of attn_z.1 is wider, sparser and nested, which is meant to keep what many tokens "
-        "share, such as the length asked for, in few features. Its recipe was chosen for this claim, on lists of other "
-        "topics than these; the other 17 SAEs follow one recipe, chosen for reconstruction. How other seeds do, and "
-        "that recipe at this site, is in the last section. The price: what one of those few features does alone is far "
-        "from first order, so estimates at this site are poor ([accuracy.md](accuracy.md)).",
-        "",
         *explanation(claims, judge_places(rows)),
     ]
 
