@@ -1,4 +1,4 @@
-"""Means over lists with bootstrap intervals."""
+"""Means over lists with bootstrap intervals, and q-values of many tests."""
 
 from __future__ import annotations
 
@@ -55,3 +55,13 @@ def ratio_interval(
         ratios = above[draws].mean(axis=1) / below[draws].mean(axis=1)
     low, high = np.nanquantile(ratios, [(1 - level) / 2, (1 + level) / 2])
     return float(above.mean() / below.mean()), float(low), float(high)
+
+
+def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """q-values: the false discovery rate at which each test is just rejected (Benjamini and Hochberg 1995)."""
+    n = len(p)
+    order = np.argsort(p, kind="stable")
+    scaled = p[order] * n / np.arange(1, n + 1)
+    q = np.empty(n)
+    q[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1.0)
+    return q

@@ -15,7 +15,7 @@ from saeattr.behaviours.pair import Pair
 from saeattr.runs.batch import BatchRuns, SiteTokens
 from saeattr.sites import Site
 from saeattr.stats import bootstrap_interval
-from saeattr.tables import FEATURES
+from saeattr.tables import ACTIVE, FEATURES
 
 #: features.parquet keeps so many features of a group, the largest by |mean effect|; attributions.parquet has all.
 MAX_FEATURES = 5000
@@ -62,7 +62,11 @@ def pair_effects(rows: pd.DataFrame, pair_ids: list[str]) -> pd.DataFrame:
 
 
 def feature_means(rows: pd.DataFrame, pair_ids: list[str], seed: int) -> pd.DataFrame:
-    """Mean effect over pairs with a bootstrap interval for every feature of one site's rows (all pairs of a group)."""
+    """Mean effect over pairs with a bootstrap interval for every feature of one site's rows (all pairs of a group).
+
+    Returns:
+        The columns of features.parquet but the rank, and those of active.parquet.
+    """
     if rows.empty:
         return FEATURES.empty().drop(columns="rank")
     effects = pair_effects(rows, pair_ids).astype(np.float64)
@@ -74,6 +78,7 @@ def feature_means(rows: pd.DataFrame, pair_ids: list[str], seed: int) -> pd.Data
             "effect_low": low,
             "effect_high": high,
             "n_pairs": rows.groupby("feature")["pair_id"].nunique().to_numpy(),
+            "n_effect": (effects != 0).sum(axis=1).to_numpy(),
             "top_role": _largest_share(rows, "role").to_numpy(),
             "top_token": _largest_share(rows, "token").to_numpy(),
         }
@@ -93,6 +98,12 @@ def rank_features(sites: list[pd.DataFrame]) -> pd.DataFrame:
     table = table.iloc[order[:MAX_FEATURES]].reset_index(drop=True)
     table["rank"] = np.arange(1, len(table) + 1, dtype=np.int32)
     return FEATURES.frame(table)
+
+
+def active_features(sites: list[pd.DataFrame]) -> pd.DataFrame:
+    """All sites' features of a group, none left out: in how many pairs each is active, and has an effect."""
+    filled = [table for table in sites if not table.empty]
+    return ACTIVE.frame(pd.concat(filled, ignore_index=True)) if filled else ACTIVE.empty()
 
 
 def site_effect_rows(
