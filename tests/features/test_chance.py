@@ -82,13 +82,14 @@ def test_chance_has_no_feature_without_an_effect() -> None:
 
 
 def test_a_set_of_all_that_a_group_could_have_is_certain() -> None:
-    """Of a study that is known; a set made elsewhere that names nothing else could have been another one."""
-    features = pd.concat([named("a", [1, 2]), named("b", [1, 2])])
-    pools = pd.concat([active("a", [1, 2]), active("b", range(40))])
-    first = overlap_table(features, 2, active=pools).iloc[0]
-    assert first["expected"] == pytest.approx(chance_by_formula((2, 40, 2), (2, 2), 2)[0], abs=0.01)
-    elsewhere = overlap_table(features, 2, active=pools[pools["group"] == "b"]).iloc[0]
-    assert elsewhere["expected"] == pytest.approx(chance_by_formula((40, 40, 40), (2, 2), 2)[0], abs=0.01)
+    """Of a study that is known; sets made elsewhere that name nothing else could have been other ones."""
+    features = pd.concat([named("a", [1, 2]), named("b", [2, 3]), named("c", [1, 2])])
+    pools = pd.concat([active("a", [1, 2]), active("b", [2, 3]), active("c", range(40))])
+    row = overlap_table(features, 2, active=pools).iloc[0]
+    assert (row["group_a"], row["group_b"], row["p_value"]) == ("a", "b", 1.0)
+    assert row["jaccard"] == row["expected"] == pytest.approx(1 / 3)
+    elsewhere = overlap_table(features, 2, active=pools[pools["group"] == "c"]).iloc[0]
+    assert elsewhere["expected"] == pytest.approx(chance_by_formula((40, 40, 40), (2, 2), 1)[0], abs=0.01)
 
 
 def attributed(group: str, seed: int, n_features: int = 300) -> pd.DataFrame:
