@@ -149,7 +149,10 @@ def _figures_of_group(
 METRIC = "Mean over pairs with 95 % bootstrap bands; with one decision point a pair, a dot is a pair."
 LAYERS = "Sets: each group's top features of a site. Chance: sets of the same size and activity, drawn at random."
 PRESENCE = "A line is a feature; coloured where it is in the group's top set at its site."
-JACCARD = "Groups with like sets stand together. The diagonal (a group with itself) is left out."
+JACCARD = (
+    "Groups with like sets stand together. The diagonal (a group with itself) is left out. q: false discovery rate "
+    "over all pairs of groups and all sites."
+)
 CLUSTERS = "A row is a feature, a column a pair. The marks above the matrix say which group a pair is of."
 EFFECTS = "Mean effect over a group's pairs. Grey: not among that group's top features."
 PAIRS = "Effect of each pair, summed over positions. Grey: not active in that pair."
