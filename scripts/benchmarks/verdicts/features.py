@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Amounts = NDArray[np.float64]
 
-#: Tokens of each pool, as rows of ``PlantedFeatures.amounts``: what stays, what the clean and the corrupted prompts have.
+#: Tokens of each pool, as rows of ``PlantedFeatures.amounts``: those that stay, and those that are swapped.
 NEUTRAL, CLEAN, CORRUPTED = slice(0, 256), slice(256, 456), slice(456, 656)
 N_TOKENS, POOL = 656, 200
 
@@ -36,7 +36,7 @@ VARIATIONS: dict[str, Callable[[np.random.Generator, int], Amounts]] = {
     "normal": lambda rng, n: np.maximum(0, rng.normal(1, 0.4, n)),
     "exponential": lambda rng, n: rng.exponential(1, n),
     "lognormal": lambda rng, n: rng.lognormal(-0.5, 1, n),
-    "in part": lambda rng, n: (rng.random(n) < 0.4) * np.maximum(0, rng.normal(2.5, 0.5, n)),
+    "in part": lambda rng, n: np.where(rng.random(n) < 0.4, np.maximum(0, rng.normal(2.5, 0.5, n)), 0),
 }
 
 
@@ -95,9 +95,11 @@ def plant_features(seed: int) -> PlantedFeatures:
     drafts += [_frequent(rng) for _ in range(N_FREQUENT)]
     drafts += [_background(nth % 2 == 0, rng) for nth in range(N_BACKGROUND)]
     columns = ("kind", "size", "share", "variation", "partner", "read")
-    rows: list[dict[str, object]] = [{name: getattr(draft, name) for name in columns} for draft in drafts]
-    rows += [dict(zip(columns, ("dead", "none", 0.0, "none", -1, 0.0), strict=True)) for _ in range(N_DEAD)]
-    return PlantedFeatures(pd.DataFrame(rows), np.stack([draft.amounts for draft in drafts], axis=1))
+    rows = [tuple(getattr(draft, name) for name in columns) for draft in drafts]
+    rows += [("dead", "none", 0.0, "none", -1, 0.0)] * N_DEAD
+    return PlantedFeatures(
+        pd.DataFrame(rows, columns=pd.Index(columns)), np.stack([draft.amounts for draft in drafts], axis=1)
+    )
 
 
 def _driver(share: float, rng: np.random.Generator, kind: str = "driver", partner: int = -1) -> _Draft:
@@ -136,8 +138,8 @@ def _background(balanced: bool, rng: np.random.Generator) -> _Draft:
     A balanced one has equal means in both pools, so that its effects are 0 in the mean over all pairs and in no single
     one; the mean of another differs by up to 40 %.
     """
-    variation = _any_variation(rng)
-    amounts = VARIATIONS[variation](rng, N_TOKENS) * (rng.random(N_TOKENS) < rng.uniform(0.15, 0.7)) * _amount(rng)
+    amounts = VARIATIONS[_any_variation(rng)](rng, N_TOKENS) * _amount(rng)
+    amounts *= rng.random(N_TOKENS) < rng.uniform(0.15, 0.7)
     amounts[CORRUPTED] *= amounts[CLEAN].mean() / amounts[CORRUPTED].mean()
     if not balanced:
         amounts[CORRUPTED] *= 1 + rng.choice([-1, 1]) * rng.uniform(0.1, 0.4)
@@ -145,7 +147,7 @@ def _background(balanced: bool, rng: np.random.Generator) -> _Draft:
     spread = np.exp(rng.uniform(low, high)) * rng.choice([-1, 1])
     read = spread / np.hypot(amounts[CLEAN].std(), amounts[CORRUPTED].std())
     share = 0.0 if balanced else read * (amounts[CORRUPTED].mean() - amounts[CLEAN].mean())
-    return _Draft("background", "no mean" if balanced else "little", share, variation, amounts, read=read)
+    return _Draft("background", "no mean" if balanced else "little", share, "sparse", amounts, read=read)
 
 
 def _any_variation(rng: np.random.Generator) -> str:

@@ -17,6 +17,8 @@ from saeattr.runs.task import Task, run_pairs
 from saeattr.saes.loading import load_sae, stream_saes
 from saeattr.tables import Feature, by_site
 
+#: Columns of ``judge_before`` that every rule has.
+MEASURED = ["estimate", "exact_mean", "exact_low", "exact_high", "q_value", "verdict"]
 #: Features tested in a group, those of the largest |mean attribution|.
 TOP = 20
 
@@ -85,5 +87,8 @@ def _by_feature(values: dict[Feature, float]) -> pd.Series:
 
 
 def _as_index(features: Sequence[Feature]) -> pd.Index:
-    """Of (site, feature) tuples: not a MultiIndex."""
-    return pd.Index(features, tupleize_cols=False)
+    index = np.empty(len(features), dtype=object)
+    # Assigned one by one, tuples stay tuples.
+    for at, feature in enumerate(features):
+        index[at] = feature
+    return pd.Index(index, tupleize_cols=False)  # pyright: ignore[reportArgumentType, reportCallIssue]

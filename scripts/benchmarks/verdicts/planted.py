@@ -1,4 +1,4 @@
-"""A small model whose truth is known: a Gemma 2 written to a folder, opened as any model is, with its SAE and its pairs.
+"""A small model whose truth is known: a Gemma 2 in a folder, opened as any model is, with its SAE and its pairs.
 
 Everything random about it follows from one integer. ``population`` measures what the weights were written for: the
 mean exact effect of every feature over pairs in which each token of both pools occurs equally often.

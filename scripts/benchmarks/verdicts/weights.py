@@ -3,8 +3,9 @@
 With d_model 128 and 100 active features whose random directions D are linearly independent, D u = s has a solution for
 any wished read s: u is the metric's direction, and no feature needs a direction of its own kind.
 
-- Embedding: token = bias + amounts . D + noise. The bias is one long constant vector b off all features, as real
-  models' massive activations are: norms divide by a length that hardly depends on the features.
+- Embedding: token = bias + amounts . D + noise. The bias is a long constant in a coordinate of its own, as real models'
+  massive activations are: norms divide by a length that hardly depends on the features, and no feature's number is
+  rounded beside a large one.
 - Layer 0 adds nothing (its post-norms have the scale 0), so resid_post.0 is the embedding.
 - Attention of layer 1 looks at all positions alike (queries are 0) and adds their mean: what the changed tokens carry
   reaches the last one. Its values are a rotation, undone by the output, so attn_z.1 is a rotated mean of the tokens.
@@ -58,10 +59,11 @@ class Geometry:
 
     Attributes:
         directions: of the active features, unit rows, [active, d_model]; dead: those of dead features.
-        bias, answer, missed: unit vectors off all features and each other: the constant, the MLP's output, and what
-            the SAE has no feature for though the metric reads it.
+        bias: the first coordinate, 0 in all other vectors here.
+        answer, missed: unit vectors off all features and each other: the MLP's output, and what the SAE has no feature
+            for though the metric reads it.
         rest: orthonormal rows that span what is left: noise.
-        rotation: of the values of layer 1, [d_model, d_model].
+        rotation: of the values of layer 1, [d_model, d_model]; it leaves the bias where it is.
     """
 
     directions: Matrix
@@ -82,15 +84,20 @@ class Prompts:
 
 
 def draw_geometry(planted: PlantedFeatures, rng: np.random.Generator) -> Geometry:
-    n_active = planted.amounts.shape[1]
-    directions = rng.normal(size=(len(planted.truth), D_MODEL))
+    n_active, width = planted.amounts.shape[1], D_MODEL - 1
+    directions = rng.normal(size=(len(planted.truth), width))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     # The right singular vectors beyond the rank are orthogonal to every feature.
     off = np.linalg.svd(directions[:n_active])[2][n_active:]
-    off = _rotation(len(off), rng) @ off
-    return Geometry(
-        directions[:n_active], directions[n_active:], off[0], off[1], off[2], off[3:], _rotation(D_MODEL, rng)
-    )
+    off = _beside_bias(_rotation(len(off), rng) @ off)
+    directions, bias = _beside_bias(directions), np.eye(D_MODEL)[0]
+    rotation = np.concatenate([bias[None], _beside_bias(_rotation(width, rng))])
+    return Geometry(directions[:n_active], directions[n_active:], bias, off[0], off[1], off[2:], rotation)
+
+
+def _beside_bias(rows: Matrix) -> Matrix:
+    """Rows of width d_model - 1 as vectors of the residual stream, off the bias."""
+    return np.pad(rows, ((0, 0), (1, 0)))
 
 
 def write_model(
