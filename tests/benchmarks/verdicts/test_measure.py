@@ -27,7 +27,7 @@ def test_every_feature_has_a_row_for_each_set_and_number_of_pairs_and_most_are_n
     sizes = {"top 20": 20, "planted": int((~others).sum()) + 6}
     assert len(rows()) == len(sizes) * len(N_PAIRS) * len(truth)
     for name, n in itertools.product(sizes, N_PAIRS):
-        own = rows().query("tested_by == @name and n_pairs == @n")
+        own = rows()[(rows()["tested_by"] == name) & (rows()["n_pairs"] == n)]
         assert own["feature"].tolist() == truth["feature"].tolist()
         assert (own["verdict"] != "not tested").sum() == sizes[name]
 
