@@ -1,7 +1,7 @@
 """A small model whose truth is known: a Gemma 2 in a folder, opened as any model is, with its SAE and its pairs.
 
 Everything random about it follows from one integer. ``population`` measures what the weights were written for: the
-mean exact effect of every feature over pairs in which each token of both pools occurs equally often.
+mean (and median) exact effect of every feature over pairs in which each token of both pools occurs equally often.
 """
 
 from __future__ import annotations
@@ -117,9 +117,11 @@ def plant_model(seed: int, folder: Path) -> PlantedModel:
 
 @torch.no_grad()
 def population(model: PlantedModel) -> pd.DataFrame:
-    """``truth`` with two columns more: population, a feature's mean exact effect, and gap, both over balanced pairs."""
+    """``truth`` with the mean and the median over balanced pairs of every feature's exact effect, and of the gap."""
     (batch,) = run_pairs(model.task(model.balanced_pairs()), [model.sae.site])
     base = SiteBase.of(load_sae(model.sae), [batch])
-    effects = feature_effects(batch, base, torch.arange(model.sae.d_sae), COPIES)
-    gap = float(metric_gap([batch]).double().mean())
-    return model.truth.assign(population=effects.double().mean(1).numpy(), gap=gap)
+    effects = feature_effects(batch, base, torch.arange(model.sae.d_sae), COPIES).double()
+    gap = metric_gap([batch]).double()
+    # torch's median is the lower of the two in the middle.
+    medians = {"population_median": effects.quantile(0.5, dim=1).numpy(), "gap_median": float(gap.quantile(0.5))}
+    return model.truth.assign(population=effects.mean(1).numpy(), gap=float(gap.mean()), **medians)
