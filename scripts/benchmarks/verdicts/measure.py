@@ -1,7 +1,8 @@
-"""How often are verdicts wrong? Small models with planted causes, and real lists with a metric that means nothing.
+"""How often are verdicts wrong? Small models with planted causes, real lists with a metric that means nothing, and
+studies drawn from the exact effects of many lists.
 
-Every model's rows are stored when it is done, so an interrupted run goes on, and ``--page-only`` tabulates what there
-is. What the columns of the rows mean: ``tabulate``.
+Every model's rows are stored when it is done, so an interrupted run goes on, and ``--page-only`` writes the page of
+what there is. What the columns of the rows mean: ``tabulate``.
 
     python scripts/benchmark.py verdicts [--models 300] [--rows runs/verdicts] [--page-only]
 """
@@ -16,25 +17,19 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks.sections import markdown
 from benchmarks.verdicts.features import is_crowded
 from benchmarks.verdicts.measure_after import estimated, verdicts_after
 from benchmarks.verdicts.measure_before import MEASURED, TOP, mean_attributions, run_for_before, verdicts_before
 from benchmarks.verdicts.measure_shuffled import measure_shuffled
+from benchmarks.verdicts.page import write_page
 from benchmarks.verdicts.planted import PlantedModel, plant_model, population
-from benchmarks.verdicts.tabulate import (
-    NOT_TESTED,
-    background_causal,
-    causal_by_chance,
-    inert_causal,
-    interval_coverage,
-    little_causal,
-    paired_causal,
-    recall_by_size,
-)
+from benchmarks.verdicts.population import measure_population
+from benchmarks.verdicts.tabulate import NOT_TESTED
 from saeattr.behaviours.lists.topics import TOPICS
 from saeattr.behaviours.pair import distinct_pairs
 from saeattr.files import write_table
+from saeattr.saes.loading import find_saes
+from saeattr.sites import Site, parse_site
 from saeattr.tables import Feature
 
 N_PAIRS = (6, 10, 20)
@@ -42,6 +37,8 @@ N_PAIRS = (6, 10, 20)
 #: number of pairs only: it is the larger part of the work).
 TOP_RANKED, PLANTED = "top 20", "planted"
 PLANTED_PAIRS = 10
+#: So many models are tested with every number of pairs, the others with ``PLANTED_PAIRS`` only.
+ALL_PAIRS_MODELS = 100
 #: Dead features among the second; more would only thin out the false discovery rate.
 TESTED_DEAD = 6
 #: Seeds of ``make_pairs``: the pairs that attribution sees, and fresh ones to test on.
@@ -53,20 +50,30 @@ Rule = Callable[[PlantedModel, int], Mapping[str, pd.DataFrame]]
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", type=int, default=300, help="seeds 0, 1, ... of planted models")
-    parser.add_argument("--draws", type=int, default=4, help="draws of the meaningless metric for each topic")
+    parser.add_argument("--topics", type=int, default=8, help="topics whose lists get a meaningless metric")
+    parser.add_argument("--lists", type=int, default=1000, help="lists of the population that studies are drawn from")
+    parser.add_argument("--sites", default="", help="sites of the population, with commas; all without it")
     parser.add_argument("--rows", type=Path, default=Path("runs/verdicts"), help="where measured rows are kept")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the page and its figure")
     parser.add_argument("--page-only", action="store_true", help="measure nothing more")
-    parser.add_argument("--quick", action="store_true", help="two models, one draw for one topic, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="very little of everything, to see that it runs")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    rows = options.rows
     if not options.page_only:
-        measure_planted(range(2 if options.quick else options.models), options.rows)
-        topics, draws = (TOPICS[:1], 1) if options.quick else (TOPICS, options.draws)
-        measure_shuffled(topics, draws, N_PAIRS, options.rows)
-    for name, tables in TABLES.items():
-        parts = [pd.read_parquet(part) for part in sorted((options.rows / name).glob("*.parquet"))]
-        if parts:
-            print_tables(pd.concat(parts, ignore_index=True), tables)
+        measure_planted(range(2 if options.quick else options.models), rows)
+        topics = TOPICS[: 1 if options.quick else options.topics]
+        for rule in RULES:
+            measure_shuffled(topics, 1, N_PAIRS[:1] if options.quick else (PLANTED_PAIRS,), rows, rule)
+        sites = [parse_site(name) for name in options.sites.split(",") if name]
+        sites = [Site("resid_post", 5)] if options.quick else sites or sorted(find_saes("bundled"))
+        measure_population(50 if options.quick else options.lists, sites, rows / "population")
+    write_page(read_rows(rows / "planted"), read_rows(rows / "shuffled"), rows / "population", options.out)
+
+
+def read_rows(folder: Path) -> pd.DataFrame:
+    """All rows that were measured."""
+    return pd.concat([pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))], ignore_index=True)
 
 
 def measure_planted(seeds: Sequence[int], folder: Path) -> None:
@@ -86,7 +93,7 @@ def measure_planted(seeds: Sequence[int], folder: Path) -> None:
 def rows_of(model: PlantedModel, truth: pd.DataFrame, rule: str) -> pd.DataFrame:
     """The tidy rows of one model by one rule."""
     parts = []
-    for n_pairs in N_PAIRS:
+    for n_pairs in N_PAIRS if model.seed < ALL_PAIRS_MODELS else (PLANTED_PAIRS,):
         for tested_by, table in RULES[rule](model, n_pairs).items():
             rows = truth.join(table[MEASURED], on="feature")
             parts.append(rows.assign(n_pairs=n_pairs, tested_by=tested_by))
@@ -126,22 +133,3 @@ def after(model: PlantedModel, n_pairs: int) -> dict[str, pd.DataFrame]:
 
 
 RULES: dict[str, Rule] = {"before": before, "after": after}
-
-
-#: What is printed, by the folder that its rows are in.
-TABLES: dict[str, dict[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
-    "planted": {
-        "features that nothing reads, called causal": inert_causal,
-        "background features, called causal": background_causal,
-        "drivers": recall_by_size,
-        "redundant and cancelling features": paired_causal,
-        "coverage of the intervals of exact effects": interval_coverage,
-        "called causal with an effect under 1 % of the gap": little_causal,
-    },
-    "shuffled": {"called causal though the metric means nothing": causal_by_chance},
-}
-
-
-def print_tables(rows: pd.DataFrame, tables: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]]) -> None:
-    for title, tabulate in tables.items():
-        print(f"\n{title}\n\n{markdown(tabulate(rows))}")

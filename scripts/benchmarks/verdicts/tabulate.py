@@ -4,7 +4,9 @@ One row for each model, rule, number of pairs, set of tested features and featur
 
 - model, site, n_pairs, rule (which verdicts), tested_by (``top 20`` by attribution, or ``planted``: those of every kind
   but the background, whatever attribution says);
-- feature, kind, size, share, variation, population (its mean effect over all pairs), gap (mean corrupted minus clean);
+- crowded: whether one in six active features of the model moves the metric, or few do;
+- feature, kind, size, share, variation; population and population_median (its mean and median effect over balanced
+  pairs), gap and gap_median (corrupted minus clean);
 - estimate, exact_mean, exact_low, exact_high, q_value, verdict: of a tested feature; ``NOT_TESTED`` and NaN of others.
 
 Intervals are Clopper and Pearson's, 95 %. They take tests as independent; features of one model share its pairs, so
@@ -25,6 +27,13 @@ CASE = ["rule", "tested_by", "n_pairs"]
 INERT, READ = ("correlate", "frequent", "dead"), ("driver", "cancelling", "background")
 #: A share of the gap under which an effect is called little.
 LITTLE = 0.01
+#: How a driver's effect varies where it acts in every pair, and in one direction.
+IN_EVERY_PAIR = ("constant", "normal", "exponential", "lognormal")
+
+
+def target(rows: pd.DataFrame) -> pd.Series:
+    """What the interval is of: the mean effect over all pairs before, the median now."""
+    return rows["population"].where(rows["rule"] == "before", rows["population_median"])
 
 
 def share_of(successes: int, n: int) -> dict[str, float]:
@@ -68,22 +77,29 @@ def paired_causal(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def recall_by_size(rows: pd.DataFrame) -> pd.DataFrame:
-    """``called_causal`` of drivers by the size of their share."""
-    table = called_causal(rows[rows["kind"] == "driver"], ["size"])
+    """``called_causal`` of drivers by the size of their share, in crowded models and others, by how they act."""
+    own = rows[rows["kind"] == "driver"]
+    every = own["variation"].isin(IN_EVERY_PAIR)
+    acts = own["variation"].where(~every, "every pair")
+    table = called_causal(own.assign(acts=acts), ["crowded", "acts", "size"])
+    recall = [share_of(row["causal"], row["planted"]) for row in table.to_dict("records")]
+    ends = pd.DataFrame({"recall_low": [one["low"] for one in recall], "recall_high": [one["high"] for one in recall]})
     order = table["size"].str.rstrip(" %").astype(float)
-    return table.assign(order=order).sort_values([*CASE, "order"]).drop(columns="order")
+    sort = [*CASE, "crowded", "acts", "order"]
+    return table.join(ends).assign(order=order).sort_values(sort).drop(columns="order")
 
 
 def interval_coverage(rows: pd.DataFrame, by: Sequence[str] = ("variation",)) -> pd.DataFrame:
-    """How often the interval of a tested feature's exact effect holds its population effect; kinds that are read.
+    """How often the interval of a tested feature's exact effect holds its ``target``; kinds that are read.
 
     Returns:
         ``CASE``, ``by``, intervals, share, low, high, missed_inside (the share whose interval ends nearer to 0 than
         the population effect, or has the other sign), missed_outside (farther from 0).
     """
     own = rows[rows["kind"].isin(READ) & (rows["verdict"] != NOT_TESTED)]
-    below, above = own["exact_high"] < own["population"], own["exact_low"] > own["population"]
-    positive = own["population"] > 0
+    truth = target(own)
+    below, above = own["exact_high"] < truth, own["exact_low"] > truth
+    positive = truth > 0
     own = own.assign(
         covered=~(below | above),
         inside=(below & positive) | (above & ~positive),
@@ -100,7 +116,7 @@ def interval_coverage(rows: pd.DataFrame, by: Sequence[str] = ("variation",)) ->
 def little_causal(rows: pd.DataFrame) -> pd.DataFrame:
     """Of the features called causal, the share whose population effect is under ``LITTLE`` of the gap."""
     causal = rows[rows["verdict"] == CAUSAL]
-    little = causal["population"].abs() < LITTLE * causal["gap"].abs()
+    little = target(causal).abs() < LITTLE * causal["gap"].abs()
     lines = []
     for key, own in little.groupby([causal[name] for name in CASE], sort=True):
         lines.append({**_key([], key), "causal": len(own), "little": int(own.sum()), **share_of(own.sum(), len(own))})
