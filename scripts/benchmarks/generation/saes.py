@@ -121,9 +121,11 @@ def agreement(bench: Bench, sae: SparseAutoencoder) -> dict[str, float]:
     actives, exacts = [], []
     for batch in bench.batches.values():
         base = SiteBase.of(sae, [batch])
-        for method in METHODS:
-            effects, active = estimate(base, asked(batch, method=method))
+        found = {method: estimate(base, asked(batch, method=method)) for method in METHODS}
+        for method, (effects, _) in found.items():
             estimates[method].append(effects)
+        # Active in the clean or the corrupted run: the same for every method.
+        active = found[METHODS[0]][1]
         actives.append(active)
         features = active.any(0).nonzero()[:, 0]
         exact = torch.zeros(len(batch.pairs), sae.d_sae)
@@ -131,12 +133,12 @@ def agreement(bench: Bench, sae: SparseAutoencoder) -> dict[str, float]:
         exacts.append(exact * active)
     active, exact = torch.cat(actives), torch.cat(exacts)
     largest = int(exact.mean(0).abs().argmax())
-    found = {"largest": float(exact[:, largest].mean())}
+    measured = {"largest": float(exact[:, largest].mean())}
     for method, parts in estimates.items():
         effects = torch.cat(parts)
-        found[f"pearson_{method}"] = float(torch.stack([effects[active], exact[active]]).corrcoef()[0, 1])
-        found[f"largest_{method}"] = float(effects[:, largest].mean())
-    return found
+        measured[f"pearson_{method}"] = float(torch.stack([effects[active], exact[active]]).corrcoef()[0, 1])
+        measured[f"largest_{method}"] = float(effects[:, largest].mean())
+    return measured
 
 
 def sample(bench: Bench, sae: SparseAutoencoder) -> pd.DataFrame:
@@ -156,7 +158,7 @@ def section(rows: pd.DataFrame) -> list[str]:
     lines = []
     for (recipe, seed), own in rows.groupby(["recipe", "sae_seed"], sort=False):
         first = own.iloc[0]
-        line = {"recipe": recipe, "seed": int(seed), "unexplained": f"{first['unexplained']:.2%}"}
+        line = {"recipe": recipe, "seed": seed, "unexplained": f"{first['unexplained']:.2%}"}
         line |= {"dead": f"{first['dead']:.1%}"}
         for ranking, part in own.groupby("ranking", sort=False):
             claim = pd.Series(judge((ranking, SIZES[0], first["base"], SITE.kind, SITE.layer), part))
