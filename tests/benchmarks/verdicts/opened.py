@@ -48,6 +48,10 @@ class Opened:
     def gap(self) -> float:
         return float((self.metric(self.corrupted) - self.metric(self.clean)).mean())
 
+    @property
+    def gap_median(self) -> float:
+        return float((self.metric(self.corrupted) - self.metric(self.clean)).double().quantile(0.5))
+
     def metric(self, ids: Tensor) -> Tensor:
         with torch.no_grad():
             logits = self.hf(input_ids=ids).logits[:, -1]
@@ -55,11 +59,15 @@ class Opened:
 
     def effect(self, features: Sequence[int]) -> float:
         """What the features do together when all are patched to their corrupted value: the metric's mean change."""
+        return float(self.effects(features).mean())
+
+    def effects(self, features: Sequence[int]) -> Tensor:
+        """The same pair by pair."""
         site, chosen = self.planted.sae.site, list(features)
         change = self.activations(self.corrupted)[..., chosen] - self.activations(self.clean)[..., chosen]
         with plain.edited(self.hf, site, lambda x: x + change @ self.sae["W_dec"][chosen]):
             patched = self.metric(self.clean)
-        return float((patched - self.metric(self.clean)).mean())
+        return patched - self.metric(self.clean)
 
     def share(self, features: Sequence[int]) -> float:
         """Of the gap."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -65,6 +66,34 @@ def test_the_population_is_what_editing_the_plain_model_gives(site: Site):
     chosen = found[found["kind"] == "background"].head(8)
     shares = [model.share([feature]) for feature in chosen["feature"]]
     assert (chosen["population"] / chosen["gap"]).tolist() == pytest.approx(shares, abs=1e-4)
+
+
+@both_sites
+def test_as_many_effects_are_above_the_population_median_as_below(site: Site):
+    """Of 200 pairs; 65 are 5 standard deviations off. Where most pairs have no change there is no such number."""
+    model = opened(site)
+    found = population(model.planted)
+    drivers = found[(found["kind"] == "driver") & (found["variation"] != "in part")]
+    assert len(drivers) >= 8
+    for row in drivers.itertuples():
+        above = int((model.effects([row.feature]) > row.population_median).sum())
+        assert 65 <= above <= 135, row
+    assert found["gap_median"].iloc[0] == pytest.approx(model.gap_median, rel=1e-4)
+
+
+@both_sites
+def test_the_change_of_swapped_tokens_is_that_of_the_activations(site: Site):
+    model = opened(site)
+    change = model.planted.change(model.planted.swaps(1))
+    seen = (model.activations(model.corrupted) - model.activations(model.clean)).sum(1).double().numpy()
+    if site.kind == "attn_z":
+        # There an amount is a mean over tokens, seen by each later one: the last sees all.
+        seen = (model.activations(model.corrupted) - model.activations(model.clean))[:, -1].double().numpy()
+    active = np.abs(change).max(0) > 0
+    assert (seen[:, ~active] == 0).all()
+    agreement = [np.corrcoef(change[:, at], seen[:, at])[0, 1] for at in np.flatnonzero(active)]
+    assert len(agreement) == 100
+    assert min(agreement) > 0.99
 
 
 @both_sites
