@@ -356,14 +356,13 @@ VALIDATION = Table(
             "gap", "float64", "median over them of corrupted - clean metric; blank without corrupted prompts", _METRIC
         ),
         Column("share", "float64", "|exact_median| / |gap|"),
-        Column("share_low", "float64", "the same of the interval's end nearer to 0; 0 where it holds 0"),
         Column("smallest", "float64", "the smallest share of interest (--smallest)"),
         Column("control_median", "float64", "median over its controls of |median exact effect|", _METRIC),
         Column("control_high", "float64", "95 % of its controls do less than this", _METRIC),
         Column("n_controls", "int32", "other features along whose directions x was moved as far, at the same tokens"),
         Column("n_as_strong", "int32", "controls whose |median exact effect| is at least the feature's"),
         Column("natural_share", "float64", "share of a sample of the site's features that do as much by themselves"),
-        Column("p_value", "float64", "sign test over pairs that it does no more than the smallest share of interest"),
+        Column("p_value", "float64", "sign test over pairs that its median is 0"),
         Column("q_value", "float64", "Benjamini-Hochberg over all that the study tests"),
         Column(
             "verdict",

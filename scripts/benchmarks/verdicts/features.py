@@ -26,7 +26,7 @@ SIZES = (0.002, 0.005, 0.02, 0.05, 0.10, 0.30)
 MORE = (0.30, 0.30)
 #: What the two redundant pairs do together, and each member of the cancelling pairs alone.
 REDUNDANT, CANCELLING = (0.20, 0.15), (0.10, 0.03)
-N_CORRELATES, N_FREQUENT, N_BACKGROUND, N_DEAD = 6, 6, 66, 28
+N_CORRELATES, N_FREQUENT, N_ACTIVE, N_DEAD = 6, 6, 100, 28
 #: Standard deviation over pairs of what a background feature does, as a share of the gap: log-uniform between these.
 BACKGROUND_SPREAD = (0.002, 0.04)
 
@@ -37,7 +37,14 @@ VARIATIONS: dict[str, Callable[[np.random.Generator, int], Amounts]] = {
     "exponential": lambda rng, n: rng.exponential(1, n),
     "lognormal": lambda rng, n: rng.lognormal(-0.5, 1, n),
     "in part": lambda rng, n: np.where(rng.random(n) < 0.4, np.maximum(0, rng.normal(2.5, 0.5, n)), 0),
+    "either sign": lambda rng, n: rng.exponential(1, n),
 }
+#: Amount in the pool where a feature is weaker, as a share: absent, but where its change is to have either sign.
+WEAKER = {"either sign": 0.5}
+#: Of three models one is crowded: one in six of its active features moves the metric. In the others few do.
+CROWDED_EVERY = 3
+#: Single drivers of a model that is not crowded.
+FEW_DRIVERS = 2
 
 
 @dataclass(frozen=True)
@@ -80,20 +87,25 @@ class _Draft:
     read: float = np.nan
 
 
+def is_crowded(seed: int) -> bool:
+    return seed % CROWDED_EVERY == 0
+
+
 def plant_features(seed: int) -> PlantedFeatures:
     """Draw all features of a model."""
     rng = np.random.default_rng([seed, 1])
-    drafts: list[_Draft] = [_driver(share, rng) for size in SIZES for share in (size, -size)]
-    drafts += [_driver(share, rng) for share in MORE]
+    crowded = is_crowded(seed)
+    drafts: list[_Draft] = [_driver(share, rng) for share in _shares(crowded, rng)]
     followed = rng.permutation([at for at, draft in enumerate(drafts) if abs(draft.share) >= SIZES[2]])
     drafts += [_follow(drafts[at], at, "correlate", 0.0, rng) for at in followed[:N_CORRELATES].tolist()]
     for share in REDUNDANT:
         drafts += [_redundant(share, len(drafts) + other, rng) for other in (1, 0)]
-    for share in CANCELLING:
+    for share in CANCELLING if crowded else rng.permutation(CANCELLING)[:1]:
         first = _driver(share, rng, "cancelling", partner=len(drafts) + 1)
         drafts += [first, _follow(first, len(drafts), "cancelling", -share, rng)]
     drafts += [_frequent(rng) for _ in range(N_FREQUENT)]
-    drafts += [_background(nth % 2 == 0, rng) for nth in range(N_BACKGROUND)]
+    # As many active features in all models.
+    drafts += [_background(nth % 2 == 0, rng) for nth in range(N_ACTIVE - len(drafts))]
     columns = ("kind", "size", "share", "variation", "partner", "read")
     rows = [tuple(getattr(draft, name) for name in columns) for draft in drafts]
     rows += [("dead", "none", 0.0, "none", -1, 0.0)] * N_DEAD
@@ -102,10 +114,17 @@ def plant_features(seed: int) -> PlantedFeatures:
     )
 
 
+def _shares(crowded: bool, rng: np.random.Generator) -> list[float]:
+    """Of the single drivers: every size with both signs, or a few at random."""
+    if crowded:
+        return [share for size in SIZES for share in (size, -size)] + list(MORE)
+    return (rng.choice(SIZES, FEW_DRIVERS) * rng.choice([-1.0, 1.0], FEW_DRIVERS)).tolist()
+
+
 def _driver(share: float, rng: np.random.Generator, kind: str = "driver", partner: int = -1) -> _Draft:
-    """Moves the metric alone. Its amount is larger in one pool; in the other it is absent, or half as large."""
+    """Moves the metric alone: larger in one pool; in the other absent, or half as large (``WEAKER``)."""
     variation = _any_variation(rng)
-    level, side = rng.choice([0.0, 0.5]), rng.choice([-1, 1])
+    level, side = WEAKER.get(variation, 0.0), rng.choice([-1, 1])
     on, off = (CLEAN, CORRUPTED) if side < 0 else (CORRUPTED, CLEAN)
     amounts = np.zeros(N_TOKENS)
     amounts[on], amounts[off] = VARIATIONS[variation](rng, POOL), level * VARIATIONS[variation](rng, POOL)

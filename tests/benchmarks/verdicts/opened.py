@@ -20,11 +20,12 @@ from tests import plain
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))
 
+from benchmarks.verdicts.features import is_crowded
 from benchmarks.verdicts.planted import PlantedModel, plant_model
 from benchmarks.verdicts.weights import SITES, UNWANTED, WANTED
 
-#: One model at each site.
-SEEDS = {SITES[0]: 0, SITES[1]: 1}
+#: One crowded model at each site.
+SEEDS = {SITES[0]: 0, SITES[1]: 3}
 
 
 @dataclass(frozen=True)
@@ -96,5 +97,6 @@ def opened(site: Site) -> Opened:
     folder = Path(tempfile.mkdtemp())
     planted = plant_model(SEEDS[site], folder)
     assert planted.sae.site == site
+    assert is_crowded(planted.seed)
     hf = AutoModelForCausalLM.from_pretrained(folder / "model", attn_implementation="eager").eval()
     return Opened.on(planted, hf, planted.balanced_pairs())

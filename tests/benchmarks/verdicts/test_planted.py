@@ -13,6 +13,7 @@ from saeattr.sites import Site
 from tests.benchmarks.verdicts.opened import SITES, opened
 
 # What it imports puts the scripts on the path.
+from benchmarks.verdicts.features import plant_features  # isort: skip
 from benchmarks.verdicts.planted import COPIES, plant_model, population  # isort: skip
 
 both_sites = pytest.mark.parametrize("site", SITES, ids=str)
@@ -30,6 +31,16 @@ def test_a_driver_moves_the_metric_by_its_planted_share_of_the_gap(site: Site):
     assert len(drivers) == 18
     for row in drivers.itertuples():
         assert model.share([row.feature]) == pytest.approx(row.share, rel=0.02, abs=3e-4), row
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_model_has_as_many_active_features_and_reads_that_give_their_shares(seed: int):
+    planted = plant_features(seed)
+    assert planted.amounts.shape[1] == 100
+    assert (planted.truth["kind"] != "dead").sum() == 100
+    read = planted.truth["share"].to_numpy()[:100]
+    given = planted.reads * planted.mean_change
+    assert given == pytest.approx(read, abs=1e-9)
 
 
 @both_sites
