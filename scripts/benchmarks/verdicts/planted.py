@@ -1,7 +1,7 @@
 """A small model whose truth is known: a Gemma 2 in a folder, opened as any model is, with its SAE and its pairs.
 
 Everything random about it follows from one integer. ``population`` measures what the weights were written for: the
-mean (and median) exact effect of every feature over pairs in which each token of both pools occurs equally often.
+mean exact effect of every feature over pairs in which each token of both pools occurs equally often, and its median.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.verdicts.features import CLEAN, CORRUPTED, NEUTRAL, plant_features
+from benchmarks.verdicts.features import CLEAN, CORRUPTED, NEUTRAL, POOL, plant_features
 from benchmarks.verdicts.weights import (
     BOS_ID,
     FIRST_TOKEN,
@@ -40,6 +40,8 @@ from saeattr.saes.loading import find_saes, load_sae
 GROUP = "planted"
 #: Edited copies in one forward, and pairs: these models are small.
 COPIES, BATCH = 512, 400
+#: Rounds of balanced pairs, of which only the features' changes are looked at.
+MANY = 100
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class PlantedModel:
 
     Attributes:
         truth: one row a feature of the SAE, in its order: feature, kind, size, share, variation, partner.
+        amounts: of every feature at every token of the pools, [tokens, d_sae].
     """
 
     seed: int
@@ -55,6 +58,7 @@ class PlantedModel:
     sae: SaeFile
     prompts: Prompts
     truth: pd.DataFrame
+    amounts: NDArray[np.float64]
 
     def task(self, pairs: list[Pair]) -> Task:
         return Task(self.lm, pairs, [self.sae], pace=Pace(BATCH, COPIES, self.seed))
@@ -72,9 +76,19 @@ class PlantedModel:
     def balanced_pairs(self) -> list[Pair]:
         """Pairs in which each token of a pool is swapped equally often: means over all possible pairs, less scatter."""
         rng = np.random.default_rng([self.seed, 3])
-        drawn = [[rng.permutation(_ids(pool)) for _ in range(self.prompts.n_changed)] for pool in _SWAPPED]
-        columns = np.array(drawn).transpose(2, 0, 1)
-        return [self._pair(f"balanced-{nth}", swapped, rng) for nth, swapped in enumerate(columns)]
+        return [self._pair(f"balanced-{nth}", swapped, rng) for nth, swapped in enumerate(self.swaps(1))]
+
+    def swaps(self, rounds: int) -> NDArray[np.int64]:
+        """Tokens to swap, each of a pool's as often as ``rounds``, [pairs, clean and corrupted, n_changed]."""
+        rng = np.random.default_rng([self.seed, 4])
+        times = (rounds, len(_SWAPPED), self.prompts.n_changed)
+        drawn = [rng.permuted(np.broadcast_to(_ids(pool), (*times[::2], POOL)), axis=-1) for pool in _SWAPPED]
+        return np.stack(drawn).transpose(1, 3, 0, 2).reshape(-1, *times[1:])
+
+    def change(self, swapped: NDArray[np.int64]) -> NDArray[np.float64]:
+        """How much each feature changes in pairs that swap these tokens, [pairs, clean and corrupted, n_changed]."""
+        clean, corrupted = self.amounts[swapped - FIRST_TOKEN].sum(2).transpose(1, 0, 2)
+        return corrupted - clean
 
     def _pair(self, pair_id: str, swapped: NDArray[np.int64], rng: np.random.Generator) -> Pair:
         """``swapped``: the tokens that differ, [clean and corrupted, n_changed]; all others are drawn."""
@@ -111,17 +125,28 @@ def plant_model(seed: int, folder: Path) -> PlantedModel:
     truth = planted.truth.drop(columns="read").assign(partner=place[planted.truth["partner"]])
     truth = truth.iloc[order].reset_index(drop=True)
     truth.insert(0, "feature", np.arange(len(truth)))
+    amounts = np.pad(planted.amounts, ((0, 0), (0, len(order) - planted.amounts.shape[1])))[:, order]
     lm = load_model(str(folder / "model"), device="cpu")
-    return PlantedModel(seed, lm, find_saes(str(folder / "saes"))[site], prompts, truth)
+    return PlantedModel(seed, lm, find_saes(str(folder / "saes"))[site], prompts, truth, amounts)
 
 
 @torch.no_grad()
 def population(model: PlantedModel) -> pd.DataFrame:
-    """``truth`` with the mean and the median over balanced pairs of every feature's exact effect, and of the gap."""
+    """``truth`` with the mean and the median over all pairs of every feature's exact effect, and of the gap.
+
+    Means are over balanced pairs. The median of 200 effects would scatter, and with it the truth that an interval is to
+    hold; effects are proportional to a feature's change to within a few percent, so it is the slope of the one
+    over the other times the median change in ``MANY`` rounds of balanced pairs.
+
+    Returns:
+        population, gap (means), population_median, gap_median.
+    """
     (batch,) = run_pairs(model.task(model.balanced_pairs()), [model.sae.site])
     base = SiteBase.of(load_sae(model.sae), [batch])
-    effects = feature_effects(batch, base, torch.arange(model.sae.d_sae), COPIES).double()
-    gap = metric_gap([batch]).double()
-    # torch's median is the lower of the two in the middle.
-    medians = {"population_median": effects.quantile(0.5, dim=1).numpy(), "gap_median": float(gap.quantile(0.5))}
-    return model.truth.assign(population=effects.mean(1).numpy(), gap=float(gap.mean()), **medians)
+    effects = feature_effects(batch, base, torch.arange(model.sae.d_sae), COPIES).double().numpy()
+    gap = metric_gap([batch]).double().numpy()
+    change = model.change(model.swaps(1)).T
+    slope = (effects * change).sum(1) / np.maximum((change**2).sum(1), np.finfo(float).tiny)
+    medians = slope * np.median(model.change(model.swaps(MANY)), axis=0)
+    found = {"population": effects.mean(1), "population_median": medians}
+    return model.truth.assign(**found, gap=gap.mean(), gap_median=np.median(gap))

@@ -20,11 +20,12 @@ from tests import plain
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))
 
+from benchmarks.verdicts.features import is_crowded
 from benchmarks.verdicts.planted import PlantedModel, plant_model
 from benchmarks.verdicts.weights import SITES, UNWANTED, WANTED
 
-#: One model at each site.
-SEEDS = {SITES[0]: 0, SITES[1]: 1}
+#: One crowded model at each site.
+SEEDS = {SITES[0]: 0, SITES[1]: 3}
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class Opened:
     def gap(self) -> float:
         return float((self.metric(self.corrupted) - self.metric(self.clean)).mean())
 
+    @property
+    def gap_median(self) -> float:
+        return float((self.metric(self.corrupted) - self.metric(self.clean)).double().quantile(0.5))
+
     def metric(self, ids: Tensor) -> Tensor:
         with torch.no_grad():
             logits = self.hf(input_ids=ids).logits[:, -1]
@@ -55,11 +60,15 @@ class Opened:
 
     def effect(self, features: Sequence[int]) -> float:
         """What the features do together when all are patched to their corrupted value: the metric's mean change."""
+        return float(self.effects(features).mean())
+
+    def effects(self, features: Sequence[int]) -> Tensor:
+        """The same pair by pair."""
         site, chosen = self.planted.sae.site, list(features)
         change = self.activations(self.corrupted)[..., chosen] - self.activations(self.clean)[..., chosen]
         with plain.edited(self.hf, site, lambda x: x + change @ self.sae["W_dec"][chosen]):
             patched = self.metric(self.clean)
-        return float((patched - self.metric(self.clean)).mean())
+        return patched - self.metric(self.clean)
 
     def share(self, features: Sequence[int]) -> float:
         """Of the gap."""
@@ -88,5 +97,6 @@ def opened(site: Site) -> Opened:
     folder = Path(tempfile.mkdtemp())
     planted = plant_model(SEEDS[site], folder)
     assert planted.sae.site == site
+    assert is_crowded(planted.seed)
     hf = AutoModelForCausalLM.from_pretrained(folder / "model", attn_implementation="eager").eval()
     return Opened.on(planted, hf, planted.balanced_pairs())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 
 import pandas as pd
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from tests.benchmarks.verdicts.opened import SITES, Opened, opened
 
 # What it imports puts the scripts on the path.
-from benchmarks.verdicts.measure import N_PAIRS, RANKING, rows_of  # isort: skip
+from benchmarks.verdicts.measure import N_PAIRS, PLANTED_PAIRS, RANKING, rows_of  # isort: skip
 from benchmarks.verdicts.planted import population  # isort: skip
 
 
@@ -24,18 +23,18 @@ def rows() -> pd.DataFrame:
 def test_every_feature_has_a_row_for_each_set_and_number_of_pairs_and_most_are_not_tested():
     truth = opened(SITES[0]).planted.truth
     others = truth["kind"].isin(["background", "dead"])
-    sizes = {"top 20": 20, "planted": int((~others).sum()) + 6}
-    assert len(rows()) == len(sizes) * len(N_PAIRS) * len(truth)
-    for name, n in itertools.product(sizes, N_PAIRS):
+    cases = {("top 20", n): 20 for n in N_PAIRS} | {("planted", PLANTED_PAIRS): int((~others).sum()) + 6}
+    assert len(rows()) == len(cases) * len(truth)
+    for (name, n), tested in cases.items():
         own = rows()[(rows()["tested_by"] == name) & (rows()["n_pairs"] == n)]
         assert own["feature"].tolist() == truth["feature"].tolist()
-        assert (own["verdict"] != "not tested").sum() == sizes[name]
+        assert (own["verdict"] != "not tested").sum() == tested
 
 
 def test_the_exact_mean_is_that_of_editing_the_plain_model_on_the_same_pairs():
     whole = opened(SITES[0])
-    few = Opened.on(whole.planted, whole.hf, whole.planted.make_pairs(6, RANKING))
-    own = rows().query("n_pairs == 6 and tested_by == 'planted' and kind == 'driver'")
+    few = Opened.on(whole.planted, whole.hf, whole.planted.make_pairs(PLANTED_PAIRS, RANKING))
+    own = rows().query("tested_by == 'planted' and kind == 'driver'")
     assert len(own) == 14
     for row in own.itertuples():
         assert row.exact_mean == pytest.approx(few.effect([row.feature]), abs=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from saeattr.sites import Site
 from tests.benchmarks.verdicts.opened import SITES, opened
 
 # What it imports puts the scripts on the path.
+from benchmarks.verdicts.features import plant_features  # isort: skip
 from benchmarks.verdicts.planted import COPIES, plant_model, population  # isort: skip
 
 both_sites = pytest.mark.parametrize("site", SITES, ids=str)
@@ -29,6 +31,16 @@ def test_a_driver_moves_the_metric_by_its_planted_share_of_the_gap(site: Site):
     assert len(drivers) == 18
     for row in drivers.itertuples():
         assert model.share([row.feature]) == pytest.approx(row.share, rel=0.02, abs=3e-4), row
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_model_has_as_many_active_features_and_reads_that_give_their_shares(seed: int):
+    planted = plant_features(seed)
+    assert planted.amounts.shape[1] == 100
+    assert (planted.truth["kind"] != "dead").sum() == 100
+    read = planted.truth["share"].to_numpy()[:100]
+    given = planted.reads * planted.mean_change
+    assert given == pytest.approx(read, abs=1e-9)
 
 
 @both_sites
@@ -65,6 +77,34 @@ def test_the_population_is_what_editing_the_plain_model_gives(site: Site):
     chosen = found[found["kind"] == "background"].head(8)
     shares = [model.share([feature]) for feature in chosen["feature"]]
     assert (chosen["population"] / chosen["gap"]).tolist() == pytest.approx(shares, abs=1e-4)
+
+
+@both_sites
+def test_as_many_effects_are_above_the_population_median_as_below(site: Site):
+    """Of 200 pairs; 65 are 5 standard deviations off. Where most pairs have no change there is no such number."""
+    model = opened(site)
+    found = population(model.planted)
+    drivers = found[(found["kind"] == "driver") & (found["variation"] != "in part")]
+    assert len(drivers) >= 8
+    for row in drivers.itertuples():
+        above = int((model.effects([row.feature]) > row.population_median).sum())
+        assert 65 <= above <= 135, row
+    assert found["gap_median"].iloc[0] == pytest.approx(model.gap_median, rel=1e-4)
+
+
+@both_sites
+def test_the_change_of_swapped_tokens_is_that_of_the_activations(site: Site):
+    model = opened(site)
+    change = model.planted.change(model.planted.swaps(1))
+    seen = (model.activations(model.corrupted) - model.activations(model.clean)).sum(1).double().numpy()
+    if site.kind == "attn_z":
+        # There an amount is a mean over tokens, seen by each later one: the last sees all.
+        seen = (model.activations(model.corrupted) - model.activations(model.clean))[:, -1].double().numpy()
+    active = np.abs(change).max(0) > 0
+    assert (seen[:, ~active] == 0).all()
+    agreement = [np.corrcoef(change[:, at], seen[:, at])[0, 1] for at in np.flatnonzero(active)]
+    assert len(agreement) == 100
+    assert min(agreement) > 0.99
 
 
 @both_sites
