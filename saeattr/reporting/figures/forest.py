@@ -89,17 +89,9 @@ def _measured(axes: Axes, validation: pd.DataFrame) -> None:
             continue
         look, part = LOOKS[verdict], validation[own]
         median, low, high = (part[f"exact_{name}"].to_numpy(dtype=float) for name in ("median", "low", "high"))
-        # Without an end, no bar.
-        known = np.isfinite(low) & np.isfinite(high)
-        axes.errorbar(
-            median[known],
-            at[own][known],
-            xerr=np.clip([(median - low)[known], (high - median)[known]], 0, None),
-            fmt="none",
-            ecolor=look.colour,
-            capsize=2,
-            elinewidth=1.2,
-        )
+        # Too few pairs have a point without an interval: nothing is drawn of an end that is not a number.
+        reach = np.stack([median - low, high - median])
+        axes.errorbar(median, at[own], xerr=reach, fmt="none", ecolor=look.colour, capsize=2, elinewidth=1.2)
         face = "white" if look.hollow else look.colour
         style = {"marker": look.marker, "markersize": 5, "color": look.colour, "markerfacecolor": face, "zorder": 3}
         axes.plot(median, at[own], linestyle="none", label=f"exact: {verdict} ({own.sum()})", **style)

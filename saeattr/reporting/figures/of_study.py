@@ -55,7 +55,8 @@ def feature_by_group(
 ) -> Figure | None:
     """Mean effect by group of the features that several groups share; ``labels`` as for ``feature_by_pair``."""
     words = study_labels(study) if labels is None else labels
-    return heatmaps.feature_by_group(study.features(), kind, depth, top, words)
+    n_pairs = [n_ranking(study, group) for group in study.groups]
+    return heatmaps.feature_by_group(study.features(), kind, depth, top, words, n_pairs)
 
 
 def study_labels(study: Study) -> dict[str, str]:
