@@ -36,3 +36,13 @@ def untested_text(study: Study, group: str) -> str:
         return ""
     known = pairs_text([n_ranking(study, group)])
     return f"{group}: {known}, and none that was drawn to test on is another: no verdict"
+
+
+def power_lines(study: Study) -> list[str]:
+    """What the tests of each group could show, a line for each that was tested."""
+    return [f"{group}: {evidence_text(study, group)}. {said}" for group in study.groups if (said := study.power(group))]
+
+
+def untested_lines(study: Study) -> list[str]:
+    """Why nothing could be tested, a line for each group of which that is so."""
+    return [said for group in study.groups if (said := untested_text(study, group))]

@@ -27,13 +27,12 @@ def generation_table(rows: pd.DataFrame) -> Table:
     items = rows[rows["measure"] == "items"]
     table = Table(
         title=f"ablation while generating: items in a list, mean over {span_text(items['n_lists'])} lists",
-        caption="in brackets: what is added to lists with nothing ablated [95 % interval]; ratio: how far the controls "
-        "moved x, against how far the features would have moved it",
+        caption=_caption(items),
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("group, site")
-    conditions = list(dict.fromkeys(items["condition"]))
+    conditions = list(dict.fromkeys(map(str, items["condition"])))
     for condition in conditions:
         table.add_column(NAMES.get(condition, condition), justify="right")
     for (group, layer, kind), own in items.groupby(GROUP_SITE, sort=False):
@@ -43,10 +42,16 @@ def generation_table(rows: pd.DataFrame) -> Table:
     return table
 
 
+def _caption(items: pd.DataFrame) -> str:
+    """What the brackets hold, and how far controls moved x in comparison."""
+    said = "in brackets: what is added to lists with nothing ablated [95 % interval]"
+    reached = span_text(items.loc[items["condition"] == "controls", "length_ratio"], ".2f")
+    return said + (f"; controls moved x {reached} times as far as the features would have" if reached else "")
+
+
 def _cell(row: Mapping[Hashable, Any]) -> str:
-    """``12.0 (+7.0 [+5.1, +8.9])``, of controls with the length ratio that they reached."""
+    """``12.0 (+7.0 [+5.1, +8.9])``."""
     mean = f"{row['mean']:.1f}"
     if row["condition"] == "nothing":
         return mean
-    added = f"{mean} ({row['added']:+.1f} {interval_text(row['added_low'], row['added_high'], 1)})"
-    return f"{added}, ratio {row['length_ratio']:.2f}" if row["condition"] == "controls" else added
+    return f"{mean} ({row['added']:+.1f} {interval_text(row['added_low'], row['added_high'], 1)})"

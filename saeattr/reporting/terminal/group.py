@@ -9,7 +9,7 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-from saeattr.reporting.evidence import evidence_text, n_ranking, untested_text
+from saeattr.reporting.evidence import evidence_text, untested_text
 from saeattr.reporting.figures.style import show_token
 from saeattr.reporting.numbers import median_text, q_text, share_text
 from saeattr.reporting.verdicts import LOOKS, count_verdicts
@@ -17,12 +17,12 @@ from saeattr.study.results import Study
 from saeattr.tables import row_address
 
 LONGEST_LABEL = 60
-#: Columns of what was measured, and those of a group that was not validated.
-MEASURED = ("exact median [95 %]", "of gap", "controls", "q", "verdict")
-ESTIMATED = ("median [95 %]", "pairs")
+#: Columns that a table takes with all it has to say; on a narrower terminal q and the last column are left out.
+WIDE = 116
 EXPLAINED = (
     "effect: estimated change of the metric when the feature is set to its base value, mean; exact: measured, median, "
-    "also as a share of the clean-corrupted gap; controls: equally long moves along other features that do as much"
+    "also as a share of the clean-corrupted gap; controls: equally long moves along other features that do as much; "
+    "q: over all that the study tests"
 )
 UNTESTED = (
     "effect: estimated change of the metric when the feature is set to its base value, mean, and its median; pairs: "
@@ -30,7 +30,7 @@ UNTESTED = (
 )
 
 
-def group_table(rows: pd.DataFrame, group: str, study: Study, labels: Mapping[str, str]) -> Table:
+def group_table(rows: pd.DataFrame, group: str, study: Study, labels: Mapping[str, str], width: int = WIDE) -> Table:
     """The estimate of each feature and, where the group was validated, what was measured of it and its verdict."""
     settings = study.record["settings"]
     checked = {_key(row): row for row in study.validation(group).to_dict("records")}
@@ -40,23 +40,24 @@ def group_table(rows: pd.DataFrame, group: str, study: Study, labels: Mapping[st
         title_justify="left",
         caption_justify="left",
     )
-    table.add_column("site/feature", no_wrap=True)
-    table.add_column("effect", justify="right", no_wrap=True)
-    for name in MEASURED if checked else ESTIMATED:
-        table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
-    table.add_column("label on Neuronpedia" if labels else "fires mostly at")
-    n_pairs = n_ranking(study, group)
-    for row in rows.to_dict("records"):
-        address = row_address(row)
-        words = show_token(labels.get(address, ""), LONGEST_LABEL)
-        if not labels:
-            words = f"{row['top_role']} {show_token(row['top_token'])}"
-        cells = (
-            _measured(checked.get(_key(row)))
-            if checked
-            else (median_text(row, "effect"), f"{row['n_pairs']}/{n_pairs}")
-        )
-        table.add_row(address, f"{row['effect_mean']:+.3f}", *map(_cell, cells), escape(words))
+    lines = [
+        {
+            "site/feature": row_address(row),
+            "effect": f"{row['effect_mean']:+.3f}",
+            **(_measured(checked.get(_key(row))) if checked else _estimated(row)),
+            **_where(row, labels),
+        }
+        for row in rows.to_dict("records")
+    ]
+    narrow = {"q", *_where({}, labels)} if width < WIDE else set()
+    names = [name for name in (lines[0] if lines else ()) if name not in narrow]
+    for name in names:
+        words = name == "verdict" or name in _where({}, labels)
+        side = "left" if words or name == "site/feature" else "right"
+        table.add_column(name, justify=side, no_wrap=not words and "median" not in name)
+    for line in lines:
+        cells = [line[name].replace(" [", "\n[") if narrow else line[name] for name in names]
+        table.add_row(*map(_cell, cells))
     return table
 
 
@@ -64,17 +65,32 @@ def _key(row: Mapping[Hashable, Any]) -> tuple[Any, ...]:
     return row["layer"], row["kind"], row["feature"]
 
 
+def _measured(row: Mapping[Hashable, Any] | None) -> dict[str, str]:
+    """What was measured of a feature; nothing where it was not tested."""
+    return {
+        "exact median [95 %]": "" if row is None else median_text(row, "exact"),
+        "of gap": "" if row is None else share_text(row["share"]),
+        "controls": "" if row is None else f"{row['n_as_strong']}/{row['n_controls']}",
+        "q": "" if row is None else q_text(row["q_value"]),
+        "verdict": "not tested" if row is None else row["verdict"],
+    }
+
+
+def _estimated(row: Mapping[Hashable, Any]) -> dict[str, str]:
+    return {"median [95 %]": median_text(row, "effect"), "pairs": str(row["n_pairs"])}
+
+
+def _where(row: Mapping[Hashable, Any], labels: Mapping[str, str]) -> dict[str, str]:
+    """The last column: labels if the study knows any, or else where the feature fires."""
+    if labels:
+        return {"label on Neuronpedia": show_token(labels.get(row_address(row), ""), LONGEST_LABEL) if row else ""}
+    return {"fires mostly at": f"{row['top_role']} {show_token(row['top_token'])}" if row else ""}
+
+
 def _cell(cell: str) -> str:
     """A verdict in its style; brackets of anything else are no markup."""
-    return f"[{LOOKS[cell].style}]{cell}[/]" if cell in LOOKS else escape(cell)  # pyright: ignore[reportArgumentType]
-
-
-def _measured(row: Mapping[Hashable, Any] | None) -> tuple[str, ...]:
-    """The cells of ``MEASURED``."""
-    if row is None:
-        return "", "", "", "", "not tested"
-    controls = f"{row['n_as_strong']}/{row['n_controls']}"
-    return median_text(row, "exact"), share_text(row["share"]), controls, q_text(row["q_value"]), row["verdict"]
+    look = {str(name): look for name, look in LOOKS.items()}.get(cell)
+    return escape(cell) if look is None else f"[{look.style}]{cell}[/]"
 
 
 def group_lines(study: Study, group: str) -> list[str]:

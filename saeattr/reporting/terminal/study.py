@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import pandas as pd
@@ -92,6 +93,8 @@ def check_table(site_effects: pd.DataFrame) -> Table:
 
 #: With more groups than this, only the shared features are printed.
 GROUPS_IN_FULL = 3
+#: Columns where no terminal says how many it has.
+PIPE = 120
 
 
 class StageProgress:
@@ -127,12 +130,13 @@ class StageProgress:
 
 def print_study(study: Study, top: int, console: Console | None = None) -> None:
     """Print the top features of each group (of all groups, if many), the checks and the files."""
-    console = console or Console()
+    console = console or _console()
     features = study.features()
     labels = label_texts(read_links(study.folder).labels)
     if len(study.groups) <= GROUPS_IN_FULL:
         for group in study.groups:
-            console.print(group_table(features[features["group"] == group].head(top), group, study, labels))
+            own = features[features["group"] == group].head(top)
+            console.print(group_table(own, group, study, labels, console.width))
             for line in group_lines(study, group):
                 console.print(escape(line), highlight=False)
             console.print()
@@ -150,6 +154,12 @@ def print_study(study: Study, top: int, console: Console | None = None) -> None:
         console.print(f"figures  {escape(str(study.folder.figures))}/*.png (and .svg)", highlight=False)
         for path in study.figures:
             console.print(f"         {escape(path.name)}", highlight=False)
+
+
+def _console() -> Console:
+    """Standard output; a file or a pipe is as wide as the tables, unless COLUMNS says otherwise."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=PIPE)
 
 
 def _print_verdicts(study: Study, console: Console) -> None:
