@@ -376,9 +376,9 @@ CURVES = Table(
         *_share("completeness", "what is left of it without them"),
         Column("length_ratio", "float64", "of controls: how far they move x, against the features they stand for"),
     ),
-    "Measured on the pairs that test features, in orders that the other pairs gave. controls: at each site the features "
-    "of the attribution order are replaced by others, and their joint change is scaled to the length of the change that "
-    "the features would make there.",
+    "Measured on the pairs that test features, in orders that the other pairs gave. controls: at each site the "
+    "features of the attribution order are replaced by others, and their joint change is scaled to the length of the "
+    "change that the features would make there.",
 )
 AGREEMENT = Table(
     "agreement",

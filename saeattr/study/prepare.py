@@ -81,8 +81,8 @@ def prepare(settings: StudySettings, *, weights: bool = True) -> Prepared:
         parse_bytes(settings.vram)
     if settings.validate_lists is not None and not behaviour.draws:
         raise UserError(
-            f"--validate-lists draws more pairs, and those of {behaviour.name} are fixed (each half tests what the other "
-            "ranks): leave it out"
+            f"--validate-lists draws more pairs, and those of {behaviour.name} are fixed (each half tests what the "
+            "other ranks): leave it out"
         )
     settings = resolve(settings)
     folder = find_model(settings.model, weights=weights)

@@ -18,6 +18,7 @@ from saeattr.saes.loading import SaeFile, load_sae
 from saeattr.sites import Site
 from saeattr.study.pairs import stored_pairs
 from saeattr.study.results import Study
+from saeattr.validation.verdicts import VERDICTS
 from tests import plain
 from tests.behaviours.tokenizers import FAMILIES, family_tokenizer
 
@@ -202,8 +203,9 @@ def test_a_study_of_facts_has_all_its_tables(study: Study, lm: LanguageModel) ->
     assert stored_pairs(study.folder, ["capitals"]) == fact_pairs(lm.tokenizer, CAPITALS)[0]
     assert set(study.attributions()["role"]) <= {"entity", "after", "last"}
     assert set(study.attributions()["role"]) >= {"entity", "last"}
-    assert len(study.validation("capitals")) == 3
-    assert set(study.validation("capitals")["verdict"]) <= {"causal", "weak", "not causal", "opposite sign"}
+    # Three of each half, which may name the same ones.
+    assert 3 <= len(study.validation("capitals")) <= 6
+    assert set(study.validation("capitals")["verdict"]) <= set(VERDICTS)
     points = study.metric_by_point()
     assert (points["n_points"] == 1).all()
     means = points.groupby("run")["metric"].mean()
