@@ -108,7 +108,7 @@ def validate(
     Args:
         study: its folder, or what ``attribute`` returned; its model and SAEs must be where they were.
         generate: also sample lists while a site's first ``generate_features`` features are ablated together, with
-            matched controls, steering and nothing beside.
+            controls of equal length, steering and nothing beside.
         settings: ``validate_top`` (or ``top``; features tested in each group, those of the highest ranks),
             ``positions`` (``all``, or ``single`` to patch a feature only where its attribution is largest),
             ``validate_lists``, ``controls``, ``smallest``, ``curves``, ``generate_features``, ``device``,

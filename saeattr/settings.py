@@ -75,7 +75,7 @@ class StudySettings(BaseModel):
         le=1,
     )
     max_new_tokens: int = _setting(200, "pairs", "Longest list, in tokens", commands=_MEASURE, ge=1, le=8192)
-    seed: int = _setting(0, "pairs", "Seed of sampling and intervals", commands=_MEASURE, ge=0, lt=2**31)
+    seed: int = _setting(0, "pairs", "Seed of sampling, controls and random orders", commands=_MEASURE, ge=0, lt=2**31)
     model: str = _setting("bundled", "model and SAEs", "bundled, a folder or a name (gemma-2-2b-it, org/name)")
     saes: str | None = _setting(
         None, "model and SAEs", "A folder of SAEs, or published releases with commas", without="the model's own"

@@ -60,6 +60,9 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "method": (["--method", "ig"], "ig", "ig"),
     "ig_steps": (["--ig-steps", "3"], "3", 3),
     "validate_top": (["--validate-top", "5"], "5", 5),
+    "validate_lists": (["--validate-lists", "12"], "12", 12),
+    "controls": (["--controls", "19"], "19", 19),
+    "smallest": (["--smallest", "0.02"], "0.02", 0.02),
     "positions": (["--positions", "single"], "single", "single"),
     "curves": (["--no-curves"], "false", False),
     "generate_features": (["--generate-features", "3"], "3", 3),
@@ -83,7 +86,10 @@ COMMANDS = {
         *["group", "temperature", "top_p", "max_new_tokens", "seed", "metric", "contrast", "decision"],
     },
     "plan": {*WHICH_PAIRS, *WHICH_MODEL, "layers", "sites"},
-    "validate": {"validate_top", "positions", "curves", "generate_features", "batch_size", "vram", "device"},
+    "validate": {
+        *["validate_top", "validate_lists", "controls", "smallest", "positions", "curves", "generate_features"],
+        *["batch_size", "vram", "device"],
+    },
 }
 #: What is written before the options.
 ARGUMENTS = {"validate": ["runs/mine"]}
@@ -213,6 +219,9 @@ INSPECT: dict[str, Any] = {
         for flags, changes in [
             ([], {}),
             (["--top", "7"], {"validate_top": 7}),
+            (["--validate-lists", "12"], {"validate_lists": 12}),
+            (["--controls", "19"], {"controls": 19}),
+            (["--smallest", "0.02"], {"smallest": 0.02}),
             (["--positions", "single"], {"positions": "single"}),
             (["--no-curves"], {"curves": False}),
             (["--generate"], {"generate": True}),

@@ -114,10 +114,10 @@ def validate(
     figures: Figures = True,
     **settings: Any,
 ) -> None:
-    """Measure exact effects of the top features of a study, against matched controls.
+    """Measure exact effects of the top features of a study, against controls of equal length.
 
-    Each tested feature is set to its base value with the error term kept, in every pair; control features of the same
-    site tell what such a change does by chance. An interrupted run goes on at the next feature.
+    Each tested feature is set to its base value with the error term kept, in pairs that did not rank it; controls move
+    the activation as far along the directions of other features. An interrupted run goes on at the next feature.
     """
     api = load_api()
     from saeattr.reporting.terminal.study import StageProgress, print_study

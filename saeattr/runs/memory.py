@@ -17,7 +17,7 @@ from saeattr.saes.loading import SaeFile
 ENCODE_BYTES = 17
 #: Bytes for each row of attributions.parquet while a group's tables are put together (on the CPU).
 ROW_BYTES = 350
-#: What sampling, pandas, the bootstrap and the allocator hold besides, on the CPU.
+#: What sampling, pandas and the allocator hold besides, on the CPU.
 HOST_BYTES = 56 * 2**20
 #: Assumed active features a token where no table says otherwise; Gemma Scope's canonical SAEs have 50 to 150.
 EXPECTED_L0 = 100

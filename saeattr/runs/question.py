@@ -34,7 +34,7 @@ class Pace:
     Attributes:
         batch_size: pairs in one forward.
         copies: edited copies of prompts in one forward.
-        seed: of bootstraps, sign flips and random orders.
+        seed: of controls, samples of features and random orders.
     """
 
     batch_size: int = 16

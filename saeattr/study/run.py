@@ -19,7 +19,7 @@ from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder, read_record, write_record
 from saeattr.study.generation import Generating
 from saeattr.study.memory import memory_plan, note_memory, note_sites, within_memory
-from saeattr.study.pairs import MakingPairs, MakingTestPairs, stored_pairs
+from saeattr.study.pairs import MakingPairs, MakingTestPairs, stored_pairs, stored_test_pairs
 from saeattr.study.prepare import Prepared
 from saeattr.study.selection import WHOLE, Choosing, stored_selection, with_choice
 from saeattr.study.stage import Outcome, Stage, Work
@@ -79,6 +79,8 @@ def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], 
         note_sites(study, prepared)
         for stage in missing:
             warnings += carry_out(stage, work, plan)
+            if isinstance(stage, MakingTestPairs):
+                plan = plan_of(work)
     return warnings
 
 
@@ -129,13 +131,14 @@ def with_pairs(work: Work) -> tuple[Work, list[str]]:
 
 
 def plan_of(work: Work) -> MemoryPlan:
-    """How the group's pairs will be run within the settings' budget.
+    """How the group's pairs, those that rank or those that test, will be run within the settings' budget.
 
     Raises:
         UserError: the budget is too small.
     """
-    pairs = work.task.pairs
-    return memory_plan(work.prepared, len(pairs), max(len(pair.clean_ids) for pair in pairs), work.task.lm.device)
+    kinds = [work.task.pairs, stored_test_pairs(work.study, work.group) or []]
+    longest = max(len(pair.clean_ids) for pairs in kinds for pair in pairs)
+    return memory_plan(work.prepared, max(map(len, kinds)), longest, work.task.lm.device)
 
 
 def carry_out(stage: Stage, work: Work, plan: MemoryPlan | None = None) -> list[str]:

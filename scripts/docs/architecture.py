@@ -94,7 +94,7 @@ BOXES = {
         250,
         "validation/",
         "validation",
-        "top features against controls, many\nat once; lists without (generation/)",
+        "on fresh pairs, against controls of\nequal length; lists (generation/)",
         "stage",
     ),
     "tables": Box(

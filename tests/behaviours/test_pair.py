@@ -1,4 +1,4 @@
-"""A pair refuses what does not align, and pairs are padded on the right."""
+"""A pair refuses what does not align; pairs are padded, told apart, counted and halved."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from saeattr import UserError
-from saeattr.behaviours.pair import Pair, Point, by_group, chunks, pad_pairs
+from saeattr.behaviours.pair import Pair, Point, by_group, chunks, distinct_pairs, halves, pad_pairs
 
 
 def pair_of(clean: tuple[int, ...], corrupted: tuple[int, ...] | None, **changes: Any) -> Pair:
@@ -81,3 +83,85 @@ def test_chunks_and_groups_keep_the_order() -> None:
         "a": ["0", "1"],
     }
     assert list(grouped) == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"clean_ids": (1, 2, 7)},
+        {"corrupted_ids": (1, 9, 3)},
+        {"corrupted_ids": None},
+        {"points": (Point(2, (6,), (5,)),)},
+        {"points": (Point(1, (5,), (6,)),)},
+    ],
+)
+def test_pairs_are_the_same_evidence_only_with_the_same_tokens_read_the_same_way(changes: dict[str, Any]) -> None:
+    pair = pair_of((1, 2, 3), (1, 4, 3))
+    told_apart = pair_of((1, 2, 3), (1, 4, 3), **changes)
+    assert [one.times for one in distinct_pairs([pair, told_apart, pair])] == [2, 1]
+    renamed = pair_of((1, 2, 3), (1, 4, 3), pair_id="008", title="another", roles=("bos", "word", "last"))
+    (only,) = distinct_pairs([pair, renamed])
+    assert (only.pair_id, only.times) == ("007", 2)
+
+
+#: What was drawn: a number for the tokens of each pair, and how often it came already.
+DRAWN = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 3)), max_size=12)
+
+
+@given(drawn=DRAWN, known=st.sets(st.integers(0, 5)))
+def test_distinct_pairs_are_the_first_of_each_in_order_with_how_often_it_came(
+    drawn: list[tuple[int, int]], known: set[int]
+) -> None:
+    pairs = [
+        pair_of((1, 50 + number, 3), (1, 4, 3), pair_id=f"{nth:03d}", times=times)
+        for nth, (number, times) in enumerate(drawn)
+    ]
+    used = [pair_of((1, 50 + number, 3), (1, 4, 3), pair_id="known", times=7) for number in sorted(known)]
+    found = distinct_pairs(pairs, used)
+    expected: dict[int, list[Any]] = {}
+    for nth, (number, times) in enumerate(drawn):
+        if number not in known:
+            expected.setdefault(number, [f"{nth:03d}", 0])[1] += times
+    assert [[pair.pair_id, pair.times] for pair in found] == list(expected.values())
+    assert [pair.clean_ids[1] - 50 for pair in found] == list(expected)
+    # Nothing is left to be told apart.
+    assert distinct_pairs(found) == found
+    assert distinct_pairs(pairs, [*used, *found]) == []
+
+
+def families(numbers: list[int]) -> list[Pair]:
+    """A pair for each number, which is the token that differs; no two pairs have the same tokens."""
+    return [
+        pair_of((1, 50 + nth, 10 + number, 3), (1, 50 + nth, 40 - number, 3), pair_id=f"{nth:03d}")
+        for nth, number in enumerate(numbers)
+    ]
+
+
+@given(numbers=st.lists(st.integers(0, 6), min_size=2, max_size=20).filter(lambda numbers: len(set(numbers)) > 1))
+def test_halves_never_share_a_family_of_equal_changed_tokens(numbers: list[int]) -> None:
+    pairs = families(numbers)
+    first, second = halves(pairs)
+    sides = [{pair.pair_id for pair in half} for half in (first, second)]
+    assert not sides[0] & sides[1]
+    assert sides[0] | sides[1] == {pair.pair_id for pair in pairs}
+    assert min(len(first), len(second)) > 0
+    for half in (first, second):
+        assert half == [pair for pair in pairs if pair in half]
+    changed = [{pair.clean_ids[2] for pair in half} for half in (first, second)]
+    assert not changed[0] & changed[1]
+    # Filling the smaller half, they differ by no more than the largest family.
+    assert abs(len(first) - len(second)) <= max(numbers.count(number) for number in numbers)
+
+
+@given(count=st.integers(0, 9))
+def test_pairs_of_one_family_go_to_the_halves_in_turn(count: int) -> None:
+    pairs = families([2] * count)
+    first, second = halves(pairs)
+    assert [int(pair.pair_id) for pair in first] == list(range(0, count, 2))
+    assert [int(pair.pair_id) for pair in second] == list(range(1, count, 2))
+
+
+def test_two_phrasings_of_a_fact_stay_together_and_fill_the_smaller_half() -> None:
+    first, second = halves(families([1, 2, 1, 3, 1, 2, 4]))
+    assert [pair.clean_ids[2] - 10 for pair in first] == [1, 1, 1, 4]
+    assert [pair.clean_ids[2] - 10 for pair in second] == [2, 3, 2]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from saeattr.attribution.site import attribute_site
 from saeattr.behaviours.pair import Pair
-from saeattr.generation.ablation import ablation
+from saeattr.generation.ablation import ablation, stand_in
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.base import BASES, SiteBase, site_means, token_chunks
 from saeattr.runs.batch import effect_tokens, run_batch, site_tokens
@@ -136,8 +136,8 @@ def test_every_stage_keeps_to_the_one_rule(
 
     profile = profile_site(site_base, [batch])
     np.testing.assert_allclose(profile.frequency, entry.double().mean(0), atol=1e-12)
-    norm = change.abs().sum(0) / entry.sum(0).clamp(min=1) * sae.W_dec.norm(dim=1)
-    np.testing.assert_allclose(profile.change_norm, norm, rtol=1e-4, atol=1e-5)
+    norm = f.mean(0) * sae.W_dec.norm(dim=1)
+    np.testing.assert_allclose(profile.activation_norm, norm, rtol=1e-4, atol=1e-5)
 
     some = {site: ids.tolist()}
     moved = x + change[:, ids] @ sae.W_dec[ids]
@@ -146,5 +146,9 @@ def test_every_stage_keeps_to_the_one_rule(
         patched = patch.patched(x, x_corrupted, torch.full((len(x),), number))
         torch.testing.assert_close(patched, wanted, rtol=0, atol=1e-4)
 
-    edited = ablation(site_base, ids.tolist())(x[None], x_corrupted[None] if base == "corrupted" else None)
-    torch.testing.assert_close(edited[0], moved, rtol=0, atol=1e-4)
+    beside = x_corrupted[None] if base == "corrupted" else None
+    held = ablation(site_base, ids.tolist())(x[None], beside)
+    torch.testing.assert_close(x + held[0], moved, rtol=0, atol=1e-4)
+    stood_in = stand_in(site_base, ids[:6].tolist(), ids[6:].tolist())(x[None], beside)[0]
+    wanted = (change[:, ids[:6]] @ sae.W_dec[ids[:6]]).norm(dim=1)
+    torch.testing.assert_close(stood_in.norm(dim=1), wanted, rtol=1e-4, atol=1e-4)

@@ -13,7 +13,7 @@ from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.base import BASES, SiteBase, SiteMeans, site_means
 from saeattr.runs.batch import BatchRuns, run_batch
-from saeattr.runs.effects import Entries, entry_effects, feature_effects, total_effect
+from saeattr.runs.effects import Change, along_effects, feature_change, feature_effects, total_effect
 from saeattr.runs.question import Question
 from saeattr.saes.loading import SaeFile, load_sae
 from saeattr.saes.sae import SparseAutoencoder
@@ -78,7 +78,9 @@ def test_a_features_effect_is_that_of_a_full_forward(
     site_base = SiteBase.of(sae, [batch])
     found = feature_effects(batch, site_base, features, 4)
     weights = {name: value.float() for name, value in load_file(saes[site].weights).items()}
-    entries, alone_expected = [], []
+    first = int(features[0])
+    patch = feature_change(batch, site_base, first)
+    alone_expected = []
     for row, pair in enumerate(pairs):
         x, change = naive_change(plain_model, site, weights, pair, base, means)
         clean = naive_metric(plain_model, site, pair, x)
@@ -86,13 +88,18 @@ def test_a_features_effect_is_that_of_a_full_forward(
             moved = x + change[:, feature, None] * weights["W_dec"][feature]
             expected = naive_metric(plain_model, site, pair, moved) - clean
             assert float(found[nth, row]) == pytest.approx(expected, abs=5e-5)
-        position, feature = pair.points[-1].position, int(features[0])
-        x[position] += change[position, feature] * weights["W_dec"][feature]
-        entries.append((row, position, feature))
+        own = patch.take(patch.row == row)
+        changed = change[:, first].abs() > 1e-6
+        reached = torch.arange(len(changed)) <= pair.points[-1].position
+        assert own.position.tolist() == (changed & reached).nonzero()[:, 0].tolist()
+        torch.testing.assert_close(own.change, change[own.position, first], rtol=1e-4, atol=1e-5)
+        position = pair.points[-1].position
+        x[position] += change[position, first] * weights["W_dec"][first]
         alone_expected.append(naive_metric(plain_model, site, pair, x) - clean)
-    where = Entries(*torch.tensor(entries).T)
-    alone = entry_effects(batch, site_base, where, 2)
-    torch.testing.assert_close(alone, torch.tensor(alone_expected), rtol=0, atol=5e-5)
+    last = torch.tensor([pair.points[-1].position for pair in pairs])
+    here = patch.take(patch.position == last[patch.row])
+    alone = along_effects(batch, sae, first, here, features[:1], 2)
+    torch.testing.assert_close(alone[0], torch.tensor(alone_expected), rtol=0, atol=5e-5)
     assert found.abs().max() > 1e-3
 
 
@@ -134,8 +141,9 @@ def test_with_decision_all_an_effect_is_the_mean_over_decision_points(
     late = [pair.points[-2].position + 1 for pair in pairs]
     base = SiteBase.of(sae, [batch])
     found = feature_effects(batch, base, busy, 4)[0]
-    where = Entries(torch.arange(len(pairs)), torch.tensor(late), busy.repeat(len(pairs)))
-    alone = entry_effects(batch, base, where, 4)
+    change = feature_change(batch, base, int(busy[0]))
+    at_late = change.take(change.position == torch.tensor(late)[change.row])
+    alone = along_effects(batch, sae, int(busy[0]), at_late, busy, 4)[0]
     for row, pair in enumerate(pairs):
         x = plain.read(plain_model, site, pair.clean_ids)
         f = sae.encode(x)[:, busy]
@@ -152,6 +160,50 @@ def test_with_decision_all_an_effect_is_the_mean_over_decision_points(
                         after = plain.at_point(plain_model, pair.clean_ids, point)
                     changes.append(float(after - before))
             assert float(effect) == pytest.approx(sum(changes) / len(changes), abs=5e-5)
+
+
+@pytest.mark.parametrize("base", ["zero", "corrupted"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_along_another_direction_x_moves_as_far_at_the_same_tokens(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], plain_model: Any, kind: Any, base: BaseName
+) -> None:
+    """Against the plain model with the move written out: the same length at every token, the other feature's way."""
+    site, pairs = Site(kind, 2), pairs[:2]
+    batch = run_batch(lm, pairs, [site], Question(base=base))
+    sae = load_sae(saes[site])
+    weights = {name: value.float() for name, value in load_file(saes[site].weights).items()}
+    first, *others = busiest(sae, batch, 3).tolist()
+    change = feature_change(batch, SiteBase.of(sae, [batch]), first)
+    along = torch.tensor([first, *others])
+    found = along_effects(batch, sae, first, change, along, 3)
+    means = site_means(sae, batch.clean.x[site][batch.usable])
+    for row, pair in enumerate(pairs):
+        x, by_hand = naive_change(plain_model, site, weights, pair, base, means)
+        clean = naive_metric(plain_model, site, pair, x)
+        for nth, other in enumerate([first, *others]):
+            way = weights["W_dec"][other] / weights["W_dec"][other].norm()
+            moved = by_hand[:, first, None] * weights["W_dec"][first].norm() * way
+            own = by_hand[:, first, None] * weights["W_dec"][first]
+            torch.testing.assert_close(moved.norm(dim=1), own.norm(dim=1), rtol=1e-4, atol=1e-6)
+            expected = naive_metric(plain_model, site, pair, x + moved) - clean
+            assert float(found[nth, row]) == pytest.approx(expected, abs=5e-5)
+    assert found.abs().max() > 1e-3
+
+
+def test_a_pair_in_which_nothing_changes_has_no_effect_in_any_direction(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
+) -> None:
+    site = Site("resid_post", 1)
+    sae = load_sae(saes[site])
+    batch = run_batch(lm, pairs, [site], Question(base="zero"))
+    busy = busiest(sae, batch, 3)
+    change = feature_change(batch, SiteBase.of(sae, [batch]), int(busy[0]))
+    only = change.take(change.row == 1)
+    found = along_effects(batch, sae, int(busy[0]), only, busy, 2)
+    assert not found[:, [0, 2, 3, 4]].any()
+    assert found[:, 1].all()
+    nothing = Change(*(part[:0] for part in (change.row, change.position, change.change)))
+    assert not along_effects(batch, sae, int(busy[0]), nothing, busy, 2).any()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -57,8 +57,9 @@ def test_proofs_do_not_depend_on_the_pace(
     lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], question: Question
 ) -> None:
     files = [saes[site] for site in SITES]
-    features = attribute_group(Task(lm, pairs, files, question)).features
-    tables = [validate_features(Task(lm, pairs, files, question, pace), Estimates(features), PLAN) for pace in PACES]
+    found = attribute_group(Task(lm, pairs, files, question))
+    estimates = Estimates(found.features, found.attributions)
+    tables = [validate_features(Task(lm, pairs, files, question, pace), estimates, PLAN) for pace in PACES]
     for other in tables[1:]:
         for name in ("validation", "curves", "compared", "agreement", "exact"):
             assert_same(getattr(tables[0], name), getattr(other, name))
@@ -78,12 +79,17 @@ def test_layer_scores_do_not_depend_on_the_pace(
     assert np.ptp(first.table["score"]) > 0.1
 
 
-def test_the_seed_draws_intervals_and_nothing_else(
+def test_the_seed_draws_controls_and_random_orders_and_nothing_else(
     lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]
 ) -> None:
-    files = [saes[SITES[1]]]
-    one, other = (attribute_group(Task(lm, pairs, files, pace=Pace(seed=seed))) for seed in (0, 1))
-    drawn = ["effect_low", "effect_high"]
-    pd.testing.assert_frame_equal(one.features.drop(columns=drawn), other.features.drop(columns=drawn))
-    pd.testing.assert_frame_equal(one.attributions, other.attributions)
-    assert not one.features[drawn].equals(other.features[drawn])
+    tasks = [Task(lm, pairs, [saes[SITES[1]]], pace=Pace(seed=seed)) for seed in (0, 1)]
+    one, other = (attribute_group(task) for task in tasks)
+    for name in ("attributions", "features", "site_effects", "metric_by_point"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
+    estimates = Estimates(one.features, one.attributions)
+    exact = [validate_features(task, estimates, PLAN).exact for task in tasks]
+    alone, others = zip(*((part[part["along"] == part["feature"]], part) for part in exact), strict=True)
+    tested = [part[part["evidence"] == "test"].reset_index(drop=True) for part in alone]
+    pd.testing.assert_frame_equal(*tested)
+    drawn = [set(part.loc[part["evidence"] == "test", "along"]) for part in others]
+    assert drawn[0] != drawn[1]

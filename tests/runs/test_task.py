@@ -28,7 +28,12 @@ def test_batches_hold_the_pairs_in_order_and_progress_counts_them(
     assert max(len(batch.pairs) for batch in batches) == min(batch_size, len(pairs))
     assert seen == [("forward", done, 5) for done in (*range(0, 5, batch_size), 5)]
     assert all(batch.clean.g == {} for batch in batches)
-    assert (task.group, task.pair_ids) == ("cities", [pair.pair_id for pair in pairs])
+    assert task.group == "cities"
+
+
+def test_a_pair_weighs_as_often_as_it_was_drawn(lm: LanguageModel, pairs: list[Pair]) -> None:
+    drawn = [dataclasses.replace(pair, times=at + 1) for at, pair in enumerate(pairs)]
+    assert list(Task(lm, drawn).times.items()) == [(pair.pair_id, at + 1) for at, pair in enumerate(pairs)]
 
 
 def test_pairs_without_a_corrupted_prompt_have_no_gap_and_take_nobodys(lm: LanguageModel, pairs: list[Pair]) -> None:
@@ -42,5 +47,5 @@ def test_pairs_without_a_corrupted_prompt_have_no_gap_and_take_nobodys(lm: Langu
     for batch_size in (1, 2, 16):
         task = Task(lm, mixed, question=Question(base="mean"), pace=Pace(batch_size))
         batches = run_pairs(task, [SITE], gradients=True)
-        assert [pair.pair_id for batch in batches for pair in batch.pairs] == task.pair_ids
+        assert [pair.pair_id for batch in batches for pair in batch.pairs] == [pair.pair_id for pair in mixed]
         torch.testing.assert_close(metric_gap(batches), expected, rtol=0, atol=1e-4, equal_nan=True)

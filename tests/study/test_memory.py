@@ -29,10 +29,14 @@ STEPS = {
     "pairs": "sampling lists",
     "selection": "choosing layers",
     "attribution": "attribution",
+    "test_pairs": "fresh lists to test on",
     "validation": "exact effects",
     "generation": "ablation while generating",
 }
-TABLES = ("pairs", "layer_scores", "attributions", "features", "site_effects", "validation", "curves", "generation")
+TABLES = (
+    *("pairs", "layer_scores", "attributions", "features", "site_effects"),
+    *("test_pairs", "validation", "curves", "generation"),
+)
 
 
 def fits(most: Pace, seen: list[Pace]) -> Callable[[Pace], Pace]:
@@ -133,7 +137,7 @@ def test_a_stage_of_each_kind_may_run_out_once_and_all_tables_stay_the_same(whol
     assert before["batch_size"] > 1
     for what in ("batch_size", "copies"):
         assert noted[what] == (before[what] + 1) // 2
-    assert set(noted["measured_peak"]) == {"pairs", "attribution", "validation", "generation"}
+    assert set(noted["measured_peak"]) == {"pairs", "attribution", "test_pairs", "validation", "generation"}
 
 
 @pytest.mark.parametrize("stage", ["pairs", "selection"])
@@ -161,6 +165,19 @@ def test_a_plan_is_of_the_pairs_and_the_budget(lm: LanguageModel) -> None:
     none = prepare(make_settings({**SMALL, "vram": "1MiB"}))
     with pytest.raises(UserError, match="a budget of 1 MiB is too small: the smallest that works here is"):
         memory_plan(none, 16, 60, lm.device)
+
+
+def test_more_pairs_that_test_than_rank_are_planned_for(tmp_path: Path, lm: LanguageModel) -> None:
+    settings = {**SMALL, "sites": ["mlp_out.4"], "kinds": None}
+    study = saeattr.attribute(
+        "cities", out=tmp_path / "s", validate_top=1, validate_lists=5, curves=False, figures=False, **settings
+    )
+    ranking, testing = study.pairs(), study.test_pairs()
+    assert len(testing) > len(ranking)
+    longest = max(len(ids) for table in (ranking, testing) for ids in table["clean_ids"])
+    wanted = memory_plan(prepare(make_settings(settings)), len(testing), longest, lm.device)
+    noted = json.loads(study.folder.plan_path.read_text(encoding="utf-8"))["groups"]["cities"]
+    assert {name: noted[name] for name in ("captured", "peak")} == {"captured": wanted.captured, "peak": wanted.peak}
 
 
 def test_plans_of_groups_and_peaks_of_stages_are_noted_beside_each_other(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from saeattr.saes.loading import SaeFile, load_sae
 from saeattr.sites import Site
 from saeattr.study.pairs import stored_pairs
 from saeattr.study.results import Study
+from saeattr.tables import FEATURE
+from saeattr.validation.verdicts import VERDICTS
 from tests import plain
 from tests.behaviours.tokenizers import FAMILIES, family_tokenizer
 
@@ -202,14 +204,40 @@ def test_a_study_of_facts_has_all_its_tables(study: Study, lm: LanguageModel) ->
     assert stored_pairs(study.folder, ["capitals"]) == fact_pairs(lm.tokenizer, CAPITALS)[0]
     assert set(study.attributions()["role"]) <= {"entity", "after", "last"}
     assert set(study.attributions()["role"]) >= {"entity", "last"}
-    assert len(study.validation("capitals")) == 3
-    assert set(study.validation("capitals")["verdict"]) <= {"causal", "weak", "not causal", "opposite sign"}
+    # Three of each half, which may name the same ones.
+    assert 3 <= len(study.validation("capitals")) <= 6
+    assert set(study.validation("capitals")["verdict"]) <= set(VERDICTS)
     points = study.metric_by_point()
     assert (points["n_points"] == 1).all()
     means = points.groupby("run")["metric"].mean()
     # The model knows its facts: the clean prompt's answer is likelier in the clean run, and not in the other.
     assert means["clean"] > 2 > -2 > means["corrupted"]
     assert not study.folder.lists.exists()
+
+
+def test_a_half_of_the_facts_tests_only_what_the_other_half_ranks(study: Study) -> None:
+    """By hand: halves from the rows that test, rankings from the attributions of the pairs that do not."""
+    exact = pd.read_parquet(study.folder.root / "validation" / "capitals" / "exact.parquet")
+    exact = exact[(exact["evidence"] == "test") & (exact["along"] == exact["feature"])]
+    tested = {key: set(own["pair_id"]) for key, own in exact.groupby(FEATURE)}
+    pairs = study.pairs().set_index("pair_id")
+    everything = set(pairs.index)
+    # A feature that one half ranks is tested in the other, and one that both rank in all pairs.
+    half = next(ids for ids in tested.values() if ids != everything)
+    assert all(ids in (half, everything - half, everything) for ids in tested.values())
+    changed = [
+        {tuple(a for a, b in zip(row["clean_ids"], row["corrupted_ids"], strict=True) if a != b) for _, row in rows}
+        for rows in (pairs.loc[sorted(ids)].iterrows() for ids in (half, everything - half))
+    ]
+    assert not changed[0] & changed[1]
+    for ranking in (half, everything - half):
+        rows = study.attributions()
+        sums = rows[rows["pair_id"].isin(ranking)].groupby(FEATURE)["effect"].sum() / len(ranking)
+        first = set(sums.abs().sort_values(ascending=False).index[:3])
+        assert first == {key for key, ids in tested.items() if everything - ranking <= ids}
+    numbers = study.validation().set_index(FEATURE)["n_pairs"]
+    assert {key: len(ids) for key, ids in tested.items()} == numbers.to_dict()
+    assert study.test_pairs().empty
 
 
 @pytest.mark.parametrize("site", SITES, ids=str)
