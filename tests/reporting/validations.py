@@ -15,7 +15,7 @@ from saeattr.tables import FEATURES, PAIRS, VALIDATION
 CAUSAL: dict[str, Any] = {
     **{"group": "cities", "layer": 5, "kind": "resid_post", "feature": 9, "effect_mean": -2.0, "effect_median": -1.9},
     **{"exact_mean": -1.9, "exact_median": -1.8, "exact_low": -2.1, "exact_high": -1.5, "n_pairs": 10, "gap": -9.0},
-    **{"share": 0.2, "share_low": 0.1667, "smallest": 0.01, "control_median": 0.1, "control_high": 0.3},
+    **{"share": 0.2, "smallest": 0.01, "control_median": 0.1, "control_high": 0.3},
     **{"n_controls": 39, "n_as_strong": 0, "natural_share": 0.05, "p_value": 0.002, "q_value": 0.004},
     "verdict": "causal",
 }
@@ -29,7 +29,7 @@ def validated(*changes: dict[str, Any]) -> pd.DataFrame:
 
 def too_few_pairs(**changes: Any) -> dict[str, Any]:
     """What differs where three pairs test."""
-    few = {"n_pairs": 3, "exact_low": NOTHING, "exact_high": NOTHING, "share_low": NOTHING, "q_value": 1.0}
+    few = {"n_pairs": 3, "exact_low": NOTHING, "exact_high": NOTHING, "q_value": 1.0}
     return {**few, "verdict": "too few pairs", **changes}
 
 
