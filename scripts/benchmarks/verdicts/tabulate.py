@@ -36,6 +36,11 @@ def target(rows: pd.DataFrame) -> pd.Series:
     return rows["population"].where(rows["rule"] == "before", rows["population_median"])
 
 
+def target_gap(rows: pd.DataFrame) -> pd.Series:
+    """What an effect is a share of: the mean gap before, the median gap now."""
+    return rows["gap"].where(rows["rule"] == "before", rows["gap_median"])
+
+
 def share_of(successes: int, n: int) -> dict[str, float]:
     """share, low, high; NaN where nothing was counted."""
     if not n:
@@ -116,10 +121,11 @@ def interval_coverage(rows: pd.DataFrame, by: Sequence[str] = ("variation",)) ->
 def little_causal(rows: pd.DataFrame) -> pd.DataFrame:
     """Of the features called causal, the share whose population effect is under ``LITTLE`` of the gap."""
     causal = rows[rows["verdict"] == CAUSAL]
-    little = target(causal).abs() < LITTLE * causal["gap"].abs()
+    little = target(causal).abs() < LITTLE * target_gap(causal).abs()
     lines = []
     for key, own in little.groupby([causal[name] for name in CASE], sort=True):
-        lines.append({**_key([], key), "causal": len(own), "little": int(own.sum()), **share_of(own.sum(), len(own))})
+        n_little = int(own.sum())
+        lines.append({**_key([], key), "causal": len(own), "little": n_little, **share_of(n_little, len(own))})
     return pd.DataFrame(lines)
 
 

@@ -36,7 +36,7 @@ ROWS = pd.DataFrame(
         (1, "background", "no mean", "sparse", 0.05, 0.04, 0.07, "causal"),
     ],
     columns=pd.Index(COLUMNS),
-).assign(rule="before", tested_by="top 20", n_pairs=6, gap=-10.0)
+).assign(rule="before", tested_by="top 20", n_pairs=6, crowded=True, gap=-10.0, population_median=2.5, gap_median=300.0)
 
 
 def test_the_interval_of_a_share_is_clopper_and_pearsons():
@@ -59,6 +59,22 @@ def test_recall_is_of_all_drivers_and_the_share_of_those_tested():
     assert table["recall"].tolist() == pytest.approx([0, 0, 2 / 3])
     assert table.loc["30 %", "share"] == pytest.approx(2 / 3)
     assert table.loc["2 %", "tested"] == 0
+    known = share_of(2, 3)
+    assert table.loc["30 %", ["recall_low", "recall_high"]].tolist() == [known["low"], known["high"]]
+
+
+def test_drivers_that_act_in_part_of_the_pairs_or_the_models_stand_apart():
+    part = ROWS.assign(variation=ROWS["variation"].replace("constant", "in part"), crowded=ROWS["model"] == 0)
+    table = recall_by_size(part)
+    found = {
+        tuple(row): causal for *row, causal in table[["crowded", "acts", "size", "causal"]].itertuples(index=False)
+    }
+    assert found == {
+        (False, "every pair", "30 %"): 0,
+        (False, "in part", "10 %"): 0,
+        (True, "every pair", "2 %"): 0,
+        (True, "every pair", "30 %"): 2,
+    }
 
 
 def test_an_interval_that_misses_does_so_nearer_to_zero_or_farther():
@@ -67,6 +83,17 @@ def test_an_interval_that_misses_does_so_nearer_to_zero_or_farther():
     assert table.loc["normal", ["share", "missed_inside", "missed_outside"]].tolist() == pytest.approx([1 / 3] * 3)
     assert table.loc["constant", "missed_inside"] == 1
     assert table.loc["sparse", "share"] == 1
+
+
+def test_a_rule_of_medians_is_held_against_the_median_over_all_pairs():
+    after = ROWS.assign(rule="after")
+    table = interval_coverage(after).set_index("variation")
+    # 2.5 lies in the first interval, above the second and under the third.
+    assert table.loc["normal", ["share", "missed_inside", "missed_outside"]].tolist() == pytest.approx([1 / 3] * 3)
+    assert table.loc["sparse", ["share", "missed_inside"]].tolist() == [0, 1]
+    (row,) = little_causal(after).to_dict("records")
+    # 2.5 of the mean gap of 10 is much, of the median gap of 300 it is not.
+    assert (row["causal"], row["little"]) == (4, 4)
 
 
 def test_little_is_under_one_percent_of_the_gap_whatever_the_signs():
