@@ -52,10 +52,13 @@ def cumulative(curves: pd.DataFrame, group: str, n_pairs: int | None = None) -> 
         panels[1].set_ylabel("share of what all features do")
         panels[1].set_ylim(*_with_unit_range(panels[1]))
         panels[2].set_ylim(*_with_unit_range(panels[2]))
-        handles, labels = panels[0].get_legend_handles_labels()
+        # Without corrupted prompts the first panel is empty.
+        named = {
+            label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
         over = "pairs" if n_pairs is None else pairs_text([n_pairs])
         words = {"title": f"mean over {over}, bands: 95 %", "fontsize": 7, "title_fontsize": 7, "frameon": False}
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, **words)
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=4, **words)
         figure.suptitle(figure_text(f"{show_token(group, 30)}: {_half_text(curves)}"), x=0.01, ha="left", fontsize=10)
     return figure
 
@@ -90,7 +93,6 @@ def _with_unit_range(axes: Axes) -> tuple[float, float]:
 
 def _half_text(curves: pd.DataFrame) -> str:
     half = features_for_half(curves).set_index("order")["n_features"]
-    # With NaN, half is never reached.
     reached = [f"{half[order]:.0f} by {order}" for order in ORDER_COLOURS if order in half and half[order] > 0]
     if not reached:
         return "no order removes half of the clean-corrupted gap"

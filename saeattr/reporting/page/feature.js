@@ -84,15 +84,15 @@ function estimatedTable(entries) {
   return plainTable(names, entries.map((entry) => [data.groups[entry.group].name, number(entry.effect, 3, true),
     median(entry.median, entry.low, entry.high), effectsDrawing(entry, scale, width),
     `${entry.n_pairs} of ${data.groups[entry.group].n_pairs}`]),
-  `Estimated change of the metric in logits, mean and median over distinct pairs${exact}`);
+  `Estimated change of the metric in logits: mean, and median over distinct pairs${exact}`);
 }
 
 function measuredTable(entries) {
-  const names = [{ name: "group" }, { name: "exact median [95 %]", number: true }, { name: "of gap", number: true },
-    { name: "controls", number: true }, { name: "q", number: true }, { name: "tested on", number: true }, { name: "verdict" }];
-  return plainTable(names, entries.map((entry) => [data.groups[entry.group].name,
+  const names = [{ name: "group" }, { name: "verdict", class: "words" }, { name: "exact median [95 %]", number: true },
+    { name: "of gap", number: true }, { name: "controls", number: true }, { name: "q", number: true }, { name: "tested on", number: true }];
+  return plainTable(names, entries.map((entry) => [data.groups[entry.group].name, verdictMark(entry.verdict),
     median(entry.exact, entry.exact_low, entry.exact_high), percent(entry.share), `${entry.as_strong}/${entry.controls}`,
-    falseDiscovery(entry.q), entry.tests, verdictMark(entry.verdict)]),
+    falseDiscovery(entry.q), entry.tests]),
   "Measured by patching the feature, in pairs that did not rank it: how many of its controls, equally long moves along other "
     + "features, do as much; tested on: distinct pairs");
 }

@@ -71,6 +71,8 @@ def test_one_point_and_unknown_shares_can_be_drawn(tmp_path: Path, blank: str) -
     save_figure(figure, tmp_path, "curves")
     assert (tmp_path / "curves.png").stat().st_size > 1000
     assert "no order removes half" in figure.get_suptitle()
+    (legend,) = figure.legends
+    assert {"attribution", "random"} <= {text.get_text() for text in legend.get_texts()}
 
 
 def test_without_rows_there_is_no_figure() -> None:

@@ -35,7 +35,9 @@ def lines_of(axes: Axes) -> list[np.ndarray]:
 
 def test_points_are_medians_with_their_intervals() -> None:
     _, axes = drawn({}, OPPOSITE)
-    points = {str(line.get_label()): line.get_xydata() for line in axes.lines if "exact" in str(line.get_label())}
+    points = {
+        str(line.get_label()): np.asarray(line.get_xydata()) for line in axes.lines if "exact" in str(line.get_label())
+    }
     np.testing.assert_allclose(points["exact: causal (1)"], [[-1.8, 0]])
     np.testing.assert_allclose(points["exact: opposite sign (1)"], [[-0.4, 1]])
     # Bars lie; the lines of the smallest effect of interest stand.
@@ -78,7 +80,7 @@ def test_too_few_pairs_are_points_alone(tmp_path: Path) -> None:
     figure, axes = drawn(too_few_pairs(), too_few_pairs(feature=10))
     assert figure.get_suptitle() == "cities: 3 distinct pairs tested 2 features, too few for a verdict (it takes 6)"
     (points,) = (line for line in axes.lines if "too few pairs" in str(line.get_label()))
-    np.testing.assert_allclose(points.get_xydata(), [[-1.8, 0], [-1.8, 1]])
+    np.testing.assert_allclose(np.asarray(points.get_xydata()), [[-1.8, 0], [-1.8, 1]])
     save_figure(figure, tmp_path, "forest")
     assert (tmp_path / "forest.svg").stat().st_size > 1000
 

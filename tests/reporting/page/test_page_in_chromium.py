@@ -211,7 +211,7 @@ def test_all_columns_of_the_effects_are_in_sight(browser: Page, tmp_path: Path, 
     shown(browser, tmp_path, checked_report(), "#resid_post.0/100")
     browser.look(width=width, height=900)
     exact = "\u221212.25 [\u221213.50, \u221211.50]"
-    assert last_row(browser, MEASURED)[1:] == [exact, "26 %", "3/39", "0.034", "10", "opposite sign"]
+    assert last_row(browser, MEASURED)[1:] == ["opposite sign", exact, "26 %", "3/39", "0.034", "10"]
     median = "\u221212.50 [\u221213.25, \u221211.75]"
     assert last_row(browser, ESTIMATED)[1:] == ["\u221212.345", median, "", "2 of 2"]
     for name in (MEASURED, ESTIMATED):

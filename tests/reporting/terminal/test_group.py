@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from rich.console import Console
@@ -13,7 +15,7 @@ from saeattr.tables import FEATURES
 from tests.reporting.validations import Told, estimated, too_few_pairs, validated
 
 
-def printed(study: Told, width: int = 120, **labels: str) -> list[str]:
+def printed(study: Told, width: int = 120, labels: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     stream = io.StringIO()
     rows = FEATURES.frame(estimated(study.validation()))
     Console(file=stream, width=width).print(group_table(rows, "cities", study, labels, width))
@@ -66,7 +68,7 @@ def test_without_a_validation_the_median_of_the_estimate_stands_there(tmp_path: 
 
 
 def test_a_label_takes_the_place_of_where_it_fires(tmp_path: Path) -> None:
-    lines = printed(Told(tmp_path, validated({}, {"feature": 10})), **{"resid_post.5/9": "ends [of] lists"})
+    lines = printed(Told(tmp_path, validated({}, {"feature": 10})), labels={"resid_post.5/9": "ends [of] lists"})
     assert cells(lines, "resid_post.5/9")[-1] == "ends [of] lists"
     assert cells(lines, "resid_post.5/10")[-1] == "causal"
 
