@@ -18,7 +18,10 @@ from saeattr.study.results import Study, load_study
 from saeattr.tables import GROUP, LISTS, PAIRS, TABLES
 
 SMALL: dict[str, Any] = {"lists": 2, "max_new_tokens": 20, "sites": ["resid_post.2"], "device": "cpu"}
-JOINED = ("pairs", "attributions", "features", "site_effects", "metric_by_point", "validation", "curves", "agreement")
+JOINED = (
+    *("pairs", "test_pairs", "attributions", "features", "site_effects", "metric_by_point"),
+    *("validation", "curves", "agreement"),
+)
 
 
 @pytest.fixture(scope="module")
