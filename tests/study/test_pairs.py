@@ -17,7 +17,7 @@ from saeattr.tables import FEATURE
 
 #: Lists drawn at a low temperature, so that some come twice.
 OFTEN: dict[str, Any] = {
-    **{"lists": 8, "temperature": 0.3, "sites": ["resid_post.5"]},
+    **{"lists": 8, "temperature": 0.1, "sites": ["resid_post.5"]},
     **{"curves": False, "controls": 19, "figures": False, "device": "cpu"},
 }
 LATER: dict[str, Any] = {"top": 2, "curves": False, "controls": 19, "figures": False, "device": "cpu"}

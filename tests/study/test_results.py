@@ -19,15 +19,8 @@ from saeattr.tables import GROUP, LISTS, PAIRS, TABLES
 
 SMALL: dict[str, Any] = {"lists": 2, "max_new_tokens": 20, "sites": ["resid_post.2"], "device": "cpu"}
 JOINED = (
-    "pairs",
-    "attributions",
-    "features",
-    "active",
-    "site_effects",
-    "metric_by_point",
-    "validation",
-    "curves",
-    "agreement",
+    *("pairs", "test_pairs", "attributions", "features", "active", "site_effects", "metric_by_point"),
+    *("validation", "curves", "agreement"),
 )
 
 

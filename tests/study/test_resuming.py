@@ -58,7 +58,15 @@ def stop_at(stage: str, at: int, group: str = "rivers", error: type[BaseExceptio
     return on_progress
 
 
-@pytest.mark.parametrize(("stage", "at"), [("sampling lists", 0), ("exact effects", 1), ("cumulative curves", 2)])
+@pytest.mark.parametrize(
+    ("stage", "at"),
+    [
+        ("sampling lists", 0),
+        ("exact effects where features were ranked", 1),
+        ("exact effects", 1),
+        ("cumulative curves", 2),
+    ],
+)
 def test_the_same_call_completes_what_was_interrupted_in_the_second_group(
     whole: Study, tmp_path: Path, stage: str, at: int
 ) -> None:
@@ -117,7 +125,10 @@ def test_what_is_attributed_is_only_validated(whole: Study, copy: Path) -> None:
         on_progress=lambda group, stage, done, total: stages.add(stage),
         **SMALL,
     )
-    assert stages == {"loading the model", "forward", "exact effects", "cumulative curves"}
+    assert stages == {
+        *["loading the model", "forward", "exact effects where features were ranked", "exact effects"],
+        *["cumulative curves", whole.power("cities"), whole.power("rivers")],
+    }
     assert tables(copy) == tables(whole.folder.root)
 
 

@@ -15,7 +15,7 @@ from saeattr import UserError
 from saeattr.attribution.group import GroupTables, attribute_group
 from saeattr.behaviours.lists.pairs import ListRequest, make_pairs
 from saeattr.behaviours.lists.sampling import sample_lists
-from saeattr.behaviours.pair import Pair
+from saeattr.behaviours.pair import Pair, distinct_pairs
 from saeattr.generation.ablation import Ablation, Sampling, generate_conditions
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.base import SiteBase
@@ -25,6 +25,7 @@ from saeattr.runs.task import Task, run_pairs
 from saeattr.saes.loading import SaeFile, load_sae
 from saeattr.sites import Site
 from saeattr.study.generation import Generating
+from saeattr.study.pairs import TEST_SEED
 from saeattr.study.results import Study
 from saeattr.validation.group import Estimates, ValidationPlan, ValidationTables, validate_features
 
@@ -85,8 +86,6 @@ def test_the_effects_are_those_of_the_question_that_was_asked(
     for name, value in DEFAULT_QUESTION.items():
         other = directly(lm, saes, study_pairs, **{name: value}).attributions["effect"].sum()
         assert not math.isclose(other, total, rel_tol=1e-3), name
-    other = directly(lm, saes, study_pairs, seed=0).features
-    assert not other["effect_low"].equals(found.features["effect_low"])
 
 
 def test_relevance_patching_of_a_contrast_is_what_is_asked_for(
@@ -109,9 +108,11 @@ def test_relevance_patching_of_a_contrast_is_what_is_asked_for(
 def validated_directly(
     study: Study, lm: LanguageModel, file: SaeFile, pairs: list[Pair], wanted: ValidationPlan, **changes: Any
 ) -> ValidationTables:
-    """The study's validation, from its stored attributions."""
+    """The study's validation, from its stored attributions, on lists of the seed that tests."""
     estimates = Estimates(study.features("cities"), study.attributions("cities"))
-    return validate_features(task_of(lm, file, pairs, **changes), estimates, wanted)
+    drawn = sample_lists(lm, "cities", Sampling(6, **{**SAMPLING, "seed": SAMPLING["seed"] + TEST_SEED}))
+    fresh = distinct_pairs(make_pairs(lm.tokenizer, drawn)[0], pairs)
+    return validate_features(task_of(lm, file, pairs, **changes), estimates, wanted, fresh)
 
 
 def test_exact_effects_are_of_the_same_question(
@@ -141,6 +142,19 @@ def test_validating_later_takes_top_positions_and_curves_as_given(
     everywhere = ValidationPlan(top=3, longest_curve=0)
     other = validated_directly(study, lm, saes[SITE], study_pairs, everywhere).validation
     assert not other["exact_mean"].equals(direct["exact_mean"])
+
+
+def test_controls_and_the_smallest_effect_of_interest_are_those_that_were_asked_for(study: Study) -> None:
+    usual = saeattr.validate(study, top=2, curves=False, figures=False, device="cpu").validation()
+    assert set(usual["n_controls"]) == {39}
+    assert set(usual["smallest"]) == {0.01}
+    other = saeattr.validate(study, top=2, curves=False, figures=False, device="cpu", controls=20, smallest=0.4)
+    assert set(other.validation()["n_controls"]) == {20}
+    assert set(other.validation()["smallest"]) == {0.4}
+    for name in ("exact_median", "exact_low", "share"):
+        assert other.validation()[name].equals(usual[name])
+    # Fewer effects are beyond the larger share.
+    assert (other.validation()["p_value"] >= usual["p_value"]).all()
 
 
 def test_lists_generated_without_any_edit_are_the_studys_own(
@@ -173,15 +187,20 @@ def test_the_batch_size_holds_for_sampling_for_attribution_and_for_validation(tm
     study = saeattr.attribute(
         "cities", out=tmp_path / "s", batch_size=2, validate_top=1, max_new_tokens=20, on_progress=note, **small
     )
-    lists = study.lists()
-    lengths = [len(ids) - start for ids, start in zip(lists["token_ids"], lists["prompt_length"], strict=True)]
-    # One forward reads one token of each list of a batch.
-    assert len(seen["sampling lists"]) == max(lengths[:2]) + lengths[2]
+    n_forwards = 0
+    for folder in ("lists", "test_lists"):
+        lists = pd.read_parquet(study.folder.root / folder / "cities.parquet")
+        lengths = (lists["token_ids"].map(len) - lists["prompt_length"]).tolist()
+        # One forward reads one token of each list of a batch.
+        n_forwards += max(lengths[:2]) + lengths[2]
+    assert len(seen["sampling lists"]) == n_forwards
     assert seen["forward and backward"] == [0, 2, 3]
-    assert seen["forward"] == [0, 2, 3]
+    # Three pairs that rank, and three that test.
+    assert len(study.test_pairs()) == 3
+    assert seen["forward"] == [0, 2, 3] * 2
     seen.clear()
     saeattr.validate(study, top=2, curves=False, figures=False, device="cpu", batch_size=1, on_progress=note)
-    assert seen["forward"] == [0, 1, 2, 3]
+    assert seen["forward"] == [0, 1, 2, 3] * 2
 
 
 def test_validate_has_a_device_and_a_budget_of_its_own(study: Study) -> None:
