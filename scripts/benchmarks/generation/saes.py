@@ -31,7 +31,7 @@ from saeattr import bundle
 from saeattr.behaviours.lists.sampling import Sampling
 from saeattr.files import write_table
 from saeattr.generation.ablation import generate_conditions
-from saeattr.generation.group import matched_ablation
+from saeattr.generation.group import controlled_ablation
 from saeattr.runs.base import SiteBase
 from saeattr.saes.loading import find_saes, load_sae
 from saeattr.saes.sae import SparseAutoencoder
@@ -87,10 +87,11 @@ def sample(bench: Bench, sae: SparseAutoencoder) -> pd.DataFrame:
     for topic, batch in bench.batches.items():
         base = SiteBase.of(sae, [batch])
         for method in METHODS:
-            features = rank(sae, asked(batch, method=method))[: SIZES[0]]
-            ablated = matched_ablation(base, [batch], features, n_sets=CONTROL_SETS[SIZES[0]], steer=False)
+            features = rank(sae, asked(batch, method=method))[: SIZES[1]]
+            ablated = controlled_ablation(base, [batch], features, CONTROL_SETS[SIZES[1]])
+            ablated = dataclasses.replace(ablated, steering=None)
             one = generate_conditions(bench.lm, topic, ablated, Sampling(n_lists=bench.n_lists))
-            rows.append(one.assign(ranking=method, n_features=SIZES[0], joint=float("nan")))
+            rows.append(one.assign(ranking=method, n_features=SIZES[1], joint=float("nan")))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -101,7 +102,7 @@ def section(rows: pd.DataFrame) -> list[str]:
         line = {"recipe": recipe, "seed": seed, "unexplained": f"{first['unexplained']:.2%}"}
         line |= {"dead": f"{first['dead']:.1%}"}
         for ranking, part in own.groupby("ranking", sort=False):
-            claim = pd.Series(judge((ranking, SIZES[0], first["base"], SITE.kind, SITE.layer), part))
+            claim = pd.Series(judge((ranking, SIZES[1], first["base"], SITE.kind, SITE.layer), part))
             line[f"5 by {RANKINGS[str(ranking)]}"] = growth(claim)
             line[f"controls of {ranking} add"] = interval(claim, "controls", "{:+.1f}")
         lines.append(line)
@@ -110,10 +111,10 @@ def section(rows: pd.DataFrame) -> list[str]:
         "",
         f"Made by `python scripts/benchmark.py generation-saes`. SAEs of {SITE} trained by its own recipe (wider, "
         "sparser, nested) and by that of all other sites, with three seeds each; times as long with five features at "
-        "their corrupted value, as above, same topics. Bold: at least double, controls less than a fifth of it, both "
-        "with whole intervals. The recipe was chosen among fifteen (width, active features, nesting, steps), most of "
-        "them with seed 0 only, by the lists of mountains, colors, countries and fruits; none of these topics is in "
-        "the table. The bundled SAE is another training again: seed 0 with two threads, where these had one.",
+        "their corrupted value, and the items that controls of equal length add, same topics. The recipe was chosen "
+        "among fifteen (width, active features, nesting, steps), most of them with seed 0 only, by the lists of "
+        "mountains, colors, countries and fruits; none of these topics is in the table. The bundled SAE is another "
+        "training again: seed 0 with two threads, where these had one.",
         "",
         markdown(pd.DataFrame(lines)),
     ]
