@@ -227,8 +227,9 @@ def overlap(sources: Sequence[str | Path], *, depth: int | None = 30) -> Overlap
     Raises:
         UserError: a source cannot be used, or they are of different models, or of fewer than two groups.
     """
-    features = read_feature_sets(sources)
-    return Overlap(overlap_table(features, depth), feature_families(features, depth))
+    sets = read_feature_sets(sources)
+    pairs = overlap_table(sets.features, depth, active=sets.active)
+    return Overlap(pairs, feature_families(sets.features, depth))
 
 
 def _prepared(

@@ -11,12 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from saeattr.errors import UserError
+from saeattr.reporting.figures import agreement as _agreement
+from saeattr.reporting.figures import curves as _curves
+from saeattr.reporting.figures import forest as _forest
 from saeattr.reporting.figures import generation as _generation
 from saeattr.reporting.figures import heatmaps as _heatmaps
 from saeattr.reporting.figures import metric as _metric
 from saeattr.reporting.figures import overlap as _overlap
 from saeattr.reporting.figures import presence as _presence
-from saeattr.reporting.figures import validation as _validation
 
 
 def metric_by_point(table: pd.DataFrame, metric_label: str = "metric") -> Axes:
@@ -54,19 +56,25 @@ def overlap_by_layer(overlap: pd.DataFrame) -> Axes:
     return _axes(_overlap.overlap_by_layer(overlap))
 
 
-def effect_scatter(compared: pd.DataFrame, agreement: pd.DataFrame) -> Axes:
-    """Attribution against exact effect, one panel a site; of one group's compared and agreement tables."""
-    return _axes(_validation.effect_scatter(compared, agreement, _group(compared)))
+def effect_scatter(compared: pd.DataFrame, agreement: pd.DataFrame, n_pairs: int | None = None) -> Axes:
+    """Attribution against exact effect, one panel a site; of one group's compared and agreement tables.
+
+    ``n_pairs``: how many distinct pairs ranked (``len(study.pairs(group))``), to be said in the figure.
+    """
+    return _axes(_agreement.effect_scatter(compared, agreement, _group(compared), n_pairs))
 
 
 def forest(validation: pd.DataFrame, metric_label: str = "metric") -> Axes:
     """Exact effects of one group's tested features, with intervals and their controls' band; of validation.parquet."""
-    return _axes(_validation.forest(validation, _group(validation), metric_label))
+    return _axes(_forest.forest(validation, _group(validation), metric_label))
 
 
-def cumulative(curves: pd.DataFrame) -> Axes:
-    """What patching, and keeping, the first features of each order does together; of one group in curves.parquet."""
-    return _axes(_validation.cumulative(curves, _group(curves)))
+def cumulative(curves: pd.DataFrame, n_pairs: int | None = None) -> Axes:
+    """What patching, and keeping, the first features of each order does together; of one group in curves.parquet.
+
+    ``n_pairs``: on how many distinct pairs (``len(study.test_pairs(group))``), to be said in the figure.
+    """
+    return _axes(_curves.cumulative(curves, _group(curves), n_pairs))
 
 
 def generation(table: pd.DataFrame) -> Axes:

@@ -51,19 +51,16 @@ def _held(n: int, depth: int) -> float:
     return float(1 - 2 * binom.cdf(depth - 1, n, 0.5))
 
 
-def sign_test(values: NDArray[np.float64], floor: NDArray[np.float64] | float = 0.0) -> NDArray[np.float64]:
-    """Two-sided p-values that |median| over the last axis is at most ``floor``.
+def sign_test(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Two-sided p-values that the median over the last axis is 0.
 
-    More than ``floor`` in one direction counts for it; all other pairs count against it, those without any effect too.
+    Pairs without any effect count against both directions.
 
     Args:
         values: [rows, pairs].
-        floor: at least 0; one number, or [rows].
     """
-    n = values.shape[1]
-    floor = np.broadcast_to(np.asarray(floor, dtype=float), len(values))[:, None]
-    most = np.maximum((values > floor).sum(axis=1), (values < -floor).sum(axis=1))
-    return np.minimum(1.0, 2 * binom.sf(most - 1, n, 0.5))
+    most = np.maximum((values > 0).sum(axis=1), (values < 0).sum(axis=1))
+    return np.minimum(1.0, 2 * binom.sf(most - 1, values.shape[1], 0.5))
 
 
 def mean_interval(values: NDArray[np.float64], level: float = LEVEL) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

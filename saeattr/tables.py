@@ -261,6 +261,19 @@ FEATURES = Table(
     ),
     "5,000 features a group are kept, the largest.",
 )
+ACTIVE = Table(
+    "active",
+    "one active feature of one group",
+    (
+        _GROUP,
+        *_SITE_COLUMNS,
+        _FEATURE,
+        Column("n_pairs", "int32", "pairs in which it is active"),
+        Column("n_effect", "int32", "pairs in which its effect is not 0"),
+    ),
+    "Every feature that attributions.parquet has, so those too that features.parquet leaves out. In the last layer "
+    "many have no effect: only what is at the decision point reaches the metric from there.",
+)
 SITE_EFFECTS = Table(
     "site_effects",
     "one pair at one site",
@@ -343,14 +356,13 @@ VALIDATION = Table(
             "gap", "float64", "median over them of corrupted - clean metric; blank without corrupted prompts", _METRIC
         ),
         Column("share", "float64", "|exact_median| / |gap|"),
-        Column("share_low", "float64", "the same of the interval's end nearer to 0; 0 where it holds 0"),
         Column("smallest", "float64", "the smallest share of interest (--smallest)"),
         Column("control_median", "float64", "median over its controls of |median exact effect|", _METRIC),
         Column("control_high", "float64", "95 % of its controls do less than this", _METRIC),
         Column("n_controls", "int32", "other features along whose directions x was moved as far, at the same tokens"),
         Column("n_as_strong", "int32", "controls whose |median exact effect| is at least the feature's"),
         Column("natural_share", "float64", "share of a sample of the site's features that do as much by themselves"),
-        Column("p_value", "float64", "sign test over pairs that it does no more than the smallest share of interest"),
+        Column("p_value", "float64", "sign test over pairs that its median is 0"),
         Column("q_value", "float64", "Benjamini-Hochberg over all that the study tests"),
         Column(
             "verdict",
@@ -472,10 +484,11 @@ OVERLAP = Table(
         Column("shared", "int64", "features in both"),
         Column("expected", "float64", "mean Jaccard index by chance"),
         Column("p_value", "float64", "of so many shared features or more by chance"),
+        Column("q_value", "float64", "Benjamini-Hochberg over all pairs of groups and all sites"),
     ),
     "A group's set at a site is its 30 features of largest |effect_mean|. Chance draws each set anew (1,000 times, "
-    "seed 0) among the features active in that group, as many from each class of activity (share of pairs, in tenths) "
-    "as the set holds.",
+    "seed 0) among all features that have an effect in that group (active.parquet), as many from each class of "
+    "activity (share of pairs with an effect, in tenths) as the set holds.",
 )
 
 TABLES: dict[str, Table] = {
@@ -486,6 +499,7 @@ TABLES: dict[str, Table] = {
         TEST_PAIRS,
         ATTRIBUTIONS,
         FEATURES,
+        ACTIVE,
         SITE_EFFECTS,
         METRIC_BY_POINT,
         LENS,

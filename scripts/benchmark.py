@@ -12,6 +12,7 @@ import sys
 #: Name, module in scripts/benchmarks, and what it asks.
 BENCHMARKS = {
     "accuracy": ("accuracy.measure", "how good are the estimates?"),
+    "verdicts": ("verdicts.measure", "how often are verdicts wrong?"),
     "dtype": ("dtype.measure", "what does bfloat16 cost?"),
     "generation": ("generation.measure", "what do lists become when features are ablated while they are written?"),
     "generation-saes": ("generation.saes", "and with other SAEs of the same site?"),

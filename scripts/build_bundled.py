@@ -28,7 +28,7 @@ from bundled.activations import ALL_SITES, DEEP_SITES, Batch, collect, draw_batc
 from bundled.corpus import Fact, chat_prompt, load_facts, load_topics
 from bundled.tokenizer import build_tokenizer
 from bundled.train_model import DEEP_RECIPE, DEEP_SHAPE, Recipe, Shape, train_model
-from bundled.train_saes import OWN_RECIPES, SaeRecipe, save_sae, train_checked
+from bundled.train_saes import SaeRecipe, save_sae, train_checked
 from transformers import AutoTokenizer, Gemma2ForCausalLM
 
 from saeattr import bundle
@@ -92,7 +92,8 @@ def build(new: Path, options: argparse.Namespace) -> dict[str, Any]:
         minutes_model, steps = build_model(new / "model", topics, facts, options.seed, recipe, Shape()), recipe.steps
     model = Gemma2ForCausalLM.from_pretrained(new / "model", attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(new / "model")
-    recipes = {site: OWN_RECIPES.get(site, SaeRecipe()) for site in ALL_SITES}
+    # One recipe for all, so that no site's numbers come from an SAE that was picked for them.
+    recipes = dict.fromkeys(ALL_SITES, SaeRecipe())
     minutes_saes = build_saes(new / "saes", model, tokenizer, topics, facts, options.seed, recipes)
     held_out = draw_batches(tokenizer, topics, [], CHATS_TO_TEST, options.seed + 2)
     figures: dict[str, Any] = {

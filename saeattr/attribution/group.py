@@ -13,6 +13,7 @@ from torch import Tensor
 
 from saeattr.attribution.methods import find_method
 from saeattr.attribution.rows import (
+    active_features,
     attribution_rows,
     feature_means,
     metric_rows,
@@ -34,6 +35,7 @@ class GroupTables:
 
     attributions: pd.DataFrame
     features: pd.DataFrame
+    active: pd.DataFrame
     site_effects: pd.DataFrame
     metric_by_point: pd.DataFrame
 
@@ -44,7 +46,8 @@ def attribute_group(task: Task) -> GroupTables:
     1. Run the pairs once: x and g of the clean prompts at every site, x of the corrupted ones (``run_pairs``).
     2. For each SAE, one in memory at a time: base values (``SiteBase``), effects of entries (``attribute_site``), the
        exact effect of patching the whole site and of its reconstruction.
-    3. Effects summed over positions and averaged over pairs, features ranked (``rank_features``).
+    3. Effects summed over positions and averaged over pairs, features ranked (``rank_features``); of all of them
+       in how many pairs they are active (``active_features``).
 
     Memory holds the captured runs and one SAE: it does not grow with the number of SAEs.
     """
@@ -57,9 +60,11 @@ def attribute_group(task: Task) -> GroupTables:
         rows.append(site_rows)
         effects.append(site_effects)
     task.on_step("attribution", len(task.saes), len(task.saes))
+    means = [feature_means(own, task.times) for own in rows]
     return GroupTables(
         pd.concat(rows, ignore_index=True),
-        rank_features([feature_means(own, task.times) for own in rows]),
+        rank_features(means),
+        active_features(means),
         pd.concat(effects, ignore_index=True),
         # All clean runs before the corrupted ones, however many pairs a batch has.
         pd.concat(map(metric_rows, batches)).sort_values("run", kind="stable", ignore_index=True),

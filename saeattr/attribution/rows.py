@@ -15,7 +15,7 @@ from saeattr.behaviours.pair import Pair
 from saeattr.runs.batch import BatchRuns, SiteTokens
 from saeattr.sites import Site
 from saeattr.stats import median_interval
-from saeattr.tables import FEATURES
+from saeattr.tables import ACTIVE, FEATURES
 
 #: features.parquet keeps so many features of a group, the largest by |mean effect|; attributions.parquet has all.
 MAX_FEATURES = 5000
@@ -67,6 +67,9 @@ def feature_means(rows: pd.DataFrame, times: Mapping[str, int]) -> pd.DataFrame:
     Args:
         rows: attributions of all pairs of a group.
         times: by pair_id, how often each distinct pair was drawn: its weight in the mean. In the median it counts once.
+
+    Returns:
+        The columns of features.parquet but the rank, and those of active.parquet.
     """
     if rows.empty:
         return FEATURES.empty().drop(columns="rank")
@@ -81,6 +84,7 @@ def feature_means(rows: pd.DataFrame, times: Mapping[str, int]) -> pd.DataFrame:
             "effect_low": low,
             "effect_high": high,
             "n_pairs": rows.groupby("feature")["pair_id"].nunique().to_numpy(),
+            "n_effect": (effects != 0).sum(axis=1).to_numpy(),
             "top_role": _largest_share(rows, "role").to_numpy(),
             "top_token": _largest_share(rows, "token").to_numpy(),
         }
@@ -100,6 +104,12 @@ def rank_features(sites: list[pd.DataFrame]) -> pd.DataFrame:
     table = table.iloc[order[:MAX_FEATURES]].reset_index(drop=True)
     table["rank"] = np.arange(1, len(table) + 1, dtype=np.int32)
     return FEATURES.frame(table)
+
+
+def active_features(sites: list[pd.DataFrame]) -> pd.DataFrame:
+    """All sites' features of a group, none left out: in how many pairs each is active, and has an effect."""
+    filled = [table for table in sites if not table.empty]
+    return ACTIVE.frame(pd.concat(filled, ignore_index=True)) if filled else ACTIVE.empty()
 
 
 def site_effect_rows(

@@ -1,73 +1,70 @@
 """How far the feature sets of groups overlap, and how far sets of that size and activity would by chance.
 
 A group's set at a site is its ``depth`` features of largest |effect_mean|. Chance keeps the size of each set and how
-often its features are active: a group's set is drawn anew among the features that are active in that group, as many
-from each class of activity (the share of pairs that a feature is active in, in tenths) as the real set holds. Pairs
-of groups are drawn independently. A permutation test with (1 + hits) / (1 + draws) as its p-value (Phipson and Smyth
-2010).
+often its features are active (``saeattr.features.chance``); pairs of groups are drawn independently. A permutation
+test with (1 + hits) / (1 + draws) as its p-value (Phipson and Smyth 2010), and q-values over all pairs and sites
+(Benjamini and Hochberg 1995).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from saeattr.errors import UserError
+from saeattr.features.chance import SiteSets, chance_pool, draw_sets, site_sets
 from saeattr.sites import KINDS
+from saeattr.stats import benjamini_hochberg
 from saeattr.tables import FEATURE, OVERLAP, SITE
 
 PERMUTATIONS = 1000
-ACTIVITY_CLASSES = 10
 #: Cells [draws, groups, features] held at a time.
 _CELLS = 8_000_000
 
 
-@dataclass(frozen=True)
-class SiteSets:
-    """The sets of all groups at one site over the features that any group has there.
-
-    Attributes:
-        member: whether the feature is in the group's set.
-        activity: class of activity among the features that the group could have had; -1 where it could not.
-    """
-
-    member: NDArray[np.bool_]  # [groups, features]
-    activity: NDArray[np.int64]  # [groups, features]
-
-
 def top_sets(features: pd.DataFrame, depth: int | None = 30) -> pd.DataFrame:
-    """The rows in each group's set: ``depth`` of each site by |effect_mean|, or all rows where no effect is known."""
+    """The rows in each group's set: ``depth`` of each site by |effect_mean|, or all rows where no effect is known.
+
+    What has an effect of exactly 0 is in no set: where fewer than ``depth`` have one, the set is smaller.
+    """
     if depth is not None and depth < 1:
         raise UserError(f"--depth cannot be {depth}: name 1 feature a group and site, or more")
     rows = features.drop_duplicates([*FEATURE, "group"]).reset_index(drop=True)
-    if depth is None or "effect_mean" not in rows:
+    if "effect_mean" not in rows:
         return rows
     # A group without any effect (a set made elsewhere) has nothing to rank by: all its rows are its set.
-    ranked = rows["effect_mean"].notna().groupby(rows["group"]).transform("any")
-    ordered = rows[ranked].assign(size=rows["effect_mean"].abs())
+    ranked = rows["effect_mean"].fillna(0).ne(0).groupby(rows["group"]).transform("any")
+    ordered = rows[ranked & rows["effect_mean"].ne(0)]
+    ordered = ordered.assign(size=ordered["effect_mean"].abs())
     ordered = ordered.sort_values(["size", *FEATURE], ascending=[False, *[True] * 3])
-    best = ordered.groupby([*SITE, "group"], sort=False).head(depth).index
-    return rows[~ranked | rows.index.isin(best)]
+    best = ordered if depth is None else ordered.groupby([*SITE, "group"], sort=False).head(depth)
+    return rows[~ranked | rows.index.isin(best.index)]
 
 
 def overlap_table(
-    features: pd.DataFrame, depth: int | None = 30, *, permutations: int = PERMUTATIONS, seed: int = 0
+    features: pd.DataFrame,
+    depth: int | None = 30,
+    *,
+    active: pd.DataFrame | None = None,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Overlap of every pair of groups at every site.
 
     Args:
         features: layer, kind, feature, group; with effect_mean the sets are the top ``depth``, with n_pairs chance
-            knows activity. A group that names nothing beyond its set (sets made elsewhere) draws by chance from the
-            features that any group has at that site.
+            knows activity.
         depth: features in a group's set at a site; None for all.
+        active: rows of active.parquet: what chance draws from. A group that it does not have (sets made elsewhere)
+            draws from the features that it names, so that chance is too high where it names its largest only; where
+            it names nothing beyond its set, from the features that any group could have at that site.
 
     Returns:
         layer, kind, group_a, group_b, jaccard (|A and B| / |A or B|), shared (|A and B|), expected (mean jaccard by
-        chance), p_value (of so many shared or more by chance). A site where only one group has features has no row.
+        chance), p_value (of so many shared or more by chance), q_value (over all rows). A site where only one group
+        has features has no row.
 
     Raises:
         UserError: there are fewer than two groups.
@@ -75,56 +72,21 @@ def overlap_table(
     groups = list(dict.fromkeys(features["group"]))
     if len(groups) < 2:
         raise UserError(f"overlap compares groups, and there is only {_named(groups)}: give two groups or more")
-    members = top_sets(features, depth)
+    pool = chance_pool(features, active).groupby(SITE)
     tables = []
-    for (layer, kind), rows in sorted(members.groupby(SITE), key=_site_order):
-        own = features[(features["layer"] == layer) & (features["kind"] == kind)]
+    for (layer, kind), rows in sorted(top_sets(features, depth).groupby(SITE), key=_site_order):
         present = [group for group in groups if (rows["group"] == group).any()]
         if len(present) > 1:
             # Each site has its own stream of draws, so a site's numbers do not depend on which others there are.
-            pairs = _site_overlap(site_sets(rows, own, present), permutations, seed)
+            sets = site_sets(rows, pool.get_group((layer, kind)), present)
+            pairs = _site_overlap(sets, permutations, seed)
             pairs = pairs.assign(group_a=np.array(present, dtype=object)[pairs["a"]])
             pairs = pairs.assign(group_b=np.array(present, dtype=object)[pairs["b"]], layer=layer, kind=kind)
             tables.append(pairs)
     if not tables:
         return OVERLAP.empty()
-    return OVERLAP.frame(pd.concat(tables, ignore_index=True))
-
-
-def site_sets(members: pd.DataFrame, features: pd.DataFrame, groups: list[str]) -> SiteSets:
-    """The sets of one site as matrices; ``features`` are all the rows of that site, ``members`` those in sets."""
-    ids = np.sort(features["feature"].unique())
-    member = np.zeros((len(groups), len(ids)), dtype=bool)
-    activity = np.full(member.shape, -1)
-    for row, group in enumerate(groups):
-        mine = features[features["group"] == group]
-        member[row, np.searchsorted(ids, members.loc[members["group"] == group, "feature"])] = True
-        if len(mine) == member[row].sum():
-            activity[row] = 0
-            continue
-        classes = np.zeros(len(mine), dtype=int)
-        if "n_pairs" in mine and mine["n_pairs"].notna().all():
-            share = mine["n_pairs"].to_numpy(dtype=float) / mine["n_pairs"].max()
-            classes = np.ceil(share * ACTIVITY_CLASSES).astype(int)
-        activity[row, np.searchsorted(ids, mine["feature"])] = classes
-    return SiteSets(member, activity)
-
-
-def draw_sets(sets: SiteSets, draws: int, generator: np.random.Generator) -> NDArray[np.float32]:
-    """Chance sets, [draws, groups, features], 1 where a feature was drawn."""
-    drawn = np.zeros((draws, *sets.member.shape), dtype=np.float32)
-    for group, (member, activity) in enumerate(zip(sets.member, sets.activity, strict=True)):
-        for stratum in np.unique(activity[member]):
-            pool = np.flatnonzero(activity == stratum)
-            size = int(member[pool].sum())
-            if size == len(pool):
-                drawn[:, group, pool] = 1
-                continue
-            # The features of the smallest random keys are a draw without replacement.
-            keys = generator.random((draws, len(pool)), dtype=np.float32)
-            picked = pool[np.argpartition(keys, size - 1, axis=1)[:, :size]]
-            drawn[np.arange(draws)[:, None], group, picked] = 1
-    return drawn
+    table = pd.concat(tables, ignore_index=True)
+    return OVERLAP.frame(table.assign(q_value=benjamini_hochberg(table["p_value"].to_numpy(dtype=float))))
 
 
 def _site_overlap(sets: SiteSets, permutations: int, seed: int) -> pd.DataFrame:

@@ -51,10 +51,12 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         one row for each comparison, condition and measure: n_lists, mean, low, high, added, added_low, added_high.
-        Sets of controls are averaged within each list first, so that the lists are what is resampled.
+        Sets of controls are averaged within each list first, so that the lists are what differs. Lists that are the same
+        in every condition (greedy ones) are one list.
     """
     rows = []
-    for key, own in table.groupby(COMPARISON, sort=False):
+    for key, drawn in table.groupby(COMPARISON, sort=False):
+        own = drawn[drawn["list_id"].isin(distinct_lists(drawn))]
         ratios = own.groupby("condition")["length_ratio"].mean()
         for measure in MEASURES:
             by_list = own.astype({measure: float}).pivot_table(
@@ -80,3 +82,9 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
                     }
                 )
     return GENERATION.frame(pd.DataFrame(rows))
+
+
+def distinct_lists(table: pd.DataFrame) -> list[str]:
+    """The ids of the lists of one comparison that differ in some condition, the first of those that do not."""
+    texts = table.pivot(index="list_id", columns=["condition", "control_set"], values="text")
+    return texts.drop_duplicates().index.tolist()

@@ -30,9 +30,9 @@ class ScoreWeights:
         UserError: a weight is negative, a factor is not between 0 and 1, or all three parts are 0.
     """
 
-    lens: float = 0.125
-    ablation: float = 0.375
-    gradient: float = 0.5
+    lens: float = 0.0
+    ablation: float = 0.25
+    gradient: float = 0.75
     last_position: float = 1.0
     last_layers: float = 1.0
     last_share: float = 0.25

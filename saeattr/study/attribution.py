@@ -13,7 +13,7 @@ from saeattr.runs.task import Task
 from saeattr.saes.loading import load_sae
 from saeattr.sites import Site
 from saeattr.study.stage import Outcome, Stage, Work
-from saeattr.tables import ATTRIBUTIONS, FEATURES, METRIC_BY_POINT, SITE, SITE_EFFECTS, Table, row_site
+from saeattr.tables import ACTIVE, ATTRIBUTIONS, FEATURES, METRIC_BY_POINT, SITE, SITE_EFFECTS, Table, row_site
 
 #: A reconstruction that moves the metric by more than this share of the clean-corrupted gap is worth a warning.
 RECONSTRUCTION_LIMIT = 0.5
@@ -27,7 +27,7 @@ class Attribution(Stage):
     """Every active feature's effect at every site."""
 
     name: ClassVar[str] = "attribution"
-    joined: ClassVar[tuple[Table, ...]] = (ATTRIBUTIONS, FEATURES, SITE_EFFECTS, METRIC_BY_POINT)
+    joined: ClassVar[tuple[Table, ...]] = (ATTRIBUTIONS, FEATURES, ACTIVE, SITE_EFFECTS, METRIC_BY_POINT)
 
     def run(self, work: Work) -> Outcome:
         tables = attribute_group(work.task)

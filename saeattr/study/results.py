@@ -16,6 +16,7 @@ from saeattr.study.pairs import MakingPairs, MakingTestPairs
 from saeattr.study.selection import Choosing
 from saeattr.study.validation import Validation, power_of
 from saeattr.tables import (
+    ACTIVE,
     AGREEMENT,
     ATTRIBUTIONS,
     COMPARED,
@@ -62,6 +63,10 @@ class Study:
     def features(self, group: str | None = None) -> pd.DataFrame:
         """Features with their mean effect and interval, rank 1 first (of one group, or of all)."""
         return Attribution.read(self.folder, FEATURES, group)
+
+    def active(self, group: str | None = None) -> pd.DataFrame:
+        """Every active feature of each site, and in how many pairs; what chance sets are drawn from."""
+        return Attribution.read(self.folder, ACTIVE, group)
 
     def attributions(self, group: str | None = None) -> pd.DataFrame:
         """One row for each active feature and position."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ from saeattr.features.recurrence import overlap_table
 from saeattr.files import read_table, write_table
 from saeattr.sites import KINDS
 from saeattr.study.folder import StudyFolder, read_record
-from saeattr.tables import FEATURE, FEATURES, GROUP, OVERLAP
+from saeattr.tables import ACTIVE, FEATURE, FEATURES, GROUP, OVERLAP
 
 NEEDED = (*FEATURE, GROUP)
 #: ``effect`` is another name for effect_mean; ``model`` says which model the features are of.
@@ -23,8 +24,21 @@ OPTIONAL = ("effect", "model")
 READERS = {".csv": pd.read_csv, ".json": pd.read_json, ".parquet": pd.read_parquet}
 
 
-def read_feature_sets(sources: Sequence[str | Path]) -> pd.DataFrame:
-    """The features of several study folders or files in one table.
+@dataclass(frozen=True)
+class FeatureSets:
+    """What is compared.
+
+    Attributes:
+        features: layer, kind, feature, group and what else the sources say of a feature.
+        active: rows of active.parquet, of the groups of study folders; files do not say what else was active.
+    """
+
+    features: pd.DataFrame
+    active: pd.DataFrame
+
+
+def read_feature_sets(sources: Sequence[str | Path]) -> FeatureSets:
+    """The features of several study folders or files together.
 
     A file has the columns layer, kind, feature and group, perhaps effect and model, or those of features.parquet. A
     group that several sources have is marked with its source: ``cities (run-a)``.
@@ -35,10 +49,10 @@ def read_feature_sets(sources: Sequence[str | Path]) -> pd.DataFrame:
     """
     if not sources:
         raise UserError("overlap needs features: give one study folder or more, or CSV, JSON or Parquet files")
-    tables = []
+    read: list[FeatureSets] = []
     known: dict[str, tuple[object, Path]] = {}
     for path in map(Path, sources):
-        table, identity = _read_study(path) if path.is_dir() else _read_file(path)
+        sets, identity = _read_study(path) if path.is_dir() else _read_file(path)
         for what, value in identity.items():
             first, where = known.setdefault(what, (value, path))
             if first != value:
@@ -46,12 +60,18 @@ def read_feature_sets(sources: Sequence[str | Path]) -> pd.DataFrame:
                     f"{where} and {path} are of different models or SAEs ({what}: {first} and {value}): "
                     "features can be compared within one model and its SAEs only"
                 )
-        tables.append(table)
-    counts = Counter(group for table in tables for group in table["group"].unique())
-    for path, table in zip(map(Path, sources), tables, strict=True):
-        mark = {group: f"{group} ({path.stem})" for group in table["group"].unique() if counts[group] > 1}
-        table["group"] = table["group"].replace(mark)
-    return pd.concat(tables, ignore_index=True)
+        read.append(sets)
+    counts = Counter(group for sets in read for group in sets.features["group"].unique())
+    for path, sets in zip(map(Path, sources), read, strict=True):
+        mark = {group: f"{group} ({path.stem})" for group in sets.features["group"].unique() if counts[group] > 1}
+        for table in (sets.features, sets.active):
+            table["group"] = table["group"].replace(mark)
+    # Joining tables without rows would change the types of columns.
+    active = [sets.active for sets in read if not sets.active.empty]
+    return FeatureSets(
+        pd.concat([sets.features for sets in read], ignore_index=True),
+        pd.concat(active, ignore_index=True) if active else ACTIVE.empty(),
+    )
 
 
 def check_features(table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -95,15 +115,16 @@ def check_features(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return table.drop(columns="effect", errors="ignore")
 
 
-def _read_study(folder: Path) -> tuple[pd.DataFrame, dict[str, object]]:
+def _read_study(folder: Path) -> tuple[FeatureSets, dict[str, object]]:
     study = StudyFolder(folder)
     record = read_record(study)
     identity = {"model": record["model"]["name"], "weights": record["model"]["sha256"][:12]}
     identity |= {f"SAE of {site}": digest[:12] for site, digest in record["saes"].items()}
-    return check_features(read_table(study.table_path("features"), FEATURES), str(folder)), identity
+    features = check_features(read_table(study.table_path("features"), FEATURES), str(folder))
+    return FeatureSets(features, read_table(study.table_path("active"), ACTIVE)), identity
 
 
-def _read_file(path: Path) -> tuple[pd.DataFrame, dict[str, object]]:
+def _read_file(path: Path) -> tuple[FeatureSets, dict[str, object]]:
     if path.suffix.lower() not in READERS:
         raise UserError(f"{path} is neither a study folder nor a table: give a folder, or a .csv, .json or .parquet")
     try:
@@ -120,7 +141,8 @@ def _read_file(path: Path) -> tuple[pd.DataFrame, dict[str, object]]:
             f"{path} has features of {len(models)} models ({', '.join(models[:3])}): "
             "features can be compared within one model only"
         )
-    return table.drop(columns="model", errors="ignore"), {"model": models[0]} if models else {}
+    sets = FeatureSets(table.drop(columns="model", errors="ignore"), ACTIVE.empty())
+    return sets, {"model": models[0]} if models else {}
 
 
 _DEPTH = "saeattr.overlap_depth"
@@ -133,14 +155,27 @@ def study_overlap(study: StudyFolder, depth: int = 30) -> pd.DataFrame:
         UserError: the study has no features, or overlap.parquet cannot be written.
     """
     path = study.table_path("overlap")
-    features = study.table_path("features")
-    if path.exists() and path.stat().st_mtime >= features.stat().st_mtime:
-        known = (pq.read_schema(path).metadata or {}).get(_DEPTH.encode())
-        if known == str(depth).encode():
-            return read_table(path, OVERLAP)
-    table = read_table(features, FEATURES)
-    if table["group"].nunique() < 2:
+    sources = [study.table_path("features"), study.table_path("active")]
+    if _is_current(path, sources, depth):
+        return read_table(path, OVERLAP)
+    features, active = read_table(sources[0], FEATURES), read_table(sources[1], ACTIVE)
+    if features["group"].nunique() < 2:
         return OVERLAP.empty()
-    overlap = overlap_table(table, depth)
+    overlap = overlap_table(features, depth, active=active)
     write_table(path, overlap, {_DEPTH: str(depth)})
     return overlap
+
+
+def _is_current(path: Path, sources: Sequence[Path], depth: int) -> bool:
+    """Whether the stored overlap table is newer than its sources, whole, and of this depth; if not it is made again."""
+    if not all(file.exists() for file in (path, *sources)):
+        return False
+    if path.stat().st_mtime < max(source.stat().st_mtime for source in sources):
+        return False
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException):
+        return False
+    # One of an earlier version has no q_value.
+    is_whole = set(OVERLAP.names) <= set(schema.names)
+    return is_whole and (schema.metadata or {}).get(_DEPTH.encode()) == str(depth).encode()

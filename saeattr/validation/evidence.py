@@ -70,9 +70,10 @@ def _ranked_by(attributions: pd.DataFrame, pairs: Sequence[Pair]) -> pd.DataFram
 def power_note(folds: Sequence[Fold], top: int, gap: float, smallest: float) -> str:
     """What the tests to come can show, in one line: the smallest effect, and how many must be shown together.
 
-    An effect is shown where its whole interval is beyond the smallest share of interest; half a typical interval of the
-    top features' estimates, on the pairs that ranked, says how far above that it has to be. With few pairs the smallest
-    possible p-value is large, and many features must reach it before their q-values do (Benjamini and Hochberg).
+    An effect is shown where its whole interval is beyond 0 and its median beyond the smallest share of interest; half a
+    typical interval of the top features' estimates, on the pairs that ranked, says how far from 0 that is. With few
+    pairs the smallest possible p-value is large, and many features must reach it before their q-values do (Benjamini
+    and Hochberg).
 
     Args:
         gap: mean clean-corrupted gap of the pairs that rank; NaN without corrupted prompts.
@@ -88,7 +89,7 @@ def power_note(folds: Sequence[Fold], top: int, gap: float, smallest: float) -> 
     )
     half = float(nearer.median()) / abs(gap)
     if np.isfinite(half):
-        said += f"effects from about {smallest + half:.1%} of the gap on can be shown"
+        said += f"effects from about {max(smallest, half):.1%} of the gap on can be shown"
     together = fewest_together(n_pairs, n_features)
     if together > n_features:
         return said + "; so few pairs cannot show any among so many"

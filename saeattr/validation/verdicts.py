@@ -58,15 +58,9 @@ def validation_table(
 
 
 def effect_numbers(effects: NDArray[np.float64], gap: float, smallest: float) -> dict[str, float]:
-    """What the verdict needs of one feature's exact effects, one for each pair.
-
-    The p-value is of a sign test that the median is no farther from 0 than ``smallest`` of the gap; without a gap, that
-    it is 0.
-    """
+    """What the verdict needs of one feature's exact effects, one for each pair."""
     low, high = (float(end[0]) for end in median_interval(effects[None]))
     median = float(np.median(effects))
-    nearer = 0.0 if low <= 0 <= high else min(abs(low), abs(high))
-    floor = smallest * abs(gap) if np.isfinite(gap) else 0.0
     return {
         "exact_mean": float(effects.mean()),
         "exact_median": median,
@@ -75,9 +69,8 @@ def effect_numbers(effects: NDArray[np.float64], gap: float, smallest: float) ->
         "n_pairs": len(effects),
         "gap": gap,
         "share": abs(median / gap) if gap else np.nan,
-        "share_low": nearer / abs(gap) if gap else np.nan,
         "smallest": smallest,
-        "p_value": float(sign_test(effects[None], floor)[0]),
+        "p_value": float(sign_test(effects[None])[0]),
     }
 
 
@@ -116,9 +109,9 @@ def verdict(row: Mapping[Any, Any]) -> Verdict:
     """The verdict on one feature: the first of these that holds.
 
     - ``too few pairs``: fewer than six distinct pairs test it, so it has no interval;
-    - ``not shown``: the 95 % interval of its median exact effect holds 0;
-    - ``small``: the interval's end nearer to 0 is under the smallest share of interest of the clean-corrupted gap;
-    - ``not shown``: q, that its effect is no larger than that, is above 0.05 over all that the study tests;
+    - ``not shown``: the 95 % interval of its median exact effect holds 0, or q over all that the study tests is above
+      0.05;
+    - ``small``: the median is under the smallest share of interest of the clean-corrupted gap;
     - ``too few controls``: with fewer than 19 no rank among them is rarer than 1 in 20;
     - ``within controls``: more than 1 in 20 of it and its controls, which move x as far at the same tokens in other
       directions, do as much: it is the length of the move that counts, and not the feature;
@@ -127,13 +120,11 @@ def verdict(row: Mapping[Any, Any]) -> Verdict:
     """
     if row["n_pairs"] < FEWEST_PAIRS:
         return "too few pairs"
-    if row["exact_low"] <= 0 <= row["exact_high"]:
+    if row["exact_low"] <= 0 <= row["exact_high"] or row["q_value"] > ALPHA:
         return "not shown"
     # A comparison with NaN (no gap is known) is false.
-    if row["share_low"] < row["smallest"]:
+    if row["share"] < row["smallest"]:
         return "small"
-    if row["q_value"] > ALPHA:
-        return "not shown"
     if 1 / (1 + row["n_controls"]) > ALPHA:
         return "too few controls"
     if (1 + row["n_as_strong"]) / (1 + row["n_controls"]) > ALPHA:

@@ -56,13 +56,11 @@ def write_card(figures: dict[str, Any]) -> str:
         "",
         "## SAEs",
         "",
-        "JumpReLU, one for each site, in sae-lens' format, stored in float16; trained as BatchTopK with a fixed "
-        f"threshold afterwards, in {figures['minutes_saes']:.0f} minutes for all. Measured on "
+        "JumpReLU, one for each site, all by one recipe, in sae-lens' format, stored in float16; trained as BatchTopK "
+        f"with a fixed threshold afterwards, in {figures['minutes_saes']:.0f} minutes for all. Measured on "
         f"{next(iter(saes.values()))['tokens']:,} tokens of chats drawn with another seed, BOS excluded. unexplained: "
         "fraction of variance. recovered: (loss with the site at zero - loss with the SAE spliced in) / (loss with the "
-        f"site at zero - plain loss), the plain loss on answers being {next(iter(saes.values()))['loss']:.3f}. "
-        "That of attn_z.1, where answers read the length asked for, is wider, sparser and nested "
-        "(Matryoshka, arXiv 2503.17547), so that length is in few of its features (docs/generation.md).",
+        f"site at zero - plain loss), the plain loss on answers being {next(iter(saes.values()))['loss']:.3f}.",
         "",
         "| site | width | unexplained | L0 | dead | loss, site at zero | loss, SAE | recovered |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",

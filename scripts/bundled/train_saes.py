@@ -40,8 +40,6 @@ class SaeRecipe:
     prefixes: tuple[int, ...] = ()
 
 
-#: Answers read the length asked for here; wider, sparser and nested, the SAE has it in few features.
-OWN_RECIPES = {Site("attn_z", 1): SaeRecipe(d_sae=768, k=14.0, steps=1600, prefixes=(8, 16, 32, 64, 128, 256))}
 #: Longer training rebuilds better and leaves more features idle; sites differ in where both are good.
 TIMES_STEPS = (1.0, 1.3, 0.8)
 #: The loss hardly suffers without one MLP's output, so an SAE must be close for a good share of the loss recovered.

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import false_discovery_control
 
 from saeattr import UserError
 from saeattr.features.recurrence import family, feature_families, largest_features, overlap_table, top_sets
@@ -49,6 +50,15 @@ def test_a_group_without_effects_keeps_all_its_features() -> None:
     assert chosen == {"cities": {0, 1}, "published": {0, 2, 3, 7}}
 
 
+def test_what_has_no_effect_is_in_no_set() -> None:
+    """Two of four features have an effect: at depth 3 the set is these two, and not the first of the others too."""
+    table = pd.concat([ranked("cities", [0, 2, 0, -1], [1] * 4), ranked("animals", [0, 0, 0, 0], [1] * 4)])
+    for depth in (3, None):
+        chosen = top_sets(table, depth).groupby("group")["feature"].agg(set).to_dict()
+        # Where nothing has an effect there is nothing to rank by.
+        assert chosen == {"cities": {1, 3}, "animals": {0, 1, 2, 3}}
+
+
 def test_sites_are_apart() -> None:
     both = pd.concat([sets({"a": [1], "b": [1]}, 0), sets({"a": [1], "b": [2]}, 5), sets({"a": [7]}, 6)])
     assert overlap_table(both)[["layer", "shared"]].to_numpy().tolist() == [[0, 1], [5, 0]]
@@ -76,6 +86,21 @@ def test_chance_is_what_random_sets_give() -> None:
     np.testing.assert_allclose(table["expected"], 8 / 72, atol=0.005)
     assert 0.3 < (table["p_value"] <= 0.5).mean() < 0.7
     assert (table["p_value"] <= 0.05).mean() < 0.15
+
+
+def test_q_values_answer_for_all_pairs_and_sites_of_the_table() -> None:
+    """q of a row: the least p' n / (rows with p <= p') over p' from its own p up; n counts all 6 pairs at 3 sites."""
+    generator = np.random.default_rng(3)
+    tables = [ranked(f"t{at}", list(generator.random(40)), [3] * 40, layer) for at in range(4) for layer in (0, 2, 7)]
+    # At one site two groups have the same features: one row is far from chance.
+    same = [ranked(name, list(range(1, 41)), [3] * 40, 9) for name in ("t0", "t1")]
+    table = overlap_table(pd.concat([*tables, *same]), depth=12)
+    assert len(table) == 3 * 6 + 1
+    p = table["p_value"].tolist()
+    by_hand = [min(min(1.0, other * len(p) / sum(x <= other for x in p)) for other in p if other >= own) for own in p]
+    assert table["q_value"].tolist() == pytest.approx(by_hand)
+    assert table["q_value"].tolist() == pytest.approx(false_discovery_control(p))
+    assert table.iloc[-1][["p_value", "q_value"]].tolist() == pytest.approx([1 / 1001, 19 / 1001])
 
 
 def test_chance_knows_activity() -> None:
@@ -162,7 +187,7 @@ def test_sets_made_elsewhere_are_read(tmp_path: Path, suffix: str) -> None:
     write = {"csv": lambda p: table.to_csv(p, index=False), "json": table.to_json, "parquet": table.to_parquet}
     path = tmp_path / f"published.{suffix}"
     write[suffix](path)
-    found = read_feature_sets([path])
+    found = read_feature_sets([path]).features
     assert found["effect_mean"].tolist() == [-1.0, 2.0, 0.5]
     assert found[["layer", "kind", "feature", "group"]].to_numpy().tolist() == table.iloc[:, :4].to_numpy().tolist()
 
@@ -170,7 +195,7 @@ def test_sets_made_elsewhere_are_read(tmp_path: Path, suffix: str) -> None:
 def test_a_group_of_two_sources_is_marked_with_its_source(tmp_path: Path) -> None:
     for name in ("one", "two"):
         sets({"cities": [1]}).to_csv(tmp_path / f"{name}.csv", index=False)
-    found = read_feature_sets([tmp_path / "one.csv", tmp_path / "two.csv"])
+    found = read_feature_sets([tmp_path / "one.csv", tmp_path / "two.csv"]).features
     assert set(found["group"]) == {"cities (one)", "cities (two)"}
 
 

@@ -15,11 +15,12 @@ from saeattr.behaviours.lists.sampling import Sampling, prompt_ids, sample_lists
 from saeattr.behaviours.pair import Pair, pad_pairs
 from saeattr.generation.ablation import (
     Ablation,
+    Edit,
     ablation,
-    control_sets,
     generate_conditions,
     mean_difference,
     sample_edited,
+    stand_in,
 )
 from saeattr.model.capture import capture
 from saeattr.model.loading import LanguageModel
@@ -29,7 +30,6 @@ from saeattr.runs.question import Question
 from saeattr.saes.loading import SaeFile, load_sae
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import KINDS, Site
-from saeattr.validation.controls import SiteProfile
 from tests import plain
 
 GREEDY = Sampling(n_lists=1, temperature=0, max_new_tokens=30)
@@ -55,7 +55,7 @@ def test_every_step_is_ablated_as_in_full_forwards_without_a_cache(
     sae = load_sae(saes[site])
     features = busiest(lm, sae, pairs)
     means = SiteMeans(torch.full((sae.d_sae,), 0.7), torch.zeros(sae.d_in))
-    edit = ablation(SiteBase(base, sae, means if base == "mean" else None), features)
+    edit = Edit(ablation(SiteBase(base, sae, means if base == "mean" else None), features))
     (made,) = sample_edited(lm, "cities", site, edit, GREEDY, corrupted_run=base == "corrupted")
     prompt = made.token_ids[: made.prompt_length]
     corrupted_prompt = tuple(prompt_ids(lm.tokenizer, "cities", "long"))
@@ -85,11 +85,11 @@ def test_the_first_token_is_never_edited(lm: LanguageModel, plain_model: Any) ->
     site = Site("resid_post", 2)
     seen: list[torch.Tensor] = []
 
-    def edit(x: torch.Tensor, corrupted: torch.Tensor | None) -> torch.Tensor:
+    def look(x: torch.Tensor, corrupted: torch.Tensor | None) -> torch.Tensor:
         seen.append(x.clone())
-        return x
+        return torch.zeros_like(x)
 
-    (made,) = sample_edited(lm, "cities", site, edit, BRIEF)
+    (made,) = sample_edited(lm, "cities", site, Edit(look), BRIEF)
     prompt = made.token_ids[: made.prompt_length]
     assert prompt[0] == lm.tokenizer.bos_token_id
     torch.testing.assert_close(seen[0][0], plain.read(plain_model, site, prompt)[1:], rtol=1e-3, atol=1e-3)
@@ -110,7 +110,7 @@ def test_conditions_hold_the_same_lists_and_nothing_is_ordinary_sampling(
     site = Site("resid_post", 0)
     sae = load_sae(saes[site])
     features = busiest(lm, sae, pairs)
-    idle = [feature for feature in range(sae.d_sae) if feature not in features][:2]
+    idle = [feature for feature in range(sae.d_sae) if feature not in features][: len(features)]
     batch = run_batch(lm, pairs, [site], Question())
     steering = mean_difference([batch], site)
     brief = Sampling(n_lists=3, max_new_tokens=30, seed=5)
@@ -135,7 +135,7 @@ def test_conditions_hold_the_same_lists_and_nothing_is_ordinary_sampling(
 def test_the_model_is_as_before_afterwards(lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]) -> None:
     before = sample_lists(lm, "cities", Sampling(2))
     sae = load_sae(saes[Site("attn_z", 1)])
-    edit = ablation(SiteBase("zero", sae), busiest(lm, sae, pairs))
+    edit = Edit(ablation(SiteBase("zero", sae), busiest(lm, sae, pairs)))
     sample_edited(lm, "cities", sae.site, edit, dataclasses.replace(GREEDY, n_lists=2))
     assert sample_lists(lm, "cities", Sampling(2)) == before
 
@@ -158,13 +158,13 @@ def test_the_mean_difference_takes_tokens_that_can_differ(lm: LanguageModel, pai
 def test_the_whole_site_at_its_corrupted_value_gives_the_long_list(lm: LanguageModel, pairs: list[Pair]) -> None:
     """At the last site the corrupted run's x in place of x leaves nothing of the short request."""
 
-    def edit(x: torch.Tensor, corrupted: torch.Tensor | None) -> torch.Tensor:
+    def to_corrupted(x: torch.Tensor, corrupted: torch.Tensor | None) -> torch.Tensor:
         assert corrupted is not None
-        return corrupted
+        return corrupted - x
 
     long = sample_lists(lm, "cities", Sampling(3, length="long", seed=2, max_new_tokens=60))
     short = Sampling(n_lists=3, max_new_tokens=60, seed=2)
-    made = sample_edited(lm, "cities", Site("resid_post", 5), edit, short, corrupted_run=True)
+    made = sample_edited(lm, "cities", Site("resid_post", 5), Edit(to_corrupted), short, corrupted_run=True)
     assert [one.parsed.text for one in made] == [one.parsed.text for one in long]
 
 
@@ -181,11 +181,44 @@ def test_requests_that_do_not_align_have_no_corrupted_run(lm: LanguageModel, sae
         generate_conditions(lm, "cities", Ablation(SiteBase("corrupted", sae), [1]), Sampling(1, corrupted="none"))
 
 
-def test_controls_are_matched_and_in_one_place_only() -> None:
-    norm = np.array([1.0, 1.1, 0.9, 5.0, 5.5, 4.5, 0.0, 50.0])
-    profile = SiteProfile(norm, np.where(norm > 0, 0.5, 0.0), norm)
-    assert control_sets(profile, [0, 3], 9) == [[1, 4], [2, 5]]
-    assert control_sets(profile, [0, 3], 9, excluded=[4]) == [[1, 5], [2, 7]]
+@pytest.mark.parametrize("base", ["corrupted", "zero"])
+def test_controls_move_x_at_every_step_as_far_as_the_features_would_there(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], base: Any
+) -> None:
+    """Each step's move is looked at: as long as that of the features in the same run, in another direction."""
+    sae = load_sae(saes[Site("resid_post", 2)])
+    site_base = SiteBase(base, sae)
+    features = busiest(lm, sae, pairs)
+    others = [(feature + 50) % sae.d_sae for feature in features]
+    mine, theirs = ablation(site_base, features), stand_in(site_base, features, others)
+    lengths: list[tuple[float, float]] = []
+    directions: list[float] = []
+
+    def look(x: torch.Tensor, corrupted: torch.Tensor | None) -> torch.Tensor:
+        wanted, moved = mine(x, corrupted), theirs(x, corrupted)
+        lengths.extend(zip(wanted.norm(dim=-1).flatten().tolist(), moved.norm(dim=-1).flatten().tolist(), strict=True))
+        directions.append(float(torch.nn.functional.cosine_similarity(wanted, moved, dim=-1).abs().max()))
+        return moved
+
+    edit = Edit(look, like=mine)
+    sample_edited(lm, "cities", sae.site, edit, BRIEF, corrupted_run=base == "corrupted")
+    wanted, moved = np.array(lengths).T
+    assert wanted.max() > 0.1
+    assert max(directions) < 0.9
+    np.testing.assert_allclose(moved, wanted, rtol=1e-4, atol=1e-5)
+    assert edit.length_ratio == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_ratio_reached_is_that_of_what_was_really_moved() -> None:
+    """Half as far, and rounded to bfloat16; without anything to be as long as there is no ratio."""
+    x = torch.full((1, 2, 4), 1.0)
+    edit = Edit(lambda x, corrupted: torch.full_like(x, 0.5), like=lambda x, corrupted: torch.full_like(x, 1.0))
+    edit(x, None, torch.float32)
+    assert edit.length_ratio == pytest.approx(0.5)
+    tiny = Edit(lambda x, corrupted: torch.full_like(x, 1e-4), like=lambda x, corrupted: torch.full_like(x, 1e-4))
+    tiny(x, None, torch.bfloat16)
+    assert tiny.length_ratio == 0
+    assert np.isnan(Edit(lambda x, corrupted: x).length_ratio)
 
 
 def test_a_feature_that_is_off_is_left_off_with_the_mean_base(saes: dict[Site, SaeFile]) -> None:
@@ -193,4 +226,4 @@ def test_a_feature_that_is_off_is_left_off_with_the_mean_base(saes: dict[Site, S
     x = torch.randn(1, 3, sae.d_in, generator=torch.Generator().manual_seed(0))
     means = site_means(sae, x[0])
     off = int((sae.encode(x[0]) == 0).all(0).nonzero()[0])
-    assert torch.equal(ablation(SiteBase("mean", sae, means), [off])(x, None), x)
+    assert not ablation(SiteBase("mean", sae, means), [off])(x, None).any()

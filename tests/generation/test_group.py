@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from saeattr.behaviours.pair import Pair
-from saeattr.generation.ablation import Ablation, Sampling, control_sets, generate_conditions, mean_difference
+from saeattr.generation.ablation import Ablation, Sampling, generate_conditions, mean_difference
 from saeattr.generation.group import GenerationPlan, generate_group
 from saeattr.generation.summary import CONDITIONS
 from saeattr.model.loading import LanguageModel
@@ -15,7 +15,7 @@ from saeattr.runs.question import Pace, Question
 from saeattr.runs.task import Task
 from saeattr.saes.loading import SaeFile, load_sae
 from saeattr.sites import Site
-from saeattr.validation.controls import profile_site
+from saeattr.validation.controls import draw_stand_ins, profile_site
 
 BRIEF = Sampling(n_lists=1, temperature=0, max_new_tokens=8)
 
@@ -33,7 +33,7 @@ def test_a_group_is_generated_for_each_site_with_its_own_top_features(
     sae = load_sae(saes[sites[0]])
     batch = run_batch(lm, pairs, [sae.site], Question())
     base = SiteBase("corrupted", sae)
-    controls = control_sets(profile_site(base, [batch]), [5, 9], 3)
+    controls = draw_stand_ins(sae, profile_site(base, [batch]), [5, 9], 3, seed=0)
     steering = mean_difference([batch], sae.site)
     alone = generate_conditions(lm, "cities", Ablation(base, [5, 9], controls, steering), BRIEF)
     own = found[found["kind"] == "resid_post"].reset_index(drop=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ def random_features(n_groups: int, n_features: int, n_layers: int, kind: str = "
                         "kind": kind,
                         "feature": np.arange(n_features),
                         "effect_mean": effects,
+                        "effect_median": effects * 0.9,
                         "effect_low": effects - 0.1,
                         "effect_high": effects + 0.1,
                         "n_pairs": generator.integers(1, 11, n_features),
@@ -40,6 +42,7 @@ def random_features(n_groups: int, n_features: int, n_layers: int, kind: str = "
 
 def small_report(name: str = "cities", n_features: int = 12) -> Report:
     """Two groups and a few features; ``name`` is the first group, a token, a label and more."""
+    pairs = {"n_pairs": 2, "tests": "", "verdicts": ""}
     return Report(
         title=f"saeattr: {name}",
         question=f"What does {name} do?",
@@ -47,8 +50,8 @@ def small_report(name: str = "cities", n_features: int = 12) -> Report:
         facts=[("model", name)],
         notes=[name],
         groups=[
-            {"name": name, "n_pairs": 2, "points": 7.5, "clean": 3.0, "corrupted": -9.0},
-            {"name": "animals", "n_pairs": 2, "points": 6.0, "clean": 2.0, "corrupted": -8.0},
+            {"name": name, **pairs, "points": 7.5, "clean": 3.0, "corrupted": -9.0},
+            {"name": "animals", **pairs, "points": 6.0, "clean": 2.0, "corrupted": -8.0},
         ],
         features=[_row(number, name) for number in range(n_features)],
         contexts=[
@@ -67,9 +70,31 @@ def small_report(name: str = "cities", n_features: int = 12) -> Report:
     )
 
 
+#: What the page knows of a tested feature, beside what it knows of any.
+CHECKED: dict[str, Any] = {
+    **{"effect": -12.345, "median": -12.5, "low": -13.25, "high": -11.75, "n_pairs": 2},
+    **{"exact": -12.25, "exact_low": -13.5, "exact_high": -11.5, "share": 0.256, "as_strong": 3, "controls": 39},
+    **{"q": 0.0341, "tests": 10, "verdict": "opposite sign"},
+}
+
+
+def checked_report(**changes: Any) -> Report:
+    """One feature, tested in two groups with long names; ``changes`` to what is known of it in the first."""
+    report = small_report()
+    names = ("household items", "vegetables")
+    groups = [
+        {**group, "name": name, "tests": "10", "verdicts": "1 opposite sign"}
+        for group, name in zip(report.groups, names, strict=True)
+    ]
+    by_group = [{"group": 0, **CHECKED, **changes}, {"group": 1, **CHECKED}]
+    row = {**report.features[0], "by_group": by_group, "verdict": "opposite sign"}
+    return replace(report, groups=groups, features=[row], evidence=["10 distinct pairs test 1 feature"])
+
+
 def _row(number: int, name: str) -> dict[str, Any]:
     kind, effect = ("mlp_out" if number % 2 else "resid_post"), (number - 5) / 4
-    by_group = [{"group": at, "effect": effect, "low": effect - 1, "high": effect + 1, "n_pairs": 2} for at in (0, 1)]
+    own = {"effect": effect, "median": effect + 0.125, "low": effect - 1, "high": effect + 1, "n_pairs": 2}
+    by_group = [{"group": at, **own} for at in (0, 1)]
     return {
         "address": f"{kind}.{number % 4}/{100 + number}",
         "layer": number % 4,

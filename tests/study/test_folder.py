@@ -146,7 +146,7 @@ def test_a_study_of_the_first_format_is_refused_with_what_to_do(tmp_path: Path) 
         with pytest.raises(UserError) as refusal:
             call()
         assert str(refusal.value) == (
-            f"{tmp_path / 'study.yaml'} is of format 1, which an earlier version wrote, and this one reads format 3: "
-            "make the study again with another --out"
+            f"{tmp_path / 'study.yaml'} is of format 1, which an earlier version wrote, and this one reads format "
+            f"{FORMAT}: make the study again with another --out"
         )
     assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]

@@ -19,7 +19,7 @@ from saeattr.tables import GROUP, LISTS, PAIRS, TABLES
 
 SMALL: dict[str, Any] = {"lists": 2, "max_new_tokens": 20, "sites": ["resid_post.2"], "device": "cpu"}
 JOINED = (
-    *("pairs", "test_pairs", "attributions", "features", "site_effects", "metric_by_point"),
+    *("pairs", "test_pairs", "attributions", "features", "active", "site_effects", "metric_by_point"),
     *("validation", "curves", "agreement"),
 )
 

@@ -179,7 +179,7 @@ def validated(group: str, p_values: list[float]) -> pd.DataFrame:
         **{"group": group, "layer": 3, "kind": "mlp_out", "feature": range(len(p_values)), "p_value": p_values},
         **{"effect_mean": -2.0, "effect_median": -2.0, "effect_low": -3.0, "effect_high": -1.0},
         **{"exact_mean": -2.0, "exact_median": -2.0, "exact_low": -3.0, "exact_high": -1.0, "n_pairs": 10},
-        **{"gap": -8.0, "share": 0.25, "share_low": 0.125, "smallest": 0.01},
+        **{"gap": -8.0, "share": 0.25, "smallest": 0.01},
         **{"control_median": 0.1, "control_high": 0.2, "n_controls": 39, "n_as_strong": 0, "natural_share": 0.0},
     }
     return VALIDATION.frame(judge(pd.DataFrame(numbers)))

@@ -17,6 +17,8 @@ from saeattr.tables import CURVES, features_of
 from saeattr.validation.curves import (
     ALL,
     ALL_AND_ERROR,
+    EQUAL,
+    Course,
     cumulative_curves,
     features_for_half,
 )
@@ -24,21 +26,36 @@ from saeattr.validation.joint import FeatureSet, joint_effects
 from tests.validation.validated import PACE, SMALL, attributed, validated
 
 
-def test_four_orders_at_powers_of_two_and_their_ends() -> None:
+def test_four_orders_and_controls_at_powers_of_two_and_their_ends() -> None:
     curves = validated().curves
     assert curves.columns.tolist() == CURVES.names
     orders = curves[~curves["order"].isin([ALL, ALL_AND_ERROR])]
-    assert orders["order"].unique().tolist() == ["attribution", "exact", "activation", "random"]
+    assert orders["order"].unique().tolist() == ["attribution", "exact", "activation", "random", EQUAL]
     for _, own in orders.groupby("order"):
         assert own["n_features"].tolist() == [1, 2, 4, SMALL.longest_curve]
 
 
-def test_the_first_of_the_exact_order_removes_its_own_exact_effect() -> None:
-    table, curves = validated().validation, validated().curves
+def test_the_exact_order_is_of_the_pairs_that_ranked_and_measured_on_the_others() -> None:
+    """What the first of it removes is its own exact effect on the pairs that test."""
+    exact, table = validated().exact, validated().validation
+    curves = validated().curves
+    ranking = exact[exact["evidence"] == "ranking"].groupby(["layer", "kind", "feature"])["exact"].mean().abs()
+    tested = {(site.layer, site.kind, feature) for site, feature in features_of(table)}
+    layer, kind, feature = ranking[[key in tested for key in ranking.index]].idxmax()
     first = curves[(curves["order"] == "exact") & (curves["n_features"] == 1)].iloc[0]
-    largest = table.iloc[int(table["exact_mean"].abs().to_numpy().argmax())]
-    assert first["effect_mean"] == pytest.approx(largest["exact_mean"], abs=1e-5)
-    assert first["effect_low"] == pytest.approx(largest["exact_low"], abs=1e-5)
+    own = table[(table["layer"] == layer) & (table["kind"] == kind) & (table["feature"] == feature)].iloc[0]
+    assert first["effect_mean"] == pytest.approx(own["exact_mean"], abs=1e-5)
+
+
+def test_controls_of_the_curves_move_x_as_far_and_do_less() -> None:
+    curves = validated().curves
+    controls = curves[curves["order"] == EQUAL]
+    np.testing.assert_allclose(controls["length_ratio"], 1.0, atol=1e-4)
+    assert curves[curves["order"] != EQUAL]["length_ratio"].isna().all()
+    assert controls[["faithfulness", "completeness"]].isna().all(axis=None)
+    own = curves[curves["order"] == "attribution"]
+    assert controls["n_features"].tolist() == own["n_features"].tolist()
+    assert abs(controls["removed"].iloc[-1]) < own["removed"].iloc[-1]
 
 
 def test_faithfulness_and_completeness_are_as_defined() -> None:
@@ -53,9 +70,9 @@ def test_faithfulness_and_completeness_are_as_defined() -> None:
     order = [key for key in features_of(found.features) if key[0] in sites][:2]
     named = {site: [feature for own, feature in order if own == site] for site in sites}
     sets = [FeatureSet(named, keep=True), FeatureSet(named), FeatureSet(), FeatureSet(keep=True)]
-    changes = joint_effects([batch], files, sets, 16)
+    changes = joint_effects([batch], files, sets, 16).effects
     m_c, m_without, m_all, m_none = (batch.clean.metric + changes).double().mean(1).tolist()
-    curves = cumulative_curves([batch], files, {"own": [order]}, PACE)
+    curves = cumulative_curves([Course([batch], {"own": [order]})], files, [], PACE)
     row = curves[curves["n_features"] == 2].iloc[0]
     assert row["faithfulness"] == pytest.approx((m_c - m_none) / (m_all - m_none), abs=1e-4)
     assert row["completeness"] == pytest.approx((m_without - m_none) / (m_all - m_none), abs=1e-4)
@@ -72,9 +89,9 @@ def test_several_random_orders_are_averaged_list_by_pair() -> None:
     site = files[0].site
     batch = run_batch(found.lm, found.pairs, [site], Question(base="zero"))
     draws = [[(site, 3)], [(site, 88)], [(site, 40)]]
-    curves = cumulative_curves([batch], files, {"random": draws}, PACE)
+    curves = cumulative_curves([Course([batch], {"random": draws})], files, [], PACE)
     sets = [FeatureSet({site: [feature]}) for ((_, feature),) in draws]
-    alone = joint_effects([batch], files, sets, 16)
+    alone = joint_effects([batch], files, sets, 16).effects
     assert float(curves[curves["order"] == "random"]["effect_mean"].iloc[0]) == pytest.approx(
         float(alone.mean()), abs=1e-6
     )
@@ -88,15 +105,15 @@ def test_every_point_of_several_orders_is_the_mean_over_their_first_features() -
     batch = run_batch(found.lm, found.pairs, [site], Question(base="zero"))
     ranked = [feature for own, feature in features_of(found.features) if own == site]
     draws = [[(site, feature) for feature in own] for own in (ranked[:3], ranked[3:7])]
-    curves = cumulative_curves([batch], files, {"two": draws}, Pace(seed=4))
+    curves = cumulative_curves([Course([batch], {"two": draws})], files, [], Pace(seed=4))
     assert curves["n_features"].tolist() == [files[0].d_sae] * 2 + [1, 2, 3]
-    everything = joint_effects([batch], files, [FeatureSet(keep=True)], 16)[0]
+    everything = joint_effects([batch], files, [FeatureSet(keep=True)], 16).effects[0]
     for row in curves[curves["order"] == "two"].to_dict("records"):
         named = [{site: [feature for _, feature in order[: row["n_features"]]]} for order in draws]
         sets = [FeatureSet(one) for one in named] + [FeatureSet(one, keep=True) for one in named]
-        patched, kept = joint_effects([batch], files, sets, 16).view(2, 2, -1)
+        patched, kept = joint_effects([batch], files, sets, 16).effects.view(2, 2, -1)
         assert row["effect_mean"] == pytest.approx(float(patched.mean()), abs=1e-5)
-        faithful = ratio_interval((kept.mean(0) - everything).double().numpy(), -everything.double().numpy(), 4)
+        faithful = ratio_interval((kept.mean(0) - everything).double().numpy(), -everything.double().numpy())
         found_shares = [row[f"faithfulness{end}"] for end in ("", "_low", "_high")]
         assert found_shares == pytest.approx(faithful, abs=1e-4)
 
@@ -106,11 +123,28 @@ def test_patching_features_and_error_terms_of_a_residual_stream_removes_the_whol
     found = attributed()
     files = [file for file in found.saes if file.site == Site("resid_post", 2)]
     batch = run_batch(found.lm, found.pairs, [files[0].site], Question())
-    curves = cumulative_curves([batch], files, {}, PACE)
+    curves = cumulative_curves([Course([batch], {})], files, [], PACE)
     both = curves[curves["order"] == ALL_AND_ERROR].iloc[0]
     assert [both["removed"], both["removed_low"], both["removed_high"]] == pytest.approx([1, 1, 1], abs=1e-3)
     assert np.isnan(both["faithfulness"])
     assert np.isnan(both["completeness"])
+
+
+def test_pairs_of_two_folds_are_put_side_by_side_each_in_its_own_order() -> None:
+    found = attributed()
+    files = [file for file in found.saes if file.site == Site("mlp_out", 4)]
+    site = files[0].site
+    parts = [(found.pairs, [(site, 3), (site, 88)]), (found.fresh, [(site, 40)])]
+    batches = [run_batch(found.lm, pairs, [site], Question(base="zero")) for pairs, _ in parts]
+    courses = [Course([batch], {"own": [order]}) for batch, (_, order) in zip(batches, parts, strict=True)]
+    curves = cumulative_curves(courses, files, [], PACE)
+    # As far as the shorter order goes.
+    (row,) = curves[curves["order"] == "own"].to_dict("records")
+    alone = [
+        joint_effects([batch], files, [FeatureSet({site: [order[0][1]]})], 16).effects
+        for batch, (_, order) in zip(batches, parts, strict=True)
+    ]
+    assert row["effect_mean"] == pytest.approx(float(torch.cat(alone, dim=1).mean()), abs=1e-6)
 
 
 def test_how_many_features_remove_half() -> None:

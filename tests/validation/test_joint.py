@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -93,7 +94,7 @@ def test_sets_across_layers_are_those_of_nested_hooks(
         FeatureSet(keep=True, errors=True),
         FeatureSet(some, errors=True),
     ]
-    found = joint_effects(batches, [saes[site] for site in SITES], sets, 4)
+    found = joint_effects(batches, [saes[site] for site in SITES], sets, 4).effects
     for nth, wanted in enumerate(sets):
         for row, pair in enumerate(pairs[:3]):
             expected = naive(plain_model, pair, opened, wanted, base, means)
@@ -111,8 +112,52 @@ def test_a_set_of_one_feature_has_that_features_exact_effect(
     ids = sae.encode(batch.clean.x[site][batch.usable]).sum(0).topk(3).indices
     alone = feature_effects(batch, SiteBase.of(sae, [batch]), ids, 8)
     sets = [FeatureSet({site: [int(feature)]}) for feature in ids]
-    together = joint_effects([batch], [saes[site]], sets, 8)
+    together = joint_effects([batch], [saes[site]], sets, 8).effects
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("base", ["corrupted", "zero"])
+def test_stand_ins_move_every_site_as_far_as_the_features_would_in_the_run_that_is_already_edited(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], plain_model: Any, base: BaseName
+) -> None:
+    """Two sites, one above the other, against nested hooks on the plain model."""
+    opened = [load_sae(saes[site]) for site in SITES[:2]]
+    batch = run_batch(lm, pairs[:2], SITES, Question(base=base))
+    features = {
+        sae.site: sae.encode(batch.clean.x[sae.site][batch.usable]).sum(0).topk(3).indices.tolist() for sae in opened
+    }
+    others = {sae.site: [(one + 101) % sae.d_sae for one in features[sae.site]] for sae in opened}
+    sets = [FeatureSet(features), FeatureSet(features, stand_ins=others)]
+    found = joint_effects([batch], [saes[site] for site in SITES[:2]], sets, 3)
+    assert np.isnan(found.length_ratio[0])
+    assert found.length_ratio[1] == pytest.approx(1.0, abs=1e-4)
+    for row, pair in enumerate(pairs[:2]):
+        assert pair.corrupted_ids is not None
+        last = pair.points[-1]
+        before = plain.at_point(plain_model, pair.clean_ids, last)
+        with ExitStack() as stack:
+            for sae in opened:
+                corrupted = plain.read(plain_model, sae.site, pair.corrupted_ids)
+
+                def move(
+                    x: Tensor, sae: SparseAutoencoder = sae, corrupted: Tensor = corrupted, pair: Pair = pair
+                ) -> Tensor:
+                    own, stand = features[sae.site], others[sae.site]
+                    f = sae.encode(x[0])[:, own]
+                    f_base = sae.encode(corrupted)[:, own] if base == "corrupted" else 0 * f
+                    change = f_base - f
+                    length = (change @ sae.W_dec[own]).norm(dim=1, keepdim=True)
+                    unit = sae.W_dec[stand] / sae.W_dec[stand].norm(dim=1, keepdim=True)
+                    raw = (change * sae.W_dec[own].norm(dim=1)) @ unit
+                    moved = torch.where(length > 0, raw / raw.norm(dim=1, keepdim=True) * length, 0.0)
+                    # Neither BOS nor what comes after the decision is patched.
+                    start = min(pair.changed_positions) if base == "corrupted" else 1
+                    moved[:start], moved[pair.points[-1].position + 1 :] = 0, 0
+                    return x + moved[None]
+
+                stack.enter_context(plain.edited(plain_model, sae.site, move))
+            after = plain.at_point(plain_model, pair.clean_ids, last)
+        assert float(found.effects[1, row]) == pytest.approx((after - before).item(), abs=3e-4)
 
 
 def test_patching_all_features_and_errors_of_a_residual_stream_gives_the_corrupted_metric(
@@ -123,7 +168,7 @@ def test_patching_all_features_and_errors_of_a_residual_stream_gives_the_corrupt
     assert batch.clean.metric is not None
     assert batch.corrupted is not None
     assert batch.corrupted.metric is not None
-    found = joint_effects([batch], [saes[site]], [FeatureSet(keep=True, errors=True)], 8)
+    found = joint_effects([batch], [saes[site]], [FeatureSet(keep=True, errors=True)], 8).effects
     torch.testing.assert_close(found[0], batch.corrupted.metric - batch.clean.metric, rtol=0, atol=1e-4)
 
 
@@ -135,9 +180,9 @@ def test_sweeps_do_not_change_an_effect(
     batch = run_batch(lm, pairs, [site], Question(base="zero"))
     sets = [FeatureSet({site: [feature]}) for feature in range(3)] + [FeatureSet(keep=True)]
     seen: list[tuple[int, int]] = []
-    expected = joint_effects([batch], [saes[site]], sets, 8)
+    expected = joint_effects([batch], [saes[site]], sets, 8).effects
     monkeypatch.setattr("saeattr.validation.joint.HELD_BYTES", 1)
-    found = joint_effects([batch], [saes[site]], sets, 8, lambda done, total: seen.append((done, total)))
+    found = joint_effects([batch], [saes[site]], sets, 8, lambda done, total: seen.append((done, total))).effects
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert seen[0] == (0, 8)
     assert seen[-1] == (8, 8)

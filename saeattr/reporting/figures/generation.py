@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from saeattr.generation.summary import CONDITIONS
 from saeattr.reporting.figures.style import figure_text, house_style, new_figure
+from saeattr.reporting.numbers import interval_text, span_text
 
 LABELS = {
     "items": "items",
@@ -19,13 +20,15 @@ LABELS = {
     "shannon": "Shannon index (nats)",
     "ended": "share of lists that end",
 }
+#: A condition's name, where its own does not say enough.
+NAMES = {"controls": "controls of equal length"}
 COLOURS = {"nothing": "0.45", "features": "#d55e00", "controls": "#0173b2", "steering": "#029e73"}
 
 
 def generation_figure(summary: pd.DataFrame, measures: Sequence[str] = tuple(LABELS)) -> Figure:
     """Mean and 95 % interval of each measure, one panel each, one line for each group, site and base.
 
-    ``summary``: as ``saeattr.generation.summary.summarise`` makes it.
+    ``summary``: ``tables.GENERATION``.
     """
     names = summary["group"] + "  " + summary["kind"] + "." + summary["layer"].astype(str) + "  " + summary["base"]
     summary = summary.assign(line=names)
@@ -50,11 +53,18 @@ def _panel(axes: Axes, rows: pd.DataFrame, lines: list[str]) -> None:
         own = rows[rows["condition"] == condition].set_index("line").reindex(lines)
         at = np.arange(len(lines)) + 0.16 * (nth - (len(present) - 1) / 2)
         mean = own["mean"].to_numpy(dtype=float)
-        # A percentile interval need not hold the mean; a bar cannot have a negative length.
-        reach = np.clip([mean - own["low"].to_numpy(dtype=float), own["high"].to_numpy(dtype=float) - mean], 0, None)
-        axes.errorbar(mean, at, xerr=reach, fmt="o", markersize=4, color=COLOURS[condition], label=condition)
+        reach = np.stack([mean - own["low"].to_numpy(dtype=float), own["high"].to_numpy(dtype=float) - mean])
+        look = {"fmt": "o", "markersize": 4, "color": COLOURS[condition]}
+        # A single list has a point without an interval.
+        axes.errorbar(mean, at, xerr=reach, label=_name(own, condition), **look)
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
+
+
+def _name(own: pd.DataFrame, condition: str) -> str:
+    """A condition in the legend; controls with the length that they reached."""
+    name = NAMES.get(condition, condition)
+    return f"{name} (ratio {span_text(own['length_ratio'], '.2f')})" if condition == "controls" else name
 
 
 def _title(summary: pd.DataFrame) -> str:
@@ -65,9 +75,10 @@ def _title(summary: pd.DataFrame) -> str:
     best = features.loc[line]
     title = f"{line}: ablating the features adds {_interval(best)} items to a list"
     if (line, "controls") in items.index:
-        title += f", controls {_interval(items.loc[(line, 'controls')])}"
-    return f"{title} (mean of {int(best['n_lists'])} lists, 95 %)"
+        title += f", controls of equal length {_interval(items.loc[(line, 'controls')])}"
+    n_lists = span_text(items["n_lists"])
+    return f"{title} (mean of {n_lists} list{'' if n_lists == '1' else 's'}, 95 %)"
 
 
 def _interval(row: pd.Series) -> str:
-    return f"{row['added']:+.1f} [{row['added_low']:+.1f}, {row['added_high']:+.1f}]"
+    return f"{row['added']:+.1f} {interval_text(row['added_low'], row['added_high'], 1)}"

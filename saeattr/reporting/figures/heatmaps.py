@@ -20,6 +20,7 @@ from saeattr.reporting.figures.style import (
     new_figure,
     show_token,
 )
+from saeattr.reporting.numbers import median_text, pairs_text
 from saeattr.tables import row_address
 
 KEY = ["layer", "feature"]
@@ -55,9 +56,9 @@ def feature_by_pair(
     first = best.iloc[0]
     in_all = int((best["n_pairs"] == len(pairs)).sum())
     title = (
-        f"{group}, {kind}: {in_all} of the top {len(best)} features act in all {len(pairs)} pairs\n"
-        f"largest: {row_address(first)}, mean effect {first['effect_mean']:+.2f} "
-        f"[{first['effect_low']:+.2f}, {first['effect_high']:+.2f}]"
+        f"{group}, {kind}: {in_all} of the top {len(best)} features act in {_all_of(len(pairs))}\n"
+        f"largest: {row_address(first)}, mean effect {first['effect_mean']:+.2f}, "
+        f"median {median_text(first, 'effect')}"
     )
     figure, axes = _heatmap(cells, rows, kind, title, labels)
     axes.set_xlabel("pair")
@@ -65,13 +66,23 @@ def feature_by_pair(
     return figure
 
 
+def _all_of(n_pairs: int) -> str:
+    return f"all {pairs_text([n_pairs])}" if n_pairs > 1 else "the one distinct pair"
+
+
 def feature_by_group(
-    features: pd.DataFrame, kind: str, depth: int = 30, top: int = 40, labels: Mapping[str, str] | None = None
+    features: pd.DataFrame,
+    kind: str,
+    depth: int = 30,
+    top: int = 40,
+    labels: Mapping[str, str] | None = None,
+    n_pairs: Sequence[int] = (),
 ) -> Figure | None:
     """Mean effect by group of the features that are among the top ``depth`` of two or more groups.
 
     Grey: not among that group's top ``depth``. At most ``top`` features are drawn, those of the most groups. None
-    where no feature is shared. ``labels`` (from ``kind.layer/feature``) stand behind the features that have one.
+    where no feature is shared. ``labels`` (from ``kind.layer/feature``) stand behind the features that have one;
+    ``n_pairs`` are the groups' distinct pairs, to be said.
     """
     own = features[features["kind"] == kind].sort_values("rank")
     best = own.groupby("group", sort=False).head(depth)
@@ -95,7 +106,7 @@ def feature_by_group(
         + (f"\n(the {len(drawn)} of the most groups are drawn)" if len(drawn) < len(shared) else "")
     )
     figure, axes = _heatmap(cells, drawn, kind, title, labels)
-    axes.set_xlabel("group")
+    axes.set_xlabel("group" + (f" ({pairs_text(n_pairs)} each)" if n_pairs else ""))
     _name_columns(figure, axes, groups)
     return figure
 
@@ -103,7 +114,8 @@ def feature_by_group(
 def _name_columns(figure: Figure, axes: Axes, names: Sequence[str]) -> None:
     """The columns' names, turned where they would run into each other; none where there are too many to read."""
     if len(names) > MOST_NAMES:
-        axes.set_xlabel(f"{len(names)} {axes.get_xlabel()}s")
+        what, _, more = axes.get_xlabel().partition(" ")
+        axes.set_xlabel(f"{len(names)} {what}s {more}".strip())
         return
     shown = [show_token(name, 24) for name in names]
     beside_cells = 4.2

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from saeattr.reporting.figures.style import CLEAN, CORRUPTED, effect_map, figure_text, house_style, new_figure
+from saeattr.reporting.numbers import pairs_text
 from saeattr.selection.roles import DECISION
 from saeattr.sites import KINDS
-from saeattr.tables import SITE
+from saeattr.tables import PAIR, SITE
 
 _TICKS = np.array([-1, -0.3, -0.1, 0, 0.1, 0.3, 1])
 #: Layers are numbered one by one up to so many.
@@ -104,5 +105,6 @@ def _finding(table: pd.DataFrame, cells: pd.DataFrame, lens: pd.DataFrame) -> st
     built = gains.abs().idxmax()
     return (
         f"Chosen (framed): {framed}. The largest effect is {cells.iloc[at, role]:+.1f}, at {kind}.{layer}, "
-        f"role {cells.columns[role]}; by the lens, layer {built} adds most to clean - corrupted ({gains[built]:+.1f})"
+        f"role {cells.columns[role]}; by the lens, layer {built} adds most to clean - corrupted ({gains[built]:+.1f}); "
+        f"mean of {pairs_text([lens.groupby(PAIR).ngroups])}"
     )

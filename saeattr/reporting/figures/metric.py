@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from saeattr.reporting.figures.style import CLEAN, CORRUPTED, PALETTE, figure_text, house_style, new_figure, show_token
+from saeattr.reporting.numbers import pairs_text
 from saeattr.stats import mean_interval
 
 #: A point is drawn where at least so many pairs reach it.
@@ -38,7 +39,11 @@ def _finding(table: pd.DataFrame) -> str:
     means = table[table["from_last"] == 0].groupby("run")["metric"].mean()
     where = "at the last decision point" if int(table["n_points"].max()) > 1 else "at the decision point"
     against = f" against {means['corrupted']:+.2f} (corrupted)" if "corrupted" in means else ""
-    return f"{where} {means['clean']:+.2f} (clean){against}, mean of {table['key'].nunique()} pairs"
+    return f"{where} {means['clean']:+.2f} (clean){against}, mean of {_pairs(table)}"
+
+
+def _pairs(table: pd.DataFrame) -> str:
+    return pairs_text([table["key"].nunique()])
 
 
 def _keys(table: pd.DataFrame) -> pd.Series:
@@ -59,7 +64,7 @@ def _curves(table: pd.DataFrame, metric_label: str) -> Figure:
     left.set_xlabel("decision point")
     right.set_xlabel("decision points counted from the last (0 = last)")
     left.set_ylabel(figure_text(metric_label))
-    left.legend(frameon=False, title=f"mean of {table['key'].nunique()} pairs, 95 %", title_fontsize=8)
+    left.legend(frameon=False, title=f"mean of {_pairs(table)}, 95 %", title_fontsize=8)
     return figure
 
 

@@ -10,7 +10,18 @@ from matplotlib.figure import Figure
 from saeattr.features.recurrence import largest_features
 from saeattr.files import read_table
 from saeattr.neuronpedia.links import read_links
-from saeattr.reporting.figures import clustermap, generation, heatmaps, metric, overlap, presence, validation
+from saeattr.reporting.evidence import n_ranking, n_testing
+from saeattr.reporting.figures import (
+    agreement,
+    clustermap,
+    curves,
+    generation,
+    heatmaps,
+    metric,
+    overlap,
+    presence,
+)
+from saeattr.reporting.figures import forest as forests
 from saeattr.reporting.figures.style import label_texts
 from saeattr.study.attribution import Attribution
 from saeattr.study.results import Study
@@ -44,7 +55,8 @@ def feature_by_group(
 ) -> Figure | None:
     """Mean effect by group of the features that several groups share; ``labels`` as for ``feature_by_pair``."""
     words = study_labels(study) if labels is None else labels
-    return heatmaps.feature_by_group(study.features(), kind, depth, top, words)
+    n_pairs = [n_ranking(study, group) for group in study.groups]
+    return heatmaps.feature_by_group(study.features(), kind, depth, top, words, n_pairs)
 
 
 def study_labels(study: Study) -> dict[str, str]:
@@ -85,18 +97,18 @@ def pair_activations(study: Study, chosen: pd.DataFrame) -> pd.DataFrame:
 
 
 def forest(study: Study, group: str) -> Figure | None:
-    """Exact effects of a group's top features with intervals, beside controls and attributions."""
-    return validation.forest(study.validation(group), group, study.metric_label)
+    """Median exact effects of a group's top features with intervals, beside controls and attributions."""
+    return forests.forest(study.validation(group), group, study.metric_label)
 
 
 def effect_scatter(study: Study, group: str) -> Figure | None:
     """Attribution against exact effect of every feature patched in a group, layer by layer."""
-    return validation.effect_scatter(study.compared(group), study.agreement(group), group)
+    return agreement.effect_scatter(study.compared(group), study.agreement(group), group, n_ranking(study, group))
 
 
 def cumulative(study: Study, group: str) -> Figure | None:
     """What patching, and keeping, a group's first features does together."""
-    return validation.cumulative(study.curves(group), group)
+    return curves.cumulative(study.curves(group), group, n_testing(study, group))
 
 
 def generation_figure(study: Study, group: str) -> Figure | None:

@@ -116,10 +116,10 @@ def _panel(axes: Axes, rows: pd.DataFrame, groups: list[str], layer: int, top: f
         xticklabels=False,
         yticklabels=False,
     )
-    above = int((rows["p_value"] <= 0.05).sum())
+    above = int((rows["q_value"] <= 0.05).sum())
     axes.set_title(
         f"layer {layer}: mean {rows['jaccard'].mean():.2f}, chance {rows['expected'].mean():.2f}\n"
-        f"{above} of {len(rows)} pairs above chance (p \u2264 0.05)",
+        f"{above} of {len(rows)} pairs above chance (q \u2264 0.05)",
         fontsize=7,
     )
 

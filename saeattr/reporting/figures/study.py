@@ -143,19 +143,29 @@ def _figures_of_group(
     generated = (Generating.folder(study.folder, group) / "generation.parquet",)
     if generated[0].exists():
         draw = partial(of_study.generation_figure, study, group)
-        yield StudyFigure(f"generation-{name}", generated, draw, group=group)
+        yield StudyFigure(f"generation-{name}", generated, draw, section, GENERATED, group)
 
 
-METRIC = "Mean over pairs with 95 % bootstrap bands; with one decision point a pair, a dot is a pair."
+METRIC = "Mean over distinct pairs with 95 % bands (Student); with one decision point a pair, a dot is a pair."
 LAYERS = "Sets: each group's top features of a site. Chance: sets of the same size and activity, drawn at random."
 PRESENCE = "A line is a feature; coloured where it is in the group's top set at its site."
-JACCARD = "Groups with like sets stand together. The diagonal (a group with itself) is left out."
+JACCARD = (
+    "Groups with like sets stand together. The diagonal (a group with itself) is left out. q: false discovery rate "
+    "over all pairs of groups and all sites."
+)
 CLUSTERS = "A row is a feature, a column a pair. The marks above the matrix say which group a pair is of."
 EFFECTS = "Mean effect over a group's pairs. Grey: not among that group's top features."
 PAIRS = "Effect of each pair, summed over positions. Grey: not active in that pair."
-FOREST = "Each feature set to its base value at all its positions, error term kept, layers above run again."
-SCATTER = "Every feature that was patched, controls too: what attribution estimated against what was measured."
-CURVES = "The first features of each order patched together, across layers; bands: 95 % over pairs."
+FOREST = (
+    "Each feature set to its base value, error term kept, layers above run again, in pairs that did not rank it. A "
+    "control moves the activation as far, at the same tokens, along another feature's direction."
+)
+SCATTER = "Every feature that was patched by itself where features were ranked: attribution against what was measured."
+CURVES = (
+    "The first features of each order patched together, across layers, in pairs that did not give the order. Controls "
+    "move each site as far as the features of the attribution order would, along other features."
+)
+GENERATED = "Lists written while a site's first features are held at their base value; controls move it as far."
 
 
 def _layer_scores(study: StudyFolder, metric_label: str) -> Figure:

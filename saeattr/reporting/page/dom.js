@@ -29,8 +29,30 @@ function number(value, digits = 2, sign = false) {
   return (sign ? "+" : "") + shown;
 }
 
-function interval(low, high) {
-  return low === null || low === undefined ? "" : `${number(low, 2, true)} to ${number(high, 2, true)}`;
+function known(value) {
+  return value !== null && value !== undefined;
+}
+
+function range(low, high) {
+  return known(low) ? `${number(low, 2, true)} to ${number(high, 2, true)}` : "";
+}
+
+// A median with its 95 % interval, which fewer than six pairs do not have.
+function median(value, low, high) {
+  if (!known(value)) return "";
+  return `${number(value, 2, true)} [${known(low) ? `${number(low, 2, true)}, ${number(high, 2, true)}` : "too few pairs"}]`;
+}
+
+// A verdict with a mark in its colour; several verdicts in one text have no mark.
+function verdictMark(name) {
+  const verdict = data.verdicts.find((one) => one.name === name);
+  const mark = verdict ? element("span", { class: "mark", "aria-hidden": "true" }) : null;
+  if (mark) mark.style.backgroundColor = verdict.colour;
+  return element("span", {}, mark, document.createTextNode(name || ""));
+}
+
+function falseDiscovery(q) {
+  return known(q) && q < 0.001 ? "<0.001" : number(q, 3);
 }
 
 function percent(value) {

@@ -53,26 +53,57 @@ function histogram(detail) {
   return svg;
 }
 
-function effectsPlot(row) {
+// Estimate (hollow, above) and exact effect (in its verdict's colour, below) of one group: medians with intervals.
+function effectsDrawing(entry, scale, width) {
+  const text = `estimated ${median(entry.median, entry.low, entry.high)}`
+    + (known(entry.exact) ? `, exact ${median(entry.exact, entry.exact_low, entry.exact_high)}` : "");
+  const svg = drawing("svg", { viewBox: `0 0 ${width} 22`, width, height: 22, role: "img", "aria-label": text });
+  svg.append(drawing("line", { x1: scale(0), x2: scale(0), y1: 0, y2: 22, class: "axis" }));
+  const both = (kind, y, value, low, high) => {
+    const parts = known(low) ? [drawing("line", { x1: scale(low), x2: scale(high), y1: y, y2: y, class: kind })] : [];
+    parts.push(drawing("circle", { cx: scale(value), cy: y, r: 3.5, class: kind }));
+    svg.append(...parts);
+    return parts;
+  };
+  both("estimate", 6, entry.median, entry.low, entry.high);
+  if (!known(entry.exact)) return svg;
+  const colour = data.verdicts.find((verdict) => verdict.name === entry.verdict)?.colour;
+  for (const part of both("exact", 16, entry.exact, entry.exact_low, entry.exact_high)) {
+    part.style.stroke = part.style.fill = colour;
+  }
+  return svg;
+}
+
+function estimatedTable(entries) {
+  const ends = entries.flatMap((entry) => [entry.median, entry.low, entry.high, entry.exact, entry.exact_low, entry.exact_high]);
+  const low = Math.min(0, ...ends.filter(known)), high = Math.max(0, ...ends.filter(known));
+  const width = 140, scale = (value) => 6 + ((value - low) / (high - low || 1)) * (width - 12);
+  const names = [{ name: "group" }, { name: "effect", number: true }, { name: "median [95 % interval]", number: true },
+    { name: "" }, { name: "active in", number: true }];
+  const exact = entries.some((entry) => known(entry.exact)) ? "; below it in the drawing: measured" : "";
+  return plainTable(names, entries.map((entry) => [data.groups[entry.group].name, number(entry.effect, 3, true),
+    median(entry.median, entry.low, entry.high), effectsDrawing(entry, scale, width),
+    `${entry.n_pairs} of ${data.groups[entry.group].n_pairs}`]),
+  `Estimated change of the metric in logits: mean, and median over distinct pairs${exact}`);
+}
+
+function measuredTable(entries) {
+  const names = [{ name: "group" }, { name: "verdict", class: "words" }, { name: "exact median [95 %]", number: true },
+    { name: "of gap", number: true }, { name: "controls", number: true }, { name: "q", number: true }, { name: "tested on", number: true }];
+  return plainTable(names, entries.map((entry) => [data.groups[entry.group].name, verdictMark(entry.verdict),
+    median(entry.exact, entry.exact_low, entry.exact_high), percent(entry.share), `${entry.as_strong}/${entry.controls}`,
+    falseDiscovery(entry.q), entry.tests]),
+  "Measured by patching the feature, in pairs that did not rank it: how many of its controls, equally long moves along other "
+    + "features, do as much; tested on: distinct pairs");
+}
+
+function effectsByGroup(row) {
   const entries = [...row.by_group].sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect));
-  const low = Math.min(0, ...entries.map((entry) => entry.low)), high = Math.max(0, ...entries.map((entry) => entry.high));
-  const width = 120, scale = (value) => 6 + ((value - low) / (high - low || 1)) * (width - 12);
-  const rows = entries.map((entry) => {
-    const text = `${number(entry.effect, 3, true)}, ${interval(entry.low, entry.high)}`;
-    const svg = drawing("svg", { viewBox: `0 0 ${width} 16`, width, height: 16, role: "img", "aria-label": text });
-    svg.append(drawing("line", { x1: scale(0), x2: scale(0), y1: 0, y2: 16, class: "axis" }));
-    svg.append(drawing("line", { x1: scale(entry.low), x2: scale(entry.high), y1: 8, y2: 8, class: "clean", "stroke-width": 2 }));
-    svg.append(drawing("circle", { cx: scale(entry.effect), cy: 8, r: 4, class: "clean" }));
-    return [data.groups[entry.group].name, number(entry.effect, 3, true), interval(entry.low, entry.high), svg,
-      `${entry.n_pairs}/${data.groups[entry.group].n_pairs}`, entry.exact === undefined ? "" : interval(...entry.exact),
-      entry.verdict || ""];
-  });
-  const names = [{ name: "group" }, { name: "effect", number: true }, { name: "95 % interval", number: true }, { name: "" },
-    { name: "pairs", number: true }, { name: "exact, 95 %", number: true }, { name: "verdict", class: "words" }];
-  const kept = names.map((_, at) => at < 5 || rows.some((cells) => cells[at] !== ""));
-  const attributes = { class: "scroll tall tight", tabindex: 0, role: "region", "aria-label": "Effect by group" };
-  return element("div", attributes, plainTable(names.filter((_, at) => kept[at]),
-    rows.map((cells) => cells.filter((_, at) => kept[at])), "Change of the metric in logits, mean over pairs: estimated, and exact where it was measured"));
+  const tested = entries.filter((entry) => known(entry.exact));
+  const scrolled = (name, table) =>
+    element("div", { class: "scroll tall tight", tabindex: 0, role: "region", "aria-label": name }, table);
+  return [heading(3, "Effect by group"), scrolled("Estimated effect by group", estimatedTable(entries)),
+    ...(tested.length ? [heading(3, "Exact effect and verdict by group"), scrolled("Exact effect by group", measuredTable(tested))] : [])];
 }
 
 function logitList(title, entries) {
@@ -146,7 +177,7 @@ function drawFeature(row) {
     element("div", { class: "bar" }, element("a", { class: "button", href: "#features", text: "\u2190 all features" }), beside(-1, "previous"), beside(1, "next")),
     element("h2", { id: "feature-title", text: row.address }), element("p", { text: where }), ...[labelBlock(row)].filter(Boolean),
     // Over the whole width: in a column its last cells would be hidden behind the edge.
-    heading(3, "Effect by group"), effectsPlot(row),
+    ...effectsByGroup(row),
     // A page made without the model knows no logits: nothing stands in the second column then.
     element("div", { class: "columns" },
       ...(detail ? [[...density, ...neighbourParts(detail)], [...logitParts(detail), ...upstreamParts(detail)]] : [])

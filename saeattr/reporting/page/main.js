@@ -16,11 +16,17 @@ function drawOverview() {
   const notes = document.getElementById("notes");
   notes.hidden = data.notes.length === 0;
   notes.replaceChildren(...data.notes.map((text) => element("li", { text })));
-  const groups = [{ name: "group" }, { name: "pairs", number: true }, { name: "decision points", number: true },
+  const groups = [{ name: "group" }, { name: "distinct pairs", number: true }, { name: "decision points", number: true },
     { name: "metric at the last point, clean", number: true }, { name: "corrupted", number: true }, { name: "difference", number: true }];
+  const tested = data.groups.some((group) => group.verdicts);
+  if (tested) groups.push({ name: "tested on", number: true }, { name: "verdicts" });
   document.getElementById("groups-table").replaceChildren(plainTable(groups, data.groups.map((group) =>
     [group.name, group.n_pairs, number(group.points, 1), number(group.clean, 2, true), number(group.corrupted, 2, true),
-      number(group.clean - group.corrupted, 2, true)])));
+      number(group.clean - group.corrupted, 2, true), ...(tested ? [group.tests, group.verdicts] : [])])));
+  document.getElementById("verdicts").hidden = !tested;
+  document.getElementById("meanings").replaceChildren(...data.verdicts.flatMap((verdict) =>
+    [element("dt", {}, verdictMark(verdict.name)), element("dd", { text: verdict.meaning })]));
+  document.getElementById("evidence").replaceChildren(...data.evidence.map((text) => element("li", { text })));
   const checks = [{ name: "site", class: "address" }, { name: "estimates / exact", number: true }, { name: "error term's part", number: true },
     { name: "L0", number: true }, { name: "variance missed", number: true }];
   document.getElementById("checks-table").replaceChildren(plainTable(checks, data.checks.map((check) =>

@@ -13,6 +13,7 @@ from saeattr.features.detail import feature_details
 from saeattr.features.recurrence import largest_features
 from saeattr.neuronpedia.links import read_links
 from saeattr.progress import OnStep, quiet
+from saeattr.reporting.evidence import power_lines, untested_lines
 from saeattr.reporting.page.details import activity_values, context_rows, detail_values
 from saeattr.reporting.page.figures import report_figures
 from saeattr.reporting.page.rows import check_rows, feature_rows, group_rows
@@ -53,14 +54,14 @@ def make_report(
         )
     chosen = largest_features(features, top)
     rows = feature_rows(features, chosen, study.groups, DEPTH, labels, validation)
-    groups = group_rows(study.metric_by_point(), study.groups)
+    groups = group_rows(study.metric_by_point(), study.groups, validation)
     contexts, details = _table_details(study, chosen) if task is None else _model_details(task, chosen)
     rows = [{**row, "detail": details.get((row["layer"], row["kind"], row["feature"]))} for row in rows]
     on_step("report", 0, 1)
     report = Report(
         title=f"saeattr: {study_name(study)}",
         question=question(study),
-        findings=findings(rows, groups, validation),
+        findings=[*findings(rows, groups, validation), *untested_lines(study)],
         facts=facts(study, layer_choice, links.notes),
         notes=list(study.warnings),
         groups=groups,
@@ -68,7 +69,8 @@ def make_report(
         contexts=context_rows(contexts, study.groups),
         checks=check_rows(study.site_effects()),
         figures=list(report_figures(study, lambda _, step, done, total: on_step(step, done, total))),
-        table_note=table_note(len(groups), len(rows), DEPTH),
+        table_note=table_note(len(groups), len(rows), DEPTH, tested=not validation.empty),
+        evidence=power_lines(study),
     )
     written = write_report(report, study.folder.root / "report.html")
     on_step("report", 1, 1)

@@ -8,19 +8,48 @@ from typing import Any
 import pandas as pd
 
 from saeattr.features.recurrence import feature_families
-from saeattr.tables import FEATURE, SITE, row_address, sites_of
+from saeattr.reporting.numbers import span_text
+from saeattr.reporting.verdicts import LOOKS, count_verdicts
+from saeattr.tables import FEATURE, GROUP_FEATURE, SITE, row_address, sites_of
+
+#: What the page shows of a tested feature, from columns of ``tables.VALIDATION``.
+MEASURED = {
+    "exact": "exact_median",
+    "exact_low": "exact_low",
+    "exact_high": "exact_high",
+    "share": "share",
+    "as_strong": "n_as_strong",
+    "controls": "n_controls",
+    "q": "q_value",
+    "tests": "n_pairs",
+    "verdict": "verdict",
+}
 
 
-def group_rows(metric_by_point: pd.DataFrame, groups: tuple[str, ...]) -> list[dict[str, Any]]:
-    """name, n_pairs, points (mean), clean and corrupted (mean metric at the last decision point) of each group."""
+def group_rows(
+    metric_by_point: pd.DataFrame, groups: tuple[str, ...], validation: pd.DataFrame | None = None
+) -> list[dict[str, Any]]:
+    """What the page says of each group.
+
+    name, n_pairs, points (mean), clean and corrupted (mean metric at the last decision point), tests (how many distinct
+    pairs test a feature) and verdicts (counted), both in words and blank where nothing was tested.
+    """
     last = metric_by_point[metric_by_point["point"] == metric_by_point["n_points"]]
     means = last.groupby(["group", "run"])["metric"].mean()
     rows = []
     for group in groups:
         own = last[(last["group"] == group) & (last["run"] == "clean")]
         both = {run: float(means.get((group, run), float("nan"))) for run in ("clean", "corrupted")}
+        tested = None if validation is None else validation[validation["group"] == group]
         rows.append(
-            {"name": group, "n_pairs": own["pair_id"].nunique(), "points": float(own["n_points"].mean()), **both}
+            {
+                "name": group,
+                "n_pairs": own["pair_id"].nunique(),
+                "points": float(own["n_points"].mean()),
+                **both,
+                "tests": "" if tested is None else span_text(tested["n_pairs"]),
+                "verdicts": "" if tested is None else count_verdicts(tested["verdict"]),
+            }
         )
     return rows
 
@@ -35,16 +64,16 @@ def feature_rows(
 ) -> list[dict[str, Any]]:
     """One row a chosen feature, in the order of ``chosen``.
 
-    Each has address, layer, kind, feature, effect (mean over the groups that have it), low and high (over groups; the
-    95 % interval where there is one group), n_groups and family (by the groups' top ``depth`` sets at its site), role,
-    token, by_group (group number, effect, low, high, n_pairs; exact and verdict where validated), verdict (of all
-    groups) and, where given, label, url, embed_url, doubtful, note.
+    Each has address, layer, kind, feature, effect (mean over the groups that have it), low and high (its range over
+    groups), n_groups and family (by the groups' top ``depth`` sets at its site), role, token, by_group (group number,
+    effect, median with its interval low and high, n_pairs, and where it was tested the fields of ``MEASURED``), verdict
+    (of all groups) and, where given, label, url, embed_url, doubtful, note.
     """
     families = feature_families(features, depth).set_index(FEATURE)
     numbers = {group: at for at, group in enumerate(groups)}
     own = features.merge(chosen[FEATURE], on=FEATURE)
     by_feature = dict(iter(own.groupby(FEATURE)))
-    checked = _verdicts(validation)
+    checked = _measured(validation)
     rows = []
     for key in chosen[FEATURE].itertuples(index=False, name=None):
         mine = by_feature[key]
@@ -52,6 +81,7 @@ def feature_rows(
             {
                 "group": numbers[row["group"]],
                 "effect": row["effect_mean"],
+                "median": row["effect_median"],
                 "low": row["effect_low"],
                 "high": row["effect_high"],
                 "n_pairs": row["n_pairs"],
@@ -67,7 +97,7 @@ def feature_rows(
             {
                 "address": address,
                 **dict(zip(FEATURE, key, strict=True)),
-                **_effects(mine, one_group=len(groups) == 1),
+                **_effects(mine),
                 "n_groups": 0 if known is None else known["n_groups"],
                 "family": "" if len(groups) == 1 else name,
                 "by_group": entries,
@@ -78,13 +108,13 @@ def feature_rows(
     return rows
 
 
-def _effects(mine: pd.DataFrame, one_group: bool) -> dict[str, Any]:
+def _effects(mine: pd.DataFrame) -> dict[str, Any]:
     """A feature's effect over its groups, and where the group of the largest effect has it."""
     best = mine.iloc[int(mine["effect_mean"].abs().to_numpy().argmax())]
     return {
         "effect": mine["effect_mean"].mean(),
-        "low": mine["effect_low" if one_group else "effect_mean"].min(),
-        "high": mine["effect_high" if one_group else "effect_mean"].max(),
+        "low": mine["effect_mean"].min(),
+        "high": mine["effect_mean"].max(),
         "role": best["top_role"],
         "token": best["top_token"],
     }
@@ -108,21 +138,21 @@ def check_rows(site_effects: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _verdicts(validation: pd.DataFrame | None) -> dict[tuple, dict[str, Any]]:
+def verdict_rows() -> list[dict[str, str]]:
+    """name, colour and meaning of each verdict, the strongest first."""
+    return [{"name": name, "colour": look.colour, "meaning": look.meaning} for name, look in LOOKS.items()]
+
+
+def _measured(validation: pd.DataFrame | None) -> dict[tuple, dict[str, Any]]:
     if validation is None:
         return {}
-    found = {}
-    for row in validation.to_dict("records"):
-        exact = [row.get("exact_low"), row.get("exact_high")]
-        entry = {"verdict": str(row["verdict"])} if row.get("verdict") is not None else {}
-        entry |= {"exact": exact} if all(value is not None for value in exact) else {}
-        found[row["group"], row["layer"], row["kind"], row["feature"]] = entry
-    return found
+    return {
+        tuple(row[name] for name in GROUP_FEATURE): {key: row[name] for key, name in MEASURED.items()}
+        for row in validation.to_dict("records")
+    }
 
 
 def _all_verdicts(entries: list[dict[str, Any]]) -> str:
-    """One verdict where all groups agree, else each with the number of groups."""
-    counts = pd.Series([entry["verdict"] for entry in entries if "verdict" in entry], dtype=object).value_counts()
-    if len(counts) <= 1:
-        return str(counts.index[0]) if len(counts) else ""
-    return ", ".join(f"{name} ({count})" for name, count in counts.items())
+    """One verdict where all groups agree, else how many groups have which."""
+    given = [entry["verdict"] for entry in entries if "verdict" in entry]
+    return given[0] if len(set(given)) == 1 else count_verdicts(given)

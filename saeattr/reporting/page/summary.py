@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from saeattr.features.recurrence import SHARED, SHARED_SHARE, TOPIC_SPECIFIC
+from saeattr.reporting.numbers import interval_text, pairs_text
+from saeattr.reporting.verdicts import count_verdicts
 from saeattr.runs.memory import megabytes
 from saeattr.study.results import Study
 from saeattr.tables import SITE, sites_of
@@ -18,6 +20,14 @@ from saeattr.tables import SITE, sites_of
 SHOWN_SETTINGS = ("behaviour", "method", "base", "decision", "seed", "dtype")
 #: And of the behaviour lists.
 LIST_SETTINGS = ("lists", "temperature")
+
+#: What the columns of one group's features hold, and those of a group that was validated.
+ESTIMATED = "Effect: estimated, in logits, mean over pairs; median: of the same over distinct pairs, with its interval."
+MEASURED = (
+    "Exact: measured by patching the feature in pairs that did not rank it, median over them. Of gap: its share of the "
+    "clean-corrupted gap. Controls: equally long moves along other features that do as much, of those tried. q: false "
+    "discovery rate over all that the study tests. Tested on: distinct pairs."
+)
 
 BASES = {
     "corrupted": "its value in the corrupted run",
@@ -45,24 +55,18 @@ def findings(
 ) -> list[str]:
     """The largest feature, what the corruption does to the metric, what is causal, how many features are shared."""
     best = rows[0]
-    spread = "range over groups" if len(groups) > 1 else "95 % interval"
     n_pairs = sum(group["n_pairs"] for group in groups)
     clean, corrupted = (_weighted(groups, run) for run in ("clean", "corrupted"))
     # Pairs need not have a corrupted prompt.
     against = "" if math.isnan(corrupted) else f" and {corrupted:+.2f} in the corrupted run"
     found = [
-        f"At the last decision point the metric is {clean:+.2f} in the clean run{against} (mean of {n_pairs} pairs).",
-        f"Largest effect: {best['address']}, {best['effect']:+.2f} ({spread} {best['low']:+.2f} to "
-        f"{best['high']:+.2f}), mostly at {best['role']} tokens.",
+        f"At the last decision point the metric is {clean:+.2f} in the clean run{against} (mean of "
+        f"{pairs_text([n_pairs])}).",
+        f"Largest estimated effect: {best['address']}, mean {best['effect']:+.2f}, {_spread(best, len(groups))}, "
+        f"mostly at {best['role']} tokens.",
     ]
     if validation is not None and not validation.empty:
-        counts = validation["verdict"].value_counts()
-        found.append(
-            f"Of {len(validation)} top features tested by exact ablation against matched controls, "
-            f"{counts.get('causal', 0)} are causal"
-            + "".join(f", {counts[name]} {name}" for name in ("weak", "not causal", "opposite sign") if name in counts)
-            + "."
-        )
+        found.append(_verdicts(validation, len(groups)))
     if len(groups) > 1:
         shared, single = (sum(row["family"] == name for row in rows) for name in (SHARED, TOPIC_SPECIFIC))
         found.append(
@@ -70,6 +74,24 @@ def findings(
             f"of {len(groups)} groups) and {single} belong to one group."
         )
     return found
+
+
+def _verdicts(validation: pd.DataFrame, n_groups: int) -> str:
+    """How many features were tested, on how many pairs, and what came of it."""
+    where = f" in {validation['group'].nunique()} groups" if n_groups > 1 else ""
+    pairs = pairs_text(validation["n_pairs"])
+    return (
+        f"Of {len(validation)} features tested by exact ablation{where}, each on {pairs} that did not rank it, against "
+        f"controls of equal length: {count_verdicts(validation['verdict'])}."
+    )
+
+
+def _spread(best: Mapping[str, Any], n_groups: int) -> str:
+    """The range of a feature's mean effect over groups; with one group, its median with the interval."""
+    if n_groups > 1:
+        return f"{best['low']:+.2f} to {best['high']:+.2f} over groups"
+    (own,) = best["by_group"]
+    return f"median {own['median']:+.2f} {interval_text(own['low'], own['high'], missing='too few pairs')}"
 
 
 def facts(study: Study, layer_choice: str | None, neuronpedia: Sequence[str] = ()) -> list[tuple[str, str]]:
@@ -93,13 +115,15 @@ def facts(study: Study, layer_choice: str | None, neuronpedia: Sequence[str] = (
     return known
 
 
-def table_note(n_groups: int, n_rows: int, depth: int) -> str:
+def table_note(n_groups: int, n_rows: int, depth: int, tested: bool = False) -> str:
+    """What the columns of the table of features hold."""
+    one_group = f"{ESTIMATED} {MEASURED}" if tested else ESTIMATED
     if n_groups == 1:
-        return f"The {n_rows} features of largest absolute mean effect. Effect: mean over pairs, in logits."
+        return f"The {n_rows} features of largest absolute mean effect. {one_group}"
     return (
         f"The {n_rows} features of largest absolute mean effect, averaged over groups. Effect: mean over the groups in "
         f"which the feature is active, in logits. Groups: in whose top {depth} at its site the feature is. Shared: in "
-        f"at least {SHARED_SHARE:.0%} of the groups; group-specific: in one."
+        f"at least {SHARED_SHARE:.0%} of the groups; group-specific: in one. With one group chosen: {one_group}"
     )
 
 

@@ -5,17 +5,35 @@ const state = { sort: "size", down: true };
 const columns = [
   { key: "address", name: "feature", value: (row) => [row.layer, row.kind, row.feature], class: "address" },
   { key: "label", name: "label", value: (row) => row.label || "", class: "label",
-    when: data.features.some((row) => row.label) },
+    when: () => data.features.some((row) => row.label) },
+  { key: "verdict", name: "verdict", value: (row) => current(row).verdict || "", class: "words", when: () => tested },
   { key: "effect", name: "effect", value: (row) => current(row).effect, number: true },
   { key: "size", name: "|effect|", value: (row) => Math.abs(current(row).effect), number: true },
-  { key: "low", name: () => (chosenGroup() !== ALL || data.groups.length === 1 ? "95 % interval" : "range over groups"),
-    value: (row) => current(row).low, number: true },
-  { key: "n_groups", name: "groups", value: (row) => row.n_groups, number: true, when: data.groups.length > 1 },
-  { key: "family", name: "family", value: (row) => row.family, when: data.groups.length > 1, class: "words" },
+  { key: "low", name: () => (oneGroup() ? "median [95 % interval]" : "range over groups"),
+    value: (row) => (oneGroup() ? current(row).median : current(row).low), number: true },
+  { key: "exact", name: "exact median [95 %]", value: (row) => current(row).exact, number: true, when: measured },
+  { key: "share", name: "of gap", value: (row) => current(row).share, number: true, when: measured },
+  { key: "controls", name: "controls", value: (row) => current(row).as_strong, number: true, when: measured },
+  { key: "q", name: "q", value: (row) => current(row).q, number: true, when: measured },
+  { key: "tests", name: "tested on", value: (row) => current(row).tests, number: true, when: measured },
   { key: "place", name: "acts most at", value: (row) => row.role + " " + row.token, class: "words" },
-  { key: "verdict", name: "verdict", value: (row) => current(row).verdict || "", class: "words",
-    when: data.features.some((row) => row.by_group.some((entry) => entry.verdict)) },
-].filter((column) => column.when === undefined || column.when);
+  { key: "n_groups", name: "groups", value: (row) => row.n_groups, number: true, when: () => data.groups.length > 1 },
+  { key: "family", name: "family", value: (row) => row.family, when: () => data.groups.length > 1, class: "words" },
+];
+const tested = data.features.some((row) => row.by_group.some((entry) => entry.verdict));
+
+function shownColumns() {
+  return columns.filter((column) => column.when === undefined || column.when());
+}
+
+function oneGroup() {
+  return chosenGroup() !== ALL || data.groups.length === 1;
+}
+
+// What was measured is of one group.
+function measured() {
+  return tested && oneGroup();
+}
 
 function chosenGroup() {
   return document.getElementById("by-group").value;
@@ -23,7 +41,7 @@ function chosenGroup() {
 
 // A feature's numbers for the chosen group, or over all groups.
 function current(row) {
-  const group = chosenGroup();
+  const group = data.groups.length === 1 ? "0" : chosenGroup();
   if (group === ALL) return { effect: row.effect, low: row.low, high: row.high, verdict: row.verdict };
   return row.by_group.find((entry) => String(entry.group) === group) || {};
 }
@@ -36,6 +54,8 @@ function compare(a, b) {
     }
     return 0;
   }
+  // What is not known comes before all numbers.
+  if (!known(a) || !known(b)) return Number(known(a)) - Number(known(b));
   return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
 }
 
@@ -56,7 +76,11 @@ function cellText(row, column) {
   const now = current(row);
   if (column.key === "effect") return number(now.effect, 3, true);
   if (column.key === "size") return number(Math.abs(now.effect), 3);
-  if (column.key === "low") return interval(now.low, now.high);
+  if (column.key === "low") return oneGroup() ? median(now.median, now.low, now.high) : range(now.low, now.high);
+  if (column.key === "exact") return median(now.exact, now.exact_low, now.exact_high);
+  if (column.key === "share") return percent(now.share);
+  if (column.key === "controls") return known(now.controls) ? `${now.as_strong}/${now.controls}` : "";
+  if (column.key === "q") return falseDiscovery(now.q);
   if (column.key === "n_groups") return `${row.n_groups}/${data.groups.length}`;
   if (column.key === "label") return (row.label || "") + (row.label && row.doubtful ? " (doubtful)" : "");
   if (column.key === "place") return `${row.role} ${shown(row.token)}`;
@@ -64,7 +88,7 @@ function cellText(row, column) {
 }
 
 function drawHead() {
-  const cells = columns.map((column) => {
+  const cells = shownColumns().map((column) => {
     const name = typeof column.name === "function" ? column.name() : column.name;
     const button = element("button", { type: "button", text: name });
     button.addEventListener("click", () => {
@@ -84,8 +108,9 @@ function drawTable() {
   drawHead();
   const rows = visibleRows();
   document.querySelector("#feature-table tbody").replaceChildren(...rows.map((row) => {
-    const cells = columns.map((column) => {
+    const cells = shownColumns().map((column) => {
       const style = column.number ? "number" : column.class || "";
+      if (column.key === "verdict") return element("td", { class: style }, verdictMark(current(row).verdict));
       if (column.key !== "address") return element("td", { class: style, text: cellText(row, column) });
       return element("td", { class: style }, element("a", { href: "#" + row.address, text: row.address }));
     });

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from saeattr import __version__
 from saeattr.features.directions import LOGITS_NOTE
 from saeattr.features.upstream import UPSTREAM_NOTE
 from saeattr.files import write_text
+from saeattr.reporting.page.rows import verdict_rows
 
 FILES = Path(__file__).parent
 SCRIPTS = ("dom.js", "table.js", "feature.js", "main.js")
@@ -46,7 +47,11 @@ class InlineFigure:
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows, as plain values (``saeattr.reporting.page.rows`` says which keys each row has)."""
+    """What the page shows, as plain values (``saeattr.reporting.page.rows`` says which keys each row has).
+
+    Attributes:
+        evidence: what the tests could show, a line a group. verdicts: name, colour and meaning of each.
+    """
 
     title: str
     question: str
@@ -59,6 +64,8 @@ class Report:
     checks: list[dict[str, Any]]
     figures: list[InlineFigure]
     table_note: str
+    evidence: list[str] = field(default_factory=list)
+    verdicts: list[dict[str, str]] = field(default_factory=verdict_rows)
     logits_note: str = LOGITS_NOTE
     upstream_note: str = UPSTREAM_NOTE
 

@@ -99,12 +99,13 @@ def print_overlap(pairs: pd.DataFrame, families: pd.DataFrame, top: int, console
 def _sites(pairs: pd.DataFrame) -> Table:
     table = Table(
         title="overlap of groups by site",
-        caption="mean over pairs of groups; p <= 0.05: share of pairs that share more than chance would",
+        caption="mean over pairs of groups; q <= 0.05: share of pairs that share more than chance would, at a false "
+        "discovery rate of 5 % over all pairs and sites",
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("site")
-    for name in ("pairs", "Jaccard", "by chance", "p <= 0.05"):
+    for name in ("pairs", "Jaccard", "by chance", "q <= 0.05"):
         table.add_column(name, justify="right")
     for _, own in pairs.groupby(SITE):
         table.add_row(
@@ -112,7 +113,7 @@ def _sites(pairs: pd.DataFrame) -> Table:
             str(len(own)),
             f"{own['jaccard'].mean():.2f}",
             f"{own['expected'].mean():.2f}",
-            f"{(own['p_value'] <= 0.05).mean():.0%}",
+            f"{(own['q_value'] <= 0.05).mean():.0%}",
         )
     return table
 

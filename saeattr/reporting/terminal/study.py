@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any
+import os
+from collections.abc import Mapping
 
 import pandas as pd
 from rich.console import Console
@@ -13,54 +13,12 @@ from rich.table import Table
 
 from saeattr.neuronpedia.links import read_links
 from saeattr.reporting.figures.style import label_texts, show_token
-from saeattr.sites import Site
+from saeattr.reporting.numbers import pairs_text
+from saeattr.reporting.terminal.generation import generation_table
+from saeattr.reporting.terminal.group import LONGEST_LABEL, group_lines, group_table
+from saeattr.reporting.verdicts import count_verdicts
 from saeattr.study.results import Study
-from saeattr.tables import GROUP_SITE, SITE, row_address
-
-VERDICT_STYLES = {"causal": "green", "weak": "yellow", "not causal": "dim", "opposite sign": "red"}
-LONGEST_LABEL = 60
-
-
-def group_table(rows: pd.DataFrame, group: str, study: Study, labels: Mapping[str, str]) -> Table:
-    """The attribution of each feature with its interval or, where it was validated, its exact effect and verdict."""
-    settings = study.record["settings"]
-    n_pairs = study.metric_by_point(group)["pair_id"].nunique()
-    checked = {_key(row): row for row in study.validation(group).to_dict("records")}
-    caption = "effect: estimated change of the metric when the feature is set to its base value, mean over pairs"
-    if checked:
-        caption += "; exact: the same, measured [95 % interval over pairs]; verdict: against matched controls"
-    table = Table(
-        title=f"{escape(group)}: top features by estimated effect ({settings['method']}, base {settings['base']})",
-        caption=caption,
-        title_justify="left",
-        caption_justify="left",
-    )
-    table.add_column("site/feature", no_wrap=True)
-    table.add_column("effect", justify="right")
-    table.add_column("exact [95 %]" if checked else "95 % interval", justify="right", no_wrap=True)
-    table.add_column("verdict" if checked else "pairs")
-    table.add_column("label on Neuronpedia" if labels else "fires mostly at")
-    for row in rows.to_dict("records"):
-        known = checked.get(_key(row))
-        interval, last = f"{row['effect_low']:+.3f} to {row['effect_high']:+.3f}", f"{row['n_pairs']}/{n_pairs}"
-        if checked:
-            interval, last = ("", "not tested") if known is None else _measured(known)
-        address = row_address(row)
-        words = show_token(labels.get(address, ""), LONGEST_LABEL)
-        if not labels:
-            words = f"{row['top_role']} {show_token(row['top_token'])}"
-        table.add_row(address, f"{row['effect_mean']:+.3f}", escape(interval), last, escape(words))
-    return table
-
-
-def _key(row: Mapping[Hashable, Any]) -> tuple[Any, ...]:
-    return row["layer"], row["kind"], row["feature"]
-
-
-def _measured(row: Mapping[Hashable, Any]) -> tuple[str, str]:
-    """A tested feature's exact effect with its interval, and its verdict."""
-    effect = f"{row['exact_mean']:+.2f} [{row['exact_low']:+.2f}, {row['exact_high']:+.2f}]"
-    return effect, f"[{VERDICT_STYLES[row['verdict']]}]{row['verdict']}[/]"
+from saeattr.tables import SITE, row_address
 
 
 def shared_table(features: pd.DataFrame, n_groups: int, top: int, labels: Mapping[str, str]) -> Table:
@@ -96,29 +54,6 @@ def shared_table(features: pd.DataFrame, n_groups: int, top: int, labels: Mappin
             f"{row['low']:+.3f} to {row['high']:+.3f}",
             *([escape(show_token(labels.get(address, ""), LONGEST_LABEL))] if labels else []),
         )
-    return table
-
-
-def generation_table(rows: pd.DataFrame) -> Table:
-    """What lists became under ablation: items, and what each condition adds to nothing, by group and site."""
-    table = Table(
-        title="ablation while generating: items in a list",
-        caption="mean over lists; in brackets what is added to lists with nothing ablated, with its 95 % interval",
-        title_justify="left",
-        caption_justify="left",
-    )
-    table.add_column("group, site")
-    conditions = list(dict.fromkeys(rows["condition"]))
-    for condition in conditions:
-        table.add_column(condition, justify="right")
-    items = rows[rows["measure"] == "items"]
-    for (group, layer, kind), own in items.groupby(GROUP_SITE, sort=False):
-        cells = {}
-        for row in own.to_dict("records"):
-            added = f" ({row['added']:+.1f}: {row['added_low']:+.1f}, {row['added_high']:+.1f})"
-            cells[row["condition"]] = f"{row['mean']:.1f}" + ("" if row["condition"] == "nothing" else added)
-        name = f"{show_token(str(group), 24)} {Site(kind, layer)}"
-        table.add_row(escape(name), *(cells.get(condition, "") for condition in conditions))
     return table
 
 
@@ -158,6 +93,8 @@ def check_table(site_effects: pd.DataFrame) -> Table:
 
 #: With more groups than this, only the shared features are printed.
 GROUPS_IN_FULL = 3
+#: Columns where no terminal says how many it has.
+PIPE = 120
 
 
 class StageProgress:
@@ -193,14 +130,19 @@ class StageProgress:
 
 def print_study(study: Study, top: int, console: Console | None = None) -> None:
     """Print the top features of each group (of all groups, if many), the checks and the files."""
-    console = console or Console()
+    console = console or _console()
     features = study.features()
     labels = label_texts(read_links(study.folder).labels)
     if len(study.groups) <= GROUPS_IN_FULL:
         for group in study.groups:
-            console.print(group_table(features[features["group"] == group].head(top), group, study, labels))
+            own = features[features["group"] == group].head(top)
+            console.print(group_table(own, group, study, labels, console.width))
+            for line in group_lines(study, group):
+                console.print(escape(line), highlight=False)
+            console.print()
     if len(study.groups) > 1:
         console.print(shared_table(features, len(study.groups), top, labels))
+        _print_verdicts(study, console)
     console.print(check_table(study.site_effects()))
     generation = study.generation()
     if not generation.empty:
@@ -212,3 +154,19 @@ def print_study(study: Study, top: int, console: Console | None = None) -> None:
         console.print(f"figures  {escape(str(study.folder.figures))}/*.png (and .svg)", highlight=False)
         for path in study.figures:
             console.print(f"         {escape(path.name)}", highlight=False)
+
+
+def _console() -> Console:
+    """Standard output; a file or a pipe is as wide as the tables, unless COLUMNS says otherwise."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=PIPE)
+
+
+def _print_verdicts(study: Study, console: Console) -> None:
+    """The verdicts of all groups together, where the groups are too many for tables of their own."""
+    validation = study.validation()
+    if len(study.groups) > GROUPS_IN_FULL and len(validation):
+        counted = count_verdicts(validation["verdict"])
+        tested = f"of {len(validation)} features tested in {validation['group'].nunique()} groups"
+        pairs = f"each on {pairs_text(validation['n_pairs'])}"
+        console.print(f"verdicts: {tested}, {pairs}, {counted}", highlight=False)

@@ -138,9 +138,10 @@ def conclusion(sites: pd.DataFrame, layers: dict[str, int]) -> list[str]:
 def failures(rows: pd.DataFrame, sites: pd.DataFrame) -> list[str]:
     """The sites where attribution patching is poor with the default base, and the feature that it is wrong about."""
     own = sites[(sites["method"] == "attribution") & (sites["base"] == "corrupted") & (sites["pearson"] < POOR)]
+    where = "one site" if len(own) == 1 else f"{len(own)} sites"
     return [
-        f"**Where it fails.** With the corrupted base attribution patching has a Pearson under {POOR:g} at {len(own)} "
-        "sites. A rank correlation does not see this; the exact effects of the top features do, and so does the sum of "
+        f"**Where it fails.** With the corrupted base attribution patching has a Pearson under {POOR:g} at {where}. "
+        "A rank correlation does not see this; the exact effects of the top features do, and so does the sum of "
         "a site's estimates beside what patching the site really does, which every run prints.",
         "",
         *[f"- {failure(rows, site)}" for _, site in own.sort_values("pearson").iterrows()],

@@ -55,9 +55,9 @@ def definition(rows: pd.DataFrame, fit: list[str], held_out: list[str], top: int
     wanted = f"{lists.max()} lists" if lists.min() == lists.max() else f"{lists.min()} to {lists.max()} lists"
     return f"""# Does layer selection choose the right layers?
 
-Made by `python scripts/benchmark.py selection` on the bundled model (6 layers, 18 sites with an SAE, counted
-alike though one SAE is half again as wide), {len(fit) + len(held_out)} topics, {wanted} for each; metric
-end-vs-continue at the last newline.
+Made by `python scripts/benchmark.py selection` on the bundled model (6 layers, 18 sites with an SAE, all SAEs of
+one size), {len(fit) + len(held_out)} topics, {wanted} for each; metric end-vs-continue at the last
+newline.
 The lists differ from their corrupted versions by {drop:.1f} in the metric on average.
 
 **Value of a site**: take its {top} features with the largest |mean attribution| over the topic's lists (corrupted
@@ -108,8 +108,8 @@ def conclusion(kept: pd.DataFrame) -> str:
             *lines,
             f"- The gradient alone keeps {first['gradient only']:.1%} of all 18. "
             f"{difference(kept, [ALL], 'gradient only')} Over the three offers together, "
-            f"{difference(kept, list(OFFERS), 'gradient only').replace('Ours', 'ours')} What the lens and "
-            "the ablation add is in the choice between attention and MLP sites.",
+            f"{difference(kept, list(OFFERS), 'gradient only').replace('Ours', 'ours')} What the ablation adds is in "
+            "the choice between attention and MLP sites.",
             f'- A rule that measures nothing but knows this value well, "{aware}" (residual sites from the last down, '
             f"then the others), keeps {first[aware]:.1%} of all 18. {difference(kept, [ALL], aware)}",
         ]
@@ -187,18 +187,22 @@ out. mean: over the three offers, each the mean over its budgets and topics. The
 
 {markdown(table)}
 
-The weights were fitted twice. With an SAE at attn_z.1 like all others the gradient was worth most, and they were 0,
-0.25 and 0.75. Then that SAE was replaced by one that has the length asked for in few features. What each of those does
-is large and first order hardly sees it, so the site's value grew and the gradient's order got worse. The default is the
-best on average over both sets of SAEs, on the same topics.
+The lens gets no weight: it sees only what is written at the position where the metric is read, and nothing of what acts
+at earlier positions. It is still measured and drawn.
 
-G was changed once, with the first set. It was the sum of the absolute coordinate effects. Eleven other forms were
+The weights were fitted three times, on the same topics. First with the SAEs that are bundled now: 0, 0.25 and 0.75.
+Then, while the SAE of attn_z.1 was a nested one ([saes-decide.md](../saes-decide.md)), to 0.125, 0.375 and 0.5, the
+best on average over both sets of SAEs: what each of its few large features does is hardly first order, so that site's
+value grew and the gradient's order got worse (alone it kept 0.800 of 12 attention and MLP sites). That SAE is gone, so
+they were fitted a third time, by the table above and on new measurements, and are the first ones again. Which weights
+are best is a fact about the SAEs too: one SAE in 18 moved all three.
+
+G was changed once, at the first fit. It was the sum of the absolute coordinate effects. Eleven other forms were
 compared once, by hand, on the same {len(FIT)} topics, and the Euclidean norm replaced it: it ranks sites better
 (gradient alone, mean over offers and budgets: 0.971 against 0.952) and does not depend on the choice of axes. The
-principal directions
-of x_corrupted - x_clean as axes did slightly better still (0.977), but they need an SVD for each site, and rounding
-moves directions of nearly equal size; they were left out. One first look at the old score's shares took in five of the
-held-out topics; no weight and no form was chosen by it."""
+principal directions of x_corrupted - x_clean as axes did slightly better still (0.977), but they need an SVD for each
+site, and rounding moves directions of nearly equal size; they were left out. One first look at the old score's shares
+took in five of the held-out topics; no weight and no form was chosen by it."""
 
 
 def discounts(kept: pd.DataFrame) -> str:
@@ -240,11 +244,11 @@ def limits(rows: pd.DataFrame, kept: pd.DataFrame) -> str:
   the answer stands ready. Among residual sites alone the rule "last layers" keeps {blind:.1%} and ours {ours:.1%}: by
   this value nothing beats taking the last ones. Attention and MLP sites alone overlap less (their writes differ, though
   later ones still depend on earlier ones), and they are the harder test.
-- **One tiny model, one behaviour.** 6 layers, a behaviour that was trained in, SAEs of nearly one width. The topics
-  share one model, so the intervals over topics say nothing about other models. Whether the weights fit a model of 26
-  layers is not known.
+- **One tiny model, one behaviour.** 6 layers, a behaviour that was trained in, SAEs of one width. The topics share one
+  model, so the intervals over topics say nothing about other models. Whether the weights fit a model of 26 layers, or
+  other SAEs of this one, is not known.
 - **Single features.** The value adds up exact effects of features patched one at a time. Features that matter only
   together are missed.
 - **The features are found by attribution**, which uses the same gradient as G. The effects are exact, but a feature
   that attribution overlooks counts in no site's value; this favours rules with the gradient.
-- **Budgets in sites.** All bundled SAEs but one cost the same, so the choice between widths is not tested."""
+- **Budgets in sites.** All bundled SAEs cost the same, so the choice between widths is not tested."""

@@ -19,6 +19,7 @@ def summary() -> pd.DataFrame:
     parts = []
     for condition, items in (("nothing", [4, 6, 5]), ("features", [14, 12, 16]), ("controls", [5, 6, 5])):
         rows = pd.DataFrame({"list_id": ["000", "001", "002"], "items": items}).assign(condition=condition)
+        rows["length_ratio"] = 0.984 if condition == "controls" else np.nan
         parts += [rows.assign(group=group) for group in ("cities", "$rivers$")]
     table = pd.concat(parts, ignore_index=True)
     where = {"layer": 0, "kind": "resid_post", "base": "zero", "control_set": -1}
@@ -39,7 +40,26 @@ def test_the_title_states_what_features_and_controls_add(summary: pd.DataFrame, 
     figure = generation_figure(summary)
     assert figure._suptitle is not None  # pyright: ignore[reportAttributeAccessIssue]
     title = figure._suptitle.get_text()  # pyright: ignore[reportAttributeAccessIssue]
-    assert "adds +9.0 [+6.0, +11.0] items" in title
-    assert "controls +0.3" in title
+    # Added: 10, 6 and 11; Student's t for 2 degrees of freedom is 4.303.
+    reach = 4.303 * np.std([10, 6, 11], ddof=1) / np.sqrt(3)
+    assert f"adds +9.0 [{9 - reach:+.1f}, {9 + reach:+.1f}] items" in title
+    assert "controls of equal length +0.3" in title
+    assert "mean of 3 lists" in title
     save_figure(figure, tmp_path, "generation")
     assert (tmp_path / "generation.svg").stat().st_size > 1000
+
+
+def test_the_legend_says_how_far_controls_moved_the_activations(summary: pd.DataFrame) -> None:
+    (legend,) = generation_figure(summary).legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["nothing", "features", "controls of equal length (ratio 0.98)"]
+
+
+def test_a_single_list_has_points_without_intervals(summary: pd.DataFrame, tmp_path: Path) -> None:
+    ends = ["low", "high", "added_low", "added_high"]
+    figure = generation_figure(summary.assign(n_lists=1, **dict.fromkeys(ends, np.nan)))
+    assert "adds +9.0 [n/a] items" in figure.get_suptitle()
+    assert "(mean of 1 list, 95 %)" in figure.get_suptitle()
+    save_figure(figure, tmp_path, "generation")
+    drawn = [line for line in figure.axes[0].lines if line.get_linestyle() == "None"]
+    assert np.isfinite(np.concatenate([np.asarray(line.get_xdata(), dtype=float) for line in drawn])).all()

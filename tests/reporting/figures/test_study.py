@@ -24,6 +24,7 @@ def features(group: str, effects: dict[int, float], token: str = "\n") -> pd.Dat
             "kind": "resid_post",
             "feature": order,
             "effect_mean": [effects[feature] for feature in order],
+            "effect_median": [effects[feature] + 0.05 for feature in order],
             "effect_low": [effects[feature] - 0.1 for feature in order],
             "effect_high": [effects[feature] + 0.1 for feature in order],
             "n_pairs": 2,
@@ -57,7 +58,17 @@ def test_a_cell_is_the_features_effect_in_that_list() -> None:
     figure = feature_by_pair(attributions(), features("cities", {4: -1.75, 5: 0.125}), "cities", "resid_post")
     assert figure is not None
     np.testing.assert_allclose(cells(figure), [[-1.5, -2.0], [np.nan, 0.25]])
-    assert "resid_post.1/4, mean effect -1.75 [-1.85, -1.65]" in title(figure)
+    assert "features act in all 2 distinct pairs" in title(figure)
+    assert "resid_post.1/4, mean effect -1.75, median -1.70 [-1.85, -1.65]" in title(figure)
+
+
+def test_a_single_pair_has_a_median_without_an_interval() -> None:
+    table = features("cities", {4: -1.75}).assign(effect_low=np.nan, effect_high=np.nan, n_pairs=1)
+    one = attributions().query("pair_id == '00'")
+    figure = feature_by_pair(one, table, "cities", "resid_post")
+    assert figure is not None
+    assert "1 of the top 1 features act in the one distinct pair" in title(figure)
+    assert "median -1.70 [too few pairs]" in title(figure)
 
 
 def test_shared_features_are_those_of_two_or_more_groups() -> None:
@@ -68,8 +79,9 @@ def test_shared_features_are_those_of_two_or_more_groups() -> None:
             features("books", {1: 1.0, 8: 0.5}),
         ]
     )
-    figure = feature_by_group(table, "resid_post")
+    figure = feature_by_group(table, "resid_post", n_pairs=(6, 10, 6))
     assert figure is not None
+    assert figure.axes[0].get_xlabel() == "group (6 to 10 distinct pairs each)"
     np.testing.assert_allclose(cells(figure), [[3.0, 2.0, 1.0], [-2.0, -1.0, np.nan]])
     assert "of 2 features among the top 30 of two or more groups, 1 are in all 3" in title(figure)
 

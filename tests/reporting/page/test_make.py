@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pytest
+from rich.console import Console
 
 import saeattr
 from saeattr import UserError
@@ -20,6 +22,7 @@ from saeattr.neuronpedia.source import Source
 from saeattr.reporting.figures import of_study
 from saeattr.reporting.figures import study as figures
 from saeattr.reporting.page import make, make_report
+from saeattr.reporting.terminal.study import print_study
 from saeattr.runs.task import Task
 from saeattr.sites import Site, parse_site
 from saeattr.study.pairs import stored_pairs
@@ -193,8 +196,28 @@ def test_one_group_gets_its_own_figures(tmp_path: Path) -> None:
     one = saeattr.attribute("cities", out=folder, lists=2, sites=SITES, figures=False, device="cpu")
     found = data(make_report(one, top=4))
     assert [figure["section"] for figure in found["figures"]] == ["behaviour", *["group"] * 5]
-    assert sum("tested by exact ablation" in text for text in found["findings"]) == 1
+    (tested,) = (text for text in found["findings"] if "tested by exact ablation" in text)
+    assert tested.endswith(
+        "on 2 distinct pairs that did not rank it, against controls of equal length: 20 too few pairs."
+    )
+    assert [said for said in found["evidence"] if "too few for a verdict" in said]
     assert all(row["family"] == "" for row in found["features"])
+
+
+def test_lists_that_are_all_alike_are_one_pair_without_a_verdict(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    one = saeattr.attribute("cities", out=folder, lists=3, temperature=0, sites=SITES, device="cpu")
+    found = data(make_report(one, top=4))
+    said = "cities: 1 distinct pair, and none that was drawn to test on is another: no verdict"
+    assert said in found["findings"]
+    assert "[too few pairs]" in found["findings"][1]
+    assert not any(entry.get("verdict") for row in found["features"] for entry in row["by_group"])
+    assert not list(one.folder.figures.glob("validation-*"))
+    stream = io.StringIO()
+    print_study(one, 4, Console(file=stream, width=120))
+    assert said in stream.getvalue()
+    assert "1 distinct list" in stream.getvalue()
+    assert "nan" not in stream.getvalue()
 
 
 def test_another_model_or_sae_is_refused(copy: Study) -> None:

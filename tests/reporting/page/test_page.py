@@ -21,8 +21,11 @@ from saeattr.reporting.figures.presence import feature_presence
 from saeattr.reporting.figures.style import save_figure
 from saeattr.reporting.page.figures import inline_figure
 from saeattr.reporting.page.rows import check_rows, feature_rows, group_rows
+from saeattr.reporting.page.summary import findings
 from saeattr.reporting.page.write import Report, embed_json, render
+from saeattr.validation.verdicts import VERDICTS
 from tests.reporting.pages import BAD, random_features, small_report
+from tests.reporting.validations import validated
 
 
 def embedded(page: str) -> dict:
@@ -82,8 +85,8 @@ def test_rows_equal_the_tables() -> None:
     chosen = table[["layer", "kind", "feature"]].drop_duplicates().head(5)
     groups = tuple(table["group"].unique())
     address = f"resid_post.{chosen['layer'].iloc[0]}/{chosen['feature'].iloc[0]}"
-    validation = table.head(1)[["group", "layer", "kind", "feature"]]
-    validation = validation.assign(exact_low=-2.0, exact_high=-1.0, verdict="confirmed")
+    first = table.head(1)[["group", "layer", "kind", "feature"]].to_dict("records")[0]
+    validation = validated({**first, "verdict": "within controls", "n_as_strong": 4})
     labels = {address: {"label": "ends lists", "url": "https://x.org", "doubtful": True}}
     rows = feature_rows(table, chosen, groups, 10, labels, validation)
     for row, key in zip(rows, chosen.itertuples(index=False), strict=True):
@@ -91,15 +94,52 @@ def test_rows_equal_the_tables() -> None:
         assert row["effect"] == pytest.approx(own["effect_mean"].mean())
         assert (row["low"], row["high"]) == (own["effect_mean"].min(), own["effect_mean"].max())
         assert len(row["by_group"]) == len(own)
-    assert (rows[0]["label"], rows[0]["doubtful"], rows[0]["verdict"]) == ("ends lists", True, "confirmed")
-    assert rows[0]["by_group"][0]["exact"] == [-2.0, -1.0]
+    assert (rows[0]["label"], rows[0]["doubtful"], rows[0]["verdict"]) == ("ends lists", True, "within controls")
+    entry = rows[0]["by_group"][0]
+    assert entry["median"] == pytest.approx(0.9 * entry["effect"])
+    assert (entry["exact"], entry["exact_low"], entry["exact_high"]) == (-1.8, -2.1, -1.5)
+    assert (entry["share"], entry["as_strong"], entry["controls"]) == (0.2, 4, 39)
+    assert (entry["q"], entry["tests"], entry["verdict"]) == (0.004, 10, "within controls")
     assert rows[1]["verdict"] == ""
 
 
 def test_one_group_has_no_family_and_its_own_interval() -> None:
     table = random_features(1, 20, 1)
     row = feature_rows(table, table.head(1), ("t0",), 10)[0]
-    assert (row["family"], row["low"], row["high"]) == ("", *table.loc[0, ["effect_low", "effect_high"]])
+    (entry,) = row["by_group"]
+    assert row["family"] == ""
+    assert (entry["low"], entry["high"]) == tuple(table.loc[0, ["effect_low", "effect_high"]])
+
+
+def test_verdicts_of_groups_that_differ_are_counted() -> None:
+    table = random_features(3, 4, 1)
+    keys = table[table["feature"] == 1][["group", "layer", "kind", "feature"]].to_dict("records")
+    verdicts = ("small", "causal", "small")
+    validation = validated(*({**key, "verdict": name} for key, name in zip(keys, verdicts, strict=True)))
+    (row,) = feature_rows(table, table[table["feature"] == 1].head(1), ("t0", "t1", "t2"), 4, None, validation)
+    assert row["verdict"] == "1 causal, 2 small"
+
+
+def test_the_summary_says_how_many_pairs_tested_what_came_of_it() -> None:
+    table = random_features(1, 4, 1)
+    rows = feature_rows(table, table.head(2), ("t0",), 4)
+    metric = {"points": 1.0, "clean": 1.0, "corrupted": -1.0}
+    validation = validated({"group": "t0"}, {"group": "t0", "feature": 10, "verdict": "small"})
+    said = findings(rows, [{"name": "t0", "n_pairs": 8, **metric}], validation)
+    assert said[0].endswith("(mean of 8 distinct pairs).")
+    own = rows[0]["by_group"][0]
+    interval = f"[{own['low']:+.2f}, {own['high']:+.2f}]"
+    assert f"mean {own['effect']:+.2f}, median {own['median']:+.2f} {interval}" in said[1]
+    assert said[2] == (
+        "Of 2 features tested by exact ablation, each on 10 distinct pairs that did not rank it, against controls of "
+        "equal length: 1 causal, 1 small."
+    )
+
+
+def test_the_page_explains_every_verdict() -> None:
+    data = embedded(render(small_report()))
+    assert [row["name"] for row in data["verdicts"]] == list(VERDICTS)
+    assert all(row["meaning"] and row["colour"].startswith("#") for row in data["verdicts"])
 
 
 def test_groups_and_checks_equal_the_tables() -> None:
@@ -108,7 +148,10 @@ def test_groups_and_checks_equal_the_tables() -> None:
         columns=["group", "pair_id", "point", "n_points", "metric"],
     )
     both = pd.concat([metric.assign(run="clean"), metric.assign(run="corrupted", metric=-9.0)])
-    assert group_rows(both, ("a",)) == [{"name": "a", "n_pairs": 2, "points": 1.5, "clean": 2.0, "corrupted": -9.0}]
+    row = {"name": "a", "n_pairs": 2, "points": 1.5, "clean": 2.0, "corrupted": -9.0}
+    assert group_rows(both, ("a",)) == [{**row, "tests": "", "verdicts": ""}]
+    validation = validated({"group": "a"}, {"group": "a", "n_pairs": 8, "verdict": "small"}, {"group": "b"})
+    assert group_rows(both, ("a",), validation) == [{**row, "tests": "8 to 10", "verdicts": "1 causal, 1 small"}]
     effects = pd.DataFrame(
         {"layer": 3, "kind": "mlp_out", "features_effect": [1.0, 2.0], "error_effect": [0.5, 0.5]}
     ).assign(total_effect=[4.0, 4.0], l0=[10.0, 20.0], unexplained=[0.1, 0.3])

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from saeattr.reporting.page.write import render
+from saeattr.reporting.page.write import Report, render
+from saeattr.validation.verdicts import VERDICTS
 from tests.chromium import Page, find_chromium
-from tests.reporting.pages import BAD, small_report
+from tests.reporting.pages import BAD, checked_report, small_report
 
 CHROMIUM = find_chromium()
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome is installed")
@@ -187,25 +188,83 @@ def test_a_page_without_a_label_is_linked_and_none_where_there_is_none(browser: 
     assert page.evaluate(BLOCK) is None
 
 
+def shown(browser: Page, folder: Path, report: Report, fragment: str = "") -> Page:
+    path = folder / "report.html"
+    path.write_text(render(report), encoding="utf-8")
+    browser.look()
+    browser.problems.clear()
+    browser.open("about:blank")
+    browser.open(path.as_uri() + fragment)
+    return browser
+
+
+def last_row(browser: Page, table: str) -> list[str]:
+    return browser.evaluate(f"[...document.querySelectorAll('{table} tr:last-child td')].map((td) => td.textContent)")
+
+
+MEASURED = '#feature [aria-label="Exact effect by group"]'
+ESTIMATED = '#feature [aria-label="Estimated effect by group"]'
+
+
 @pytest.mark.parametrize("width", [1400, 800])
 def test_all_columns_of_the_effects_are_in_sight(browser: Page, tmp_path: Path, width: int) -> None:
-    report = small_report()
-    checked = {"effect": -12.345, "low": -13.25, "high": -11.75, "exact": [-13.25, -11.75], "verdict": "opposite sign"}
-    groups = [
-        {**group, "name": name} for group, name in zip(report.groups, ("household items", "vegetables"), strict=True)
-    ]
-    row = {**report.features[0], "by_group": [{"group": at, "n_pairs": 2, **checked} for at in (0, 1)]}
-    path = tmp_path / "report.html"
-    path.write_text(render(replace(report, groups=groups, features=[row])), encoding="utf-8")
-    browser.open("about:blank")
-    browser.open(path.as_uri() + "#resid_post.0/100")
+    shown(browser, tmp_path, checked_report(), "#resid_post.0/100")
     browser.look(width=width, height=900)
-    cells = "[...document.querySelectorAll('#feature .tall tr:last-child td')].map((cell) => cell.textContent)"
-    assert browser.evaluate(cells)[-2:] == ["\u221213.25 to \u221211.75", "opposite sign"]
-    table = "document.querySelector('#feature .tall')"
-    assert browser.evaluate(f"{table}.scrollWidth - {table}.clientWidth") <= 0
+    exact = "\u221212.25 [\u221213.50, \u221211.50]"
+    assert last_row(browser, MEASURED)[1:] == ["opposite sign", exact, "26 %", "3/39", "0.034", "10"]
+    median = "\u221212.50 [\u221213.25, \u221211.75]"
+    assert last_row(browser, ESTIMATED)[1:] == ["\u221212.345", median, "", "2 of 2"]
+    for name in (MEASURED, ESTIMATED):
+        table = f"document.querySelector('{name}')"
+        assert browser.evaluate(f"{table}.scrollWidth - {table}.clientWidth") <= 0
     assert browser.evaluate(OVERFLOW) <= 0
     browser.screenshot(tmp_path / f"effects-{width}.png")
+
+
+def test_the_drawing_of_an_effect_says_its_numbers_and_has_its_verdicts_colour(browser: Page, tmp_path: Path) -> None:
+    shown(browser, tmp_path, checked_report(), "#resid_post.0/100")
+    svg = f"document.querySelector('{ESTIMATED} svg')"
+    label = browser.evaluate(f"{svg}.getAttribute('aria-label')")
+    assert label.startswith("estimated \u221212.50 [\u221213.25, \u221211.75], exact \u221212.25")
+    assert browser.evaluate(f"getComputedStyle({svg}.querySelector('circle.exact')).fill") == "rgb(213, 94, 0)"
+
+
+def test_too_few_pairs_are_said_in_words(browser: Page, tmp_path: Path) -> None:
+    none = {"low": None, "high": None, "exact_low": None, "exact_high": None, "share": None}
+    shown(browser, tmp_path, checked_report(**none, q=1.0, tests=3, verdict="too few pairs"), "#resid_post.0/100")
+    text = browser.evaluate(f"document.querySelector('{MEASURED} tbody tr').textContent")
+    assert "\u221212.25 [too few pairs]" in text
+    assert "NaN" not in browser.evaluate("document.getElementById('feature').innerHTML")
+    assert browser.problems == []
+
+
+def test_the_numbers_of_a_test_stand_in_the_table_of_its_group(browser: Page, tmp_path: Path) -> None:
+    page = shown(browser, tmp_path, checked_report(q=0.0002))
+    keys = "[...document.querySelectorAll('#feature-table th')].map((cell) => cell.dataset.key)"
+    # Over several groups there is no one exact effect.
+    assert "exact" not in page.evaluate(keys)
+    assert last_row(page, "#feature-table")[2] == "opposite sign"
+    choose(page, "by-group", "0")
+    row = dict(zip(page.evaluate(keys), last_row(page, "#feature-table"), strict=True))
+    assert (row["verdict"], row["exact"]) == ("opposite sign", "\u221212.25 [\u221213.50, \u221211.50]")
+    assert (row["share"], row["controls"], row["q"], row["tests"]) == ("26 %", "3/39", "<0.001", "10")
+    assert page.evaluate("getComputedStyle(document.querySelector('#feature-table .mark')).backgroundColor") == (
+        "rgb(213, 94, 0)"
+    )
+
+
+def test_the_verdicts_are_explained_where_there_are_some(browser: Page, tmp_path: Path) -> None:
+    page = shown(browser, tmp_path, small_report())
+    assert page.evaluate("document.getElementById('verdicts').hidden") is True
+    page = shown(browser, tmp_path, checked_report())
+    assert page.evaluate("document.getElementById('verdicts').open") is False
+    page.evaluate("document.querySelector('#verdicts summary').click()")
+    names = "[...document.querySelectorAll('#meanings dt')].map((name) => name.textContent)"
+    assert page.evaluate(names) == list(VERDICTS)
+    assert page.evaluate("document.getElementById('evidence').textContent") == "10 distinct pairs test 1 feature"
+    page.look(width=320, height=700)
+    assert page.evaluate(OVERFLOW) <= 0
+    page.screenshot(tmp_path / "verdicts.png")
 
 
 def test_a_row_opens_by_click_and_by_keyboard(page: Page) -> None:

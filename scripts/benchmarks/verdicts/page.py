@@ -1,0 +1,172 @@
+"""docs/verdicts.md: what verdicts rest on, and how often they are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.sections import MEASURED, markdown, replace_section
+from benchmarks.verdicts.figure import draw
+from benchmarks.verdicts.population import draw_studies, read_population, summarise_studies
+from benchmarks.verdicts.tabulate import (
+    called_causal,
+    causal_by_chance,
+    inert_causal,
+    interval_coverage,
+    little_causal,
+    paired_causal,
+    recall_by_size,
+)
+
+#: Studies drawn from the population for each number of lists.
+DRAWS = 1000
+TEN = 10
+
+
+def write_page(planted: pd.DataFrame, shuffled: pd.DataFrame, population: Path, out: Path) -> None:
+    """The page, its long tables in measured/, and the figure."""
+    known = read_population(population)
+    studies = summarise_studies(pd.concat([draw_studies(known, n, DRAWS) for n in (6, TEN, 20)]))
+    n_sites, n_features, n_lists = len(set(known.sites)), len(known.sites), known.effects.shape[1]
+    replace_section(
+        out / "verdicts.md",
+        "verdicts",
+        [
+            *planted_page(planted),
+            *shuffled_page(shuffled),
+            "## Studies drawn from a thousand lists",
+            "",
+            f"Exact effects of all {n_features:,} features that change anything at {n_sites} sites of the bundled "
+            "model in "
+            f"{n_lists:,} lists of cities are the population; {DRAWS:,} studies of 6, 10 and 20 lists are drawn "
+            "from it, "
+            "the twenty of the largest mean effects tested on as many other lists (before: on the same). coverage: how "
+            "often an interval of 95 % holds what it is of, the median over all lists (Student, before: the mean); "
+            "coverage half: of features that change something in half of the lists or more. wrong sign: of tests "
+            "with q "
+            "<= 0.05, the share whose feature has no effect in the population, or the other sign. little: of features "
+            "shown, the share whose effect is under 1 % of the gap. There are no controls here.",
+            "",
+            markdown(_named(studies)),
+        ],
+    )
+    replace_section(out / MEASURED / "verdicts.md", "verdicts", long_tables(planted))
+    draw(planted, studies, out)
+
+
+def planted_page(rows: pd.DataFrame) -> list[str]:
+    n_models, crowded = rows["model"].nunique(), rows.loc[rows["crowded"], "model"].nunique()
+    return [
+        "## Planted truth",
+        "",
+        f"{n_models} small models of Gemma 2's architecture whose weights were written so that the truth is known "
+        f"(`scripts/benchmarks/verdicts`), {crowded} of them crowded: in a crowded one 18 of 100 active features "
+        "move the "
+        "metric alone, in the others 4. The lists' part is played by random prompts. planted: in all models; tested: "
+        "chosen for a test; share: of those tested, called causal, with Clopper and Pearson's 95 % interval.",
+        "",
+        "**Called causal though nothing reads them** (features that change whenever a cause does; frequent ones "
+        "that change "
+        "as much as causes; dead ones), every one of them tested, with ten pairs:",
+        "",
+        markdown(_named(_at(inert_causal(rows), tested_by="planted").drop(columns=["recall", "models"]))),
+        "",
+        "**Single drivers called causal** (recall: of all that were planted), tested whatever their rank, ten "
+        "pairs, by the "
+        "share of the gap that they move. Those that act in every pair, in one direction:",
+        "",
+        markdown(_recall(rows, "every pair")),
+        "",
+        "Those that act in 4 of 10 pairs (`in part`), or against themselves in a third of them (`either sign`), "
+        "have no "
+        "effect in the typical pair that ten pairs could show:",
+        "",
+        markdown(pd.concat([_recall(rows, name).assign(acts=name) for name in ("in part", "either sign")])),
+        "",
+        "In a crowded model a true cause of middling strength is `within controls` more often: where one "
+        "direction in six "
+        "moves the metric, being stronger than 19 of 20 of them is more than being a cause.",
+        "",
+        "**What one feature alone cannot show.** Of redundant pairs either suffices, so patching one does "
+        "nothing: single "
+        "ablation cannot see them, and calls them not shown; sets can (the cumulative curves). Of cancelling "
+        "pairs each is a "
+        "cause alone, and both together do nothing:",
+        "",
+        markdown(_named(_at(paired_causal(rows), tested_by="planted").drop(columns=["recall", "models"]))),
+        "",
+        "**Coverage** of the intervals of exact effects, the twenty of the highest ranks tested, all kinds of "
+        "variation "
+        "together (before: of the mean, on the pairs that ranked; now: of the median, on fresh ones):",
+        "",
+        markdown(_named(_at(interval_coverage(rows, []), tested_by="top 20"))),
+        "",
+        "**Little called causal**: of the features called causal, those whose effect in the population is under "
+        "1 % of the "
+        "gap:",
+        "",
+        markdown(_named(_at(little_causal(rows), tested_by="top 20"))),
+        "",
+    ]
+
+
+def shuffled_page(rows: pd.DataFrame) -> list[str]:
+    return [
+        "## A metric that means nothing",
+        "",
+        f"The bundled model's lists of {rows['topic'].nunique()} topics; each pair's metric contrasts two random "
+        "tokens, so "
+        "that no feature has a direction. The twenty of the highest ranks are tested:",
+        "",
+        markdown(_named(causal_by_chance(rows[rows["n_pairs"] == TEN]))),
+        "",
+    ]
+
+
+def long_tables(rows: pd.DataFrame) -> list[str]:
+    """Everything by kind, size, variation, number of pairs and set of tested features."""
+    tables = {
+        "Called causal, by kind and size": called_causal(rows),
+        "Drivers": recall_by_size(rows),
+        "Coverage by variation": interval_coverage(rows),
+        "Called causal with little effect": little_causal(rows),
+    }
+    lines = [
+        "# Verdicts: all tables",
+        "",
+        "What the columns mean and what follows is in [verdicts.md](../verdicts.md).",
+    ]
+    for title, table in tables.items():
+        lines += ["", f"**{title}**", "", markdown(_named(table))]
+    return lines
+
+
+def _recall(rows: pd.DataFrame, acts: str) -> pd.DataFrame:
+    table = _at(recall_by_size(rows), tested_by="planted")
+    table = table[table["acts"] == acts]
+    wide = table.assign(
+        model=table["crowded"].map({True: "crowded", False: "few causes"}),
+        recall=[
+            f"{row['recall']:.2f} [{row['recall_low']:.2f}, {row['recall_high']:.2f}] of {row['planted']}"
+            for row in table.to_dict("records")
+        ],
+    )
+    found = wide.pivot(index=["model", "size"], columns="rule", values="recall").reset_index()
+    order = found["size"].str.rstrip(" %").astype(float)
+    found = found.assign(order=order).sort_values(["model", "order"], ascending=[False, True]).drop(columns="order")
+    return found.rename(columns={"after": "now"})
+
+
+def _at(table: pd.DataFrame, tested_by: str) -> pd.DataFrame:
+    """One set of tested features; with the planted set ten pairs are all there is."""
+    return table[table["tested_by"] == tested_by].drop(columns="tested_by")
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns and rules as a reader reads them."""
+    named = table.rename(columns=lambda name: str(name).replace("_", " "))
+    for column in ("rule", "way"):
+        if column in named:
+            named[column] = named[column].replace({"after": "now", "median": "now"})
+    return named
