@@ -51,8 +51,8 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         one row for each comparison, condition and measure: n_lists, mean, low, high, added, added_low, added_high.
-        Sets of controls are averaged within each list first, so that the lists are what differs. Lists that are the same
-        in every condition (greedy ones) are one list.
+        Sets of controls are averaged within each list first, so that the lists are what differs. Lists that are the
+        same in every condition (greedy ones) are one list.
     """
     rows = []
     for key, drawn in table.groupby(COMPARISON, sort=False):
