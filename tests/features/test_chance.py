@@ -104,7 +104,7 @@ def test_where_features_are_cut_does_not_move_chance(monkeypatch: pytest.MonkeyP
     """A group keeps 300 features, or 25: its 20 largest are the same, and so is all that overlap says of them."""
     whole, cut, pools = [], [], []
     for seed, group in enumerate(["a", "b", "c"]):
-        means = [attribution.feature_means(attributed(group, seed), list("012345"), seed=0)]
+        means = [attribution.feature_means(attributed(group, seed), dict.fromkeys("012345", 1))]
         pools.append(attribution.active_features(means))
         whole.append(attribution.rank_features(means))
         with monkeypatch.context() as patch:

@@ -39,7 +39,11 @@ def gemma_study(
     ]
     table = pd.DataFrame(rows)
     table["rank"] = table["effect_mean"].abs().groupby(table["group"]).rank(ascending=False, method="first").astype(int)
-    spread = {"effect_low": table["effect_mean"] - 0.1, "effect_high": table["effect_mean"] + 0.1}
+    spread = {
+        "effect_median": table["effect_mean"],
+        "effect_low": table["effect_mean"] - 0.1,
+        "effect_high": table["effect_mean"] + 0.1,
+    }
     table = table.assign(**spread, n_pairs=3, top_role="newline", top_token="\n")
     write_table(folder.table_path("features"), table)
     plan = {"sites": {site: {"width": 16384, "sae": name} for site, name in (used or {}).items()}, "groups": {}}

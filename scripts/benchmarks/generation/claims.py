@@ -1,4 +1,4 @@
-"""How much longer lists become in each setting of the generation benchmark, and what the controls do of it."""
+"""How much longer lists become in each setting of the generation benchmark, and what the controls do."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import pandas as pd
 from saeattr.generation.summary import summarise
 from saeattr.runs.base import BASES
 from saeattr.sites import KINDS
-from saeattr.stats import bootstrap_interval, ratio_interval
+from saeattr.stats import mean_interval, ratio_interval
 
-#: The claim's marks: lists at least this many times as long, controls adding less than this share of it.
-GROWTH, CONTROL_SHARE = 2.0, 0.2
-RANKINGS = {
-    "attribution": "attribution patching",
-    "exact": "exact effect",
-    "ig": "integrated gradients",
-    "search": "search",
-}
+RANKINGS = {"attribution": "attribution patching", "ig": "integrated gradients", "search": "search"}
 KEYS = ["ranking", "n_features", "base", "kind", "layer"]
 
 
 def judge_settings(rows: pd.DataFrame) -> pd.DataFrame:
     """One line for each setting: kinds in order, then bases, then layers."""
     own = rows[rows["n_features"] > 0]
-    claims = pd.DataFrame([judge(key, part) for key, part in own.groupby(KEYS, sort=False)])
+    found = pd.DataFrame([judge(key, part) for key, part in own.groupby(KEYS, sort=False)])
     order = {name: at for at, name in enumerate([*KINDS, *BASES])}
-    return claims.sort_values(["kind", "base", "layer"], key=lambda column: column.replace(order), kind="stable")
+    return found.sort_values(["kind", "base", "layer"], key=lambda column: column.replace(order), kind="stable")
+
+
+def judge_topics(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same for each topic by itself, where there are controls."""
+    own = rows[rows["ranking"] == "attribution"]
+    parts = [judge(key, part) | {"group": topic} for (topic, *key), part in own.groupby(["group", *KEYS], sort=False)]
+    return pd.DataFrame(parts)
 
 
 def by_list(own: pd.DataFrame, condition: str) -> np.ndarray:
@@ -37,37 +37,29 @@ def by_list(own: pd.DataFrame, condition: str) -> np.ndarray:
 
 
 def judge(key: Any, own: pd.DataFrame) -> dict[str, Any]:
-    """One setting at one site, all topics together: how much longer lists become, and the controls' share of it.
+    """One setting at one site, all topics together.
 
-    The claim ``holds`` where both whole intervals are on the right side of their marks, ``by mean`` where means are.
+    Returns:
+        nothing, items: a list's mean items with nothing ablated and with the features; growth: their ratio; added,
+        controls, steering: what each adds to nothing, list by list; all with Student's 95 % intervals over lists.
+        length_ratio: how far the controls moved x against how far the features would have. joint: of a search.
     """
     row: dict[str, Any] = dict(zip(KEYS, key, strict=True))
     nothing, features = by_list(own, "nothing"), by_list(own, "features")
     row["nothing"], row["items"] = nothing.mean(), features.mean()
     row |= spread("added", features - nothing)
-    row["growth"], row["growth_low"], row["growth_high"] = ratio_interval(features, nothing, 0)
-    if "controls" in set(own["condition"]):
-        controls = by_list(own, "controls") - nothing
-        row |= spread("controls", controls)
-        row["share"], row["share_low"], row["share_high"] = ratio_interval(controls, features - nothing, 0)
-        row["by mean"] = bool(row["growth"] >= GROWTH and row["share"] < CONTROL_SHARE)
-        row["holds"] = bool(row["growth_low"] >= GROWTH and row["share_high"] < CONTROL_SHARE)
-    if "steering" in set(own["condition"]):
-        row |= spread("steering", by_list(own, "steering") - nothing)
+    row["growth"], row["growth_low"], row["growth_high"] = ratio_interval(features, nothing)
+    for name in ("controls", "steering"):
+        if name in set(own["condition"]):
+            row |= spread(name, by_list(own, name) - nothing)
+    row["length_ratio"] = own.loc[own["condition"] == "controls", "length_ratio"].mean()
     if own["joint"].notna().any():
         row["joint"] = own.groupby("group")["joint"].first().mean()
     return row
 
 
-def judge_topics(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line for each topic and setting with controls."""
-    own = rows[rows["ranking"].isin(["attribution", "exact", "ig"])]
-    parts = [judge(key, part) | {"group": topic} for (topic, *key), part in own.groupby(["group", *KEYS], sort=False)]
-    return pd.DataFrame(parts)
-
-
 def spread(name: str, values: np.ndarray) -> dict[str, float]:
-    low, high = bootstrap_interval(values[None], 0)
+    low, high = mean_interval(values[None])
     return {name: float(values.mean()), f"{name}_low": float(low[0]), f"{name}_high": float(high[0])}
 
 

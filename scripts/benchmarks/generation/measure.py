@@ -1,8 +1,8 @@
-"""Do lists grow when top features are ablated while generating? At every site and base, against matched controls.
+"""What do lists become without one, five and twenty features? At every site, against controls of equal length.
 
-Bundled model, all its SAEs, short lists. Features are ranked with the corrupted base, by attribution patching, exact
-effects and integrated gradients, and held at their corrupted, zero or mean value. Writes docs/generation.md, its figure
-and its tables in docs/measured/generation.md.
+Bundled model, all its SAEs, short lists. Features are ranked by attribution patching with the corrupted base, and held
+at their corrupted, zero or mean value. Writes docs/generation.md, its figure and its tables in
+docs/measured/generation.md.
 
     python scripts/benchmark.py generation [--lists 10] [--out docs] [--rows ROWS.parquet] [--page-only]
 """
@@ -10,6 +10,7 @@ and its tables in docs/measured/generation.md.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,13 +26,12 @@ from benchmarks.generation.page import write_page
 from saeattr.attribution.group import attribute_batch
 from saeattr.behaviours.lists.sampling import Sampling
 from saeattr.files import write_table
-from saeattr.generation.ablation import Edit, generate_conditions, sample_edited
-from saeattr.generation.group import matched_ablation
+from saeattr.generation.ablation import Ablation, Edit, Move, generate_conditions, sample_edited
+from saeattr.generation.group import controlled_ablation
 from saeattr.generation.summary import measure_list
 from saeattr.model.loading import LanguageModel, load_model
 from saeattr.runs.base import BASES, SiteBase
 from saeattr.runs.batch import BatchRuns, metric_gap, run_batch
-from saeattr.runs.effects import feature_effects
 from saeattr.runs.question import Pace, Question
 from saeattr.saes.loading import SaeFile, find_saes, load_sae
 from saeattr.saes.sae import SparseAutoencoder
@@ -41,12 +41,12 @@ from saeattr.validation.joint import FeatureSet, joint_effects
 
 TOPICS = ("cities", "animals", "rivers", "movies")
 METHODS = ("attribution", "ig")
-#: So many features of a ranking are ablated together.
-SIZES = (5, 10, 20)
+#: So many features of a ranking are ablated together; other bases, the search and steering are compared with five.
+SIZES = (1, 5, 20)
+FIVE = 5
 #: Sets of controls for each size.
-CONTROL_SETS = {5: 3, 10: 2, 20: 2}
-#: The search for five features that do most together, and the order by exact effect, look among the first so many of
-#: each ranking.
+CONTROL_SETS = {1: 3, 5: 3, 20: 3}
+#: The search for five features that do most together looks among the first so many of each method's ranking.
 CANDIDATES = 30
 COPIES = 64
 #: Where the whole activation of the corrupted run is put.
@@ -108,13 +108,10 @@ def measure(sites: Sequence[Site], topics: Sequence[str], n_lists: int, path: Pa
 
 def settings(sites: Sequence[Site]) -> list[Setting]:
     """What matters most first, so that a run cut short says something."""
-    sites = sorted(sites, key=lambda site: (site.kind != "attn_z", site.kind, site.layer))
     stream = [site for site in sites if site.kind == "resid_post"]
-    chosen = [Setting(site, "attribution", SIZES[0], base) for base in BASES for site in sites]
-    for ranking, sizes in (("exact", SIZES[:1]), ("attribution", SIZES[1:]), ("ig", (SIZES[0], SIZES[-1]))):
-        chosen += [Setting(site, ranking, size) for size in sizes for site in sites]
-    chosen += [Setting(site, "exact", SIZES[0], base) for base in BASES[1:] for site in sites]
-    chosen += [Setting(site, "search", SIZES[0]) for site in stream]
+    chosen = [Setting(site, "attribution", size) for size in SIZES for site in sites]
+    chosen += [Setting(site, "attribution", FIVE, base) for base in BASES if base != "corrupted" for site in sites]
+    chosen += [Setting(site, "search", FIVE) for site in stream]
     return chosen + [Setting(site, where, -1) for site in stream for where in PLACES]
 
 
@@ -140,13 +137,12 @@ def sample_setting(bench: Bench, setting: Setting, topic: str) -> pd.DataFrame:
     if setting.n_features < 0:
         return whole_site(lm, setting.site, batch, setting.ranking, bench.n_lists).assign(**setting.columns)
     order, joint = order_features(bench, setting.site, setting.ranking, topic)
-    ablated = matched_ablation(
-        SiteBase.of(load_sae(bench.files[setting.site]), [batch]),
-        [batch],
-        order[: setting.n_features],
-        n_sets=0 if setting.ranking == "search" else CONTROL_SETS[setting.n_features],
-        steer=setting == Setting(setting.site, METHODS[0], SIZES[0]),
-    )
+    base, features = SiteBase.of(load_sae(bench.files[setting.site]), [batch]), order[: setting.n_features]
+    ablated = Ablation(base, features)
+    if setting.ranking != "search":
+        ablated = controlled_ablation(base, [batch], features, CONTROL_SETS[setting.n_features])
+    if setting != Setting(setting.site, "attribution", FIVE):
+        ablated = dataclasses.replace(ablated, steering=None)
     found = generate_conditions(lm, topic, ablated, Sampling(n_lists=bench.n_lists))
     return found.assign(**setting.columns, joint=joint)
 
@@ -155,18 +151,9 @@ def sample_setting(bench: Bench, setting: Setting, topic: str) -> pd.DataFrame:
 def order_features(bench: Bench, site: Site, ranking: str, topic: str) -> tuple[list[int], float]:
     """Features in the order of a ranking, corrupted base; and for a search their joint effect, else NaN."""
     file, batch = bench.files[site], bench.batches[topic]
-    rankings = {
-        method: rank(load_sae(file), asked(batch, method=method))
-        for method in METHODS
-        if ranking not in METHODS or method == ranking
-    }
-    if ranking == "search":
-        return best_together(file, batch, rankings)
-    if ranking == "exact":
-        features = torch.tensor(candidates(rankings))
-        effects = feature_effects(batch, SiteBase.of(load_sae(file), [batch]), features, COPIES).mean(1)
-        return features[effects.abs().argsort(descending=True, stable=True)].tolist(), float("nan")
-    return next(iter(rankings.values())), float("nan")
+    methods = METHODS if ranking == "search" else (ranking,)
+    rankings = [rank(load_sae(file), asked(batch, method=method)) for method in methods]
+    return best_together(file, batch, rankings) if ranking == "search" else (rankings[0], float("nan"))
 
 
 def rank(sae: SparseAutoencoder, batch: BatchRuns) -> list[int]:
@@ -176,23 +163,18 @@ def rank(sae: SparseAutoencoder, batch: BatchRuns) -> list[int]:
     return effects.abs().argsort(descending=True, stable=True).tolist()
 
 
-def candidates(rankings: dict[str, list[int]]) -> list[int]:
-    """The first features of every ranking, none twice."""
-    return list(dict.fromkeys(feature for order in rankings.values() for feature in order[:CANDIDATES]))
-
-
-def best_together(file: SaeFile, batch: BatchRuns, rankings: dict[str, list[int]]) -> tuple[list[int], float]:
-    """Five features chosen one after the other so that patching them together lowers the metric most.
+def best_together(file: SaeFile, batch: BatchRuns, rankings: Sequence[list[int]]) -> tuple[list[int], float]:
+    """Five features, each the one that together with those before it lowers the metric most when they are patched.
 
     Returns:
         the features, and their exact joint effect as a share of patching the whole site.
     """
-    open_ones = candidates(rankings)
+    open_ones = list(dict.fromkeys(feature for order in rankings for feature in order[:CANDIDATES]))
     chosen: list[int] = []
     effect = 0.0
-    for _ in range(SIZES[0]):
+    for _ in range(FIVE):
         sets = [FeatureSet({file.site: [*chosen, one]}) for one in open_ones]
-        effects = joint_effects([batch], [file], sets, COPIES).mean(1)
+        effects = joint_effects([batch], [file], sets, COPIES).effects.mean(1)
         effect = float(effects.min())
         chosen.append(open_ones.pop(int(effects.argmin())))
     return chosen, effect / float(metric_gap([batch]).mean())
@@ -206,19 +188,20 @@ def whole_site(lm: LanguageModel, site: Site, batch: BatchRuns, where: str, n_li
 
     def in_prompt(x: Tensor, corrupted: Tensor | None) -> Tensor:
         assert corrupted is not None
-        return corrupted if x.shape[1] > 1 else x
+        return corrupted - x if x.shape[1] > 1 else torch.zeros_like(x)
 
     def in_answer(x: Tensor, corrupted: Tensor | None) -> Tensor:
         assert corrupted is not None
-        return corrupted if x.shape[1] == 1 else x
+        return corrupted - x if x.shape[1] == 1 else torch.zeros_like(x)
 
     def at_length_word(x: Tensor, corrupted: Tensor | None) -> Tensor:
         assert corrupted is not None
-        if x.shape[1] == 1:
-            return x
-        return torch.cat([x[:, : swap.start], corrupted[:, swap], x[:, swap.stop :]], dim=1)
+        moved = torch.zeros_like(x)
+        if x.shape[1] > 1:
+            moved[:, swap] = (corrupted - x)[:, swap]
+        return moved
 
-    edits: dict[str, Edit] = dict(zip(PLACES, (at_length_word, in_prompt, in_answer), strict=True))
+    moves: dict[str, Move] = dict(zip(PLACES, (at_length_word, in_prompt, in_answer), strict=True))
     topic = batch.pairs[0].group
-    lists = sample_edited(lm, topic, site, edits[where], Sampling(n_lists=n_lists), corrupted_run=True)
+    lists = sample_edited(lm, topic, site, Edit(moves[where]), Sampling(n_lists=n_lists), corrupted_run=True)
     return pd.DataFrame([measure_list(one) for one in lists]).assign(group=topic, condition="features")

@@ -7,231 +7,106 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.generation.claims import (
-    CONTROL_SHARE,
-    GROWTH,
-    RANKINGS,
-    ablated,
-    judge_places,
-    judge_settings,
-    judge_topics,
-    measures,
-)
+from benchmarks.generation.claims import judge_places, judge_settings, judge_topics, measures
 from benchmarks.generation.figure import draw
 from benchmarks.sections import MEASURED, markdown, replace_section
 
-CLAIM = (
-    "The claim: the top five of an early layer (corrupted-base ranking) at least double short lists, and controls add "
-    "less than a fifth of that."
-)
-FIVES = ("attribution", "ig", "exact")
-TRIED = (*((ranking, 5) for ranking in RANKINGS), ("attribution", 10), ("attribution", 20), ("ig", 20))
+#: How many features are ablated together, in words.
+NAMES = {1: "one", 5: "five", 20: "twenty"}
 
 
 def write_page(rows: pd.DataFrame, out: Path, topics: Sequence[str]) -> None:
     """Both pages and the figure."""
-    claims, topic_claims = judge_settings(rows), judge_topics(rows)
-    replace_section(out / "generation.md", "ablation", page(claims, topic_claims, rows, topics))
-    replace_section(out / MEASURED / "generation.md", "ablation", tables(claims, topic_claims, rows))
-    draw(claims, out)
+    found = judge_settings(rows)
+    replace_section(out / "generation.md", "ablation", page(found, rows, topics))
+    replace_section(out / MEASURED / "generation.md", "ablation", tables(found, judge_topics(rows), rows))
+    draw(found, out)
 
 
-def five(claims: pd.DataFrame, ranking: str = "attribution") -> pd.DataFrame:
-    return claims[(claims["ranking"] == ranking) & (claims["n_features"] == 5)]
+def by_attribution(found: pd.DataFrame, n_features: int, base: str = "corrupted") -> pd.DataFrame:
+    own = found[(found["ranking"] == "attribution") & (found["base"] == base)]
+    return own[own["n_features"] == n_features]
 
 
-def page(claims: pd.DataFrame, topic_claims: pd.DataFrame, rows: pd.DataFrame, topics: Sequence[str]) -> list[str]:
+def page(found: pd.DataFrame, rows: pd.DataFrame, topics: Sequence[str]) -> list[str]:
     n_lists = int(rows.groupby("group")["list_id"].nunique().sum())
+    n_sets = int(rows["control_set"].max()) + 1
     return [
         "# Ablation while generating",
         "",
         f"Made by `python scripts/benchmark.py generation`. Bundled model, all its SAEs, short lists of {len(topics)} "
-        f"topics ({', '.join(topics)}), {n_lists} lists in each condition, temperature 0.8; 95 % bootstrap intervals "
-        "over lists. Features are ranked by |mean effect| with the corrupted base on the topic's own lists, and held "
-        "at the named base at every token but BOS and at every step: corrupted is the feature's activation at the same "
-        "token of a run with the long request beside it. Controls are as many other features of the site, matched on "
-        "the size of the change and on frequency (three sets for five features, two for twenty). Steering takes the "
-        "mean clean-minus-corrupted difference off at every token. Exact effects are measured of the first 30 of the "
-        "other two rankings. Every site, topic and way: [measured/generation.md](measured/generation.md).",
+        f"topics ({', '.join(topics)}), {n_lists} lists in each condition, temperature 0.8; Student's 95 % intervals "
+        "over lists. Features are ranked by |mean effect| (attribution patching, corrupted base) on the topic's own "
+        "lists, and held at the named base at every token but BOS and at every step: corrupted is the feature's "
+        "activation at the same token of a run with the long request beside it. Controls move x at the same tokens and "
+        "steps as far as the features would there, along the directions of as many other features of the site "
+        f"({n_sets} sets); length: how far they did, against how far they should. Steering takes the mean "
+        "clean-minus-corrupted difference off at every token. Bases, topics and other measures: "
+        "[measured/generation.md](measured/generation.md).",
         "",
         "![items added by layer](generation.png)",
         "",
-        "## The claim",
+        "## One, five and twenty features",
         "",
-        CLAIM,
+        "Times as long as with nothing ablated, features held at their corrupted value, topics together; and the items "
+        "that controls of equal length add.",
         "",
-        *verdict(claims),
+        markdown(by_size(found)),
         "",
-        by_topic(topic_claims),
+        *largest(found),
         "",
-        *explanation(claims, judge_places(rows)),
+        *explanation(found, judge_places(rows)),
     ]
 
 
-def tables(claims: pd.DataFrame, topic_claims: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
-    """Every topic, site, base and ranking."""
-    shown = claims[claims["holds"].eq(True) | ((claims["growth"] >= 1.5) & (claims["n_features"] == 5))]
-    return [
-        "# Ablation while generating: all sites, topics and ways",
-        "",
-        "How it was measured and what follows from it is in [generation.md](../generation.md).",
-        "",
-        "## By topic",
-        "",
-        "Times as long where five features by attribution patching make the claim hold for a topic, by means at least; "
-        "bold: with whole intervals.",
-        "",
-        topic_table(topic_claims),
-        "",
-        "## By base",
-        "",
-        "Times as long with five by attribution patching held at each base, and the items that their controls add; "
-        "bold: at least double and controls under a fifth of that, with whole intervals.",
-        "",
-        markdown(by_base(five(claims))),
-        "",
-        "## The top five by each ranking",
-        "",
-        'All topics together. holds: "yes" where both whole intervals are on the right side of the marks (at least '
-        f'{GROWTH:g} times as long, a share under {CONTROL_SHARE:g}), "by means" where only the means are. Controls\' '
-        "share of what the features add is left out where lists do not grow by half: there it divides by next to "
-        "nothing.",
-        *[line for ranking in FIVES for line in ("", f"Top five by {RANKINGS[ranking]}:", "", table(claims, ranking))],
-        "",
-        "## More features, and other ways",
-        "",
-        "Times as long at the corrupted base; bold: with whole intervals.",
-        "",
-        markdown(ways(claims[claims["base"] == "corrupted"])),
-        "",
-        "## What the lists are like",
-        "",
-        "Lists with nothing ablated, and with the corrupted base: every setting in which lists double with whole "
-        "intervals, and five features where lists grow by half.",
-        "",
-        markdown(measures(rows, shown[shown["base"] == "corrupted"])),
-    ]
-
-
-def verdict(claims: pd.DataFrame) -> list[str]:
-    """Where the claim holds, all topics together, for the first five of each of three rankings."""
-    paragraphs = []
-    for ranking in FIVES:
-        own = five(claims, ranking)
-        early, clear = own[own["layer"] <= 1], own[own["holds"].eq(True)]
-        near = own[own["by mean"].eq(True) & own["holds"].eq(False)]
-        text = f"**Five by {RANKINGS[ranking]}**, topics together ({len(own)} sites and bases, {len(early)} of them in "
-        text += f"the early layers 0 and 1): with both whole intervals it holds at {named(clear) or 'no site'}"
-        text += f", by means alone at {named(near)}. " if len(near) else ", and by means alone at no other. "
-        best = early.sort_values("growth").iloc[-1]
-        text += f"The most that five do in an early layer is at {named(best.to_frame().T)}."
-        paragraphs += [text, ""]
-    return paragraphs[:-1]
-
-
-def topics_where(topics: pd.DataFrame) -> pd.DataFrame:
-    """Five features by attribution patching and one topic: where the claim holds, by means at least."""
-    return five(topics)[five(topics)["by mean"].eq(True)]
-
-
-def by_topic(topics: pd.DataFrame) -> str:
-    found = "; ".join(
-        f"{row['group']} at {row['kind']}.{row['layer']} (base {row['base']}: "
-        f"{interval(row, 'growth', '{:.2f}')} times as long, controls' share {interval(row, 'share', '{:.2f}')}, "
-        f"{'with both whole intervals' if row['holds'] else 'by means, not with whole intervals'})"
-        for _, row in topics_where(topics).iterrows()
-    )
-    return (
-        "**Topics differ**, and an interval over lists does not say how other topics would do. One topic at a time "
-        f"({len(five(topics))} tries of 10 lists each), five by attribution patching do it for {found or 'none'}."
-    )
-
-
-def topic_table(topics: pd.DataFrame) -> str:
-    """Sites and bases where five features make the claim hold, by means at least, for one topic or more."""
-    lines: list[dict[str, str]] = []
-    places = {(row["kind"], row["layer"], row["base"]) for _, row in topics_where(topics).iterrows()}
-    for kind, layer, base in sorted(places):
-        here = topics[(topics["kind"] == kind) & (topics["layer"] == layer) & (topics["base"] == base)]
-        for ranking, n_features in TRIED:
-            own = here[(here["ranking"] == ranking) & (here["n_features"] == n_features)]
-            if len(own):
-                name = ablated({"ranking": ranking, "n_features": n_features})
-                lines.append({"site": f"{kind}.{layer}", "base": base, "ablated": name})
-                lines[-1] |= {str(row["group"]): growth(row) for _, row in own.iterrows()}
-    return markdown(pd.DataFrame(lines))
-
-
-def named(rows: pd.DataFrame) -> str:
-    """Sites and bases with their numbers."""
-    parts = [
-        f"{row['kind']}.{row['layer']} (base {row['base']}: {row['nothing']:.1f} to {row['items']:.1f} items, "
-        f"{interval(row, 'growth', '{:.2f}')} times as long; controls add {interval(row, 'controls', '{:+.1f}')} items)"
-        for _, row in rows.iterrows()
-    ]
-    return ", ".join(parts)
-
-
-def by_base(claims: pd.DataFrame) -> pd.DataFrame:
-    """A line for each site: for each base times as long, and what the controls add."""
+def by_size(found: pd.DataFrame) -> pd.DataFrame:
+    """A line for each site: for each number of features times as long, what controls add, and their length."""
     lines: dict[str, dict[str, str]] = {}
-    for _, row in claims.iterrows():
-        site = f"{row['kind']}.{row['layer']}"
-        line = lines.setdefault(site, {"site": site})
-        line[f"{row['base']}"] = growth(row)
-        line[f"controls, {row['base']}"] = interval(row, "controls", "{:+.1f}")
-    return pd.DataFrame(list(lines.values()))
+    for n_features, name in NAMES.items():
+        for _, row in by_attribution(found, n_features).iterrows():
+            line = lines.setdefault(site(row), {"site": site(row)})
+            line[name] = growth(row)
+            line[f"controls of {name}"] = interval(row, "controls", "{:+.1f}")
+            line[f"length, {name}"] = "" if pd.isna(row["length_ratio"]) else f"{row['length_ratio']:.2f}"
+    return pd.DataFrame(list(lines.values())).fillna("")
 
 
-def sites(rows: pd.DataFrame) -> list[str]:
-    return [f"{row['kind']}.{row['layer']}" for _, row in rows.iterrows()]
-
-
-def table(claims: pd.DataFrame, ranking: str) -> str:
-    rows = []
-    for _, row in five(claims, ranking).iterrows():
-        rows.append(
-            {
-                "kind": row["kind"],
-                "base": row["base"],
-                "layer": int(row["layer"]),
-                "items": f"{row['nothing']:.1f} to {row['items']:.1f}",
-                "added": interval(row, "added", "{:+.1f}"),
-                "times as long": interval(row, "growth", "{:.2f}"),
-                "controls add": interval(row, "controls", "{:+.1f}"),
-                "controls' share": interval(row, "share", "{:.2f}") if row["growth"] >= 1.5 else "",
-                "holds": "yes" if row["holds"] else "by means" if row["by mean"] else "no",
-            }
+def largest(found: pd.DataFrame) -> list[str]:
+    """The site where each number of features does most, with what its controls do."""
+    parts = []
+    for n_features, name in NAMES.items():
+        own = by_attribution(found, n_features)
+        most = own.sort_values("growth").iloc[-1]
+        parts.append(
+            f"{name} at {site(most)} ({most['nothing']:.1f} to {most['items']:.1f} items, {growth(most)} times as "
+            f"long; controls add {interval(most, 'controls', '{:+.1f}')} items)"
         )
-    return markdown(pd.DataFrame(rows))
+    n_sites = len(found[["kind", "layer"]].drop_duplicates())
+    return [
+        f"The most that any of the {n_sites} sites gives, which is partly the luck of the largest of so many: "
+        + "; ".join(parts)
+        + "."
+    ]
 
 
-def explanation(claims: pd.DataFrame, where: pd.DataFrame) -> list[str]:
-    """Why five do not do it in the residual stream, and what does."""
-    corrupted = claims[claims["base"] == "corrupted"]
-    share = corrupted[corrupted["ranking"] == "search"].set_index("layer")["joint"]
+def explanation(found: pd.DataFrame, where: pd.DataFrame) -> list[str]:
+    """What five features of the residual stream reach, what the value does, and where length is read."""
+    share = found[found["ranking"] == "search"].set_index("layer")["joint"]
     places = where.assign(text=[interval(row, "added", "{:+.1f}") for _, row in where.iterrows()])
     places = places.pivot_table(index="layer", columns="where", values="text", aggfunc="first", sort=False)
+    other = pd.concat([by_attribution(found, 5, base) for base in ("zero", "mean")])
+    most = other.sort_values("growth").iloc[-1]
     return [
-        "## Why, and what does",
+        "**How much five of the residual stream can reach.** A search (there only) adds, one after the other, the "
+        "feature that together with those before it lowers the metric most (exact joint effects, among the first 30 "
+        "by attribution patching and by integrated gradients). Its five reach "
+        f"{', '.join(f'{100 * value:.0f} % (layer {layer})' for layer, value in share.items())} of the effect of "
+        "patching the whole site with the corrupted run. The search is greedy and reads one decision, so others may "
+        "do more.",
         "",
-        "**In the residual stream length is spread over more than five features.** The search (there only) adds, one "
-        "after the other, the feature that together with those before it lowers the metric most (exact joint effects, "
-        "among the first 30 of both rankings). Its five features reach "
-        f"{100 * share.min():.0f} to {100 * share.max():.0f} % of the effect of patching the whole site with the "
-        "corrupted run "
-        f"({', '.join(f'layer {layer}: {100 * value:.0f} %' for layer, value in share.items())}), and lists grow "
-        "little. The search is greedy and reads one decision, so it is no proof, but five that do much more are "
-        "unlikely.",
-        "",
-        *value_matters(claims[claims["n_features"] == 5]),
-        "",
-        "**More features.** Alone, each feature of an early layer of the residual stream does little, because the "
-        "others still say short; on the line to the corrupted run, where all of them move, the gradient is another. "
-        f"With whole intervals, lists at least double and controls add less than a fifth of that {more(corrupted)}. "
-        "Twenty, and integrated gradients, were settled on after trying 5, 10, 20 and 50 features by four rankings on "
-        "the lists of cities in the residual stream; cities are among the four topics here. The other kinds of site, "
-        "the exact order and ten features were added later and not tuned.",
+        "**The value matters.** Zero and mean take away what the short request writes, but do not put in what the long "
+        f"one would. The most they do with five features is {growth(most)} times as long, at {site(most)} (base "
+        f"{most['base']}).",
         "",
         "**Where length is read.** Items added by the corrupted run's whole residual stream, at some tokens only. At "
         "the length word it is too late even in layer 0: attention has carried it on, to the rest of the prompt in "
@@ -241,40 +116,63 @@ def explanation(claims: pd.DataFrame, where: pd.DataFrame) -> list[str]:
     ]
 
 
-def value_matters(top5: pd.DataFrame) -> list[str]:
-    most = top5[top5["base"] != "corrupted"].sort_values("growth").iloc[-1]
+def tables(found: pd.DataFrame, topics: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    """Every topic, site and base."""
     return [
-        "**The value matters.** Zero and mean take away what the short request writes, but do not put in what the long "
-        f"one would. The most they do with five features is {interval(most, 'growth', '{:.2f}')} times as long, at "
-        f"{most['kind']}.{most['layer']} (base {most['base']})."
+        "# Ablation while generating: all sites, topics and bases",
+        "",
+        "How it was measured and what follows from it is in [generation.md](../generation.md).",
+        "",
+        "## By base",
+        "",
+        "Times as long with five features held at each base, and the items that their controls add.",
+        "",
+        markdown(by_base(found[(found["ranking"] == "attribution") & (found["n_features"] == 5)])),
+        "",
+        "## By topic",
+        "",
+        "Times as long at the corrupted base, one topic at a time.",
+        "",
+        markdown(by_topic(topics)),
+        "",
+        "## What the lists are like",
+        "",
+        "Lists with nothing ablated, and with five features at the corrupted base.",
+        "",
+        markdown(measures(rows, by_attribution(found, 5))),
     ]
 
 
-def more(corrupted: pd.DataFrame) -> str:
-    """The sites where ten or twenty do it."""
-    parts = []
-    for ranking, n_features in TRIED[-3:]:
-        own = corrupted[(corrupted["ranking"] == ranking) & (corrupted["n_features"] == n_features)]
-        name = ablated({"ranking": ranking, "n_features": n_features})
-        parts.append(f"with {name} at {', '.join(sites(own[own['holds'].eq(True)])) or 'no site'}")
-    return "; ".join(parts)
-
-
-def ways(corrupted: pd.DataFrame) -> pd.DataFrame:
-    """Times as long by site and by what is ablated."""
-    order = [ablated({"ranking": ranking, "n_features": n_features}) for ranking, n_features in TRIED]
+def by_base(five: pd.DataFrame) -> pd.DataFrame:
+    """A line for each site: for each base times as long, and what the controls add."""
     lines: dict[str, dict[str, str]] = {}
-    for _, row in corrupted.iterrows():
-        site = f"{row['kind']}.{row['layer']}"
-        lines.setdefault(site, {"site": site})[ablated(row)] = growth(row)
-    table = pd.DataFrame(list(lines.values())).fillna("")
-    return table[["site", *[name for name in order if name in table]]]
+    for _, row in five.iterrows():
+        line = lines.setdefault(site(row), {"site": site(row)})
+        line[f"{row['base']}"] = growth(row)
+        line[f"controls, {row['base']}"] = interval(row, "controls", "{:+.1f}")
+    return pd.DataFrame(list(lines.values())).fillna("")
+
+
+def by_topic(topics: pd.DataFrame) -> pd.DataFrame:
+    """A line for each site and number of features, a column for each topic."""
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for n_features, name in NAMES.items():
+        for _, row in by_attribution(topics, n_features).iterrows():
+            line = lines.setdefault((site(row), name), {"site": site(row), "features": name})
+            line[str(row["group"])] = growth(row)
+    return pd.DataFrame(list(lines.values())).fillna("")
+
+
+def site(row: pd.Series) -> str:
+    return f"{row['kind']}.{row['layer']}"
 
 
 def growth(row: pd.Series) -> str:
-    text = interval(row, "growth", "{:.1f}")
-    return f"**{text}**" if row["holds"] is True else text
+    return interval(row, "growth", "{:.2f}")
 
 
 def interval(row: pd.Series, name: str, form: str) -> str:
+    """The value with its interval; blank where it was not measured."""
+    if name not in row or pd.isna(row[name]):
+        return ""
     return f"{form.format(row[name])} [{form.format(row[f'{name}_low'])}, {form.format(row[f'{name}_high'])}]"

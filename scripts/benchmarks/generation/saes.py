@@ -35,7 +35,7 @@ from saeattr import bundle
 from saeattr.behaviours.lists.sampling import Sampling
 from saeattr.files import read_table, write_table
 from saeattr.generation.ablation import generate_conditions
-from saeattr.generation.group import matched_ablation
+from saeattr.generation.group import controlled_ablation
 from saeattr.runs.base import SiteBase
 from saeattr.runs.effects import feature_effects
 from saeattr.saes.loading import find_saes, load_sae
@@ -147,10 +147,11 @@ def sample(bench: Bench, sae: SparseAutoencoder) -> pd.DataFrame:
     for topic, batch in bench.batches.items():
         base = SiteBase.of(sae, [batch])
         for method in METHODS:
-            features = rank(sae, asked(batch, method=method))[: SIZES[0]]
-            ablated = matched_ablation(base, [batch], features, n_sets=CONTROL_SETS[SIZES[0]], steer=False)
+            features = rank(sae, asked(batch, method=method))[: SIZES[1]]
+            ablated = controlled_ablation(base, [batch], features, CONTROL_SETS[SIZES[1]])
+            ablated = dataclasses.replace(ablated, steering=None)
             one = generate_conditions(bench.lm, topic, ablated, Sampling(n_lists=bench.n_lists))
-            rows.append(one.assign(ranking=method, n_features=SIZES[0], joint=float("nan")))
+            rows.append(one.assign(ranking=method, n_features=SIZES[1], joint=float("nan")))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -161,7 +162,7 @@ def section(rows: pd.DataFrame) -> list[str]:
         line = {"recipe": recipe, "seed": seed, "unexplained": f"{first['unexplained']:.2%}"}
         line |= {"dead": f"{first['dead']:.1%}"}
         for ranking, part in own.groupby("ranking", sort=False):
-            claim = pd.Series(judge((ranking, SIZES[0], first["base"], SITE.kind, SITE.layer), part))
+            claim = pd.Series(judge((ranking, SIZES[1], first["base"], SITE.kind, SITE.layer), part))
             line[f"5 by {RANKINGS[str(ranking)]}"] = growth(claim)
             line[f"controls of {ranking} add"] = interval(claim, "controls", "{:+.1f}")
         line |= {f"pearson, {RANKINGS[method]}": f"{first[f'pearson_{method}']:.2f}" for method in METHODS}
@@ -174,10 +175,10 @@ def section(rows: pd.DataFrame) -> list[str]:
         f"Made by `python scripts/benchmark.py generation-saes`: SAEs of {SITE} trained by both recipes with three "
         f"seeds each; {n_lists} lists of {rows['group'].nunique()} topics ({', '.join(rows['group'].unique())}), "
         "corrupted base. unexplained, dead: on chats that were not trained on. Times as long with five features at "
-        "their corrupted value, and the items that their controls add; bold: at least double, controls less than a "
-        "fifth of it, both with whole intervals. pearson: of estimated and exact effects over every (list, active "
-        "feature). largest effect: the largest |mean exact effect| of a feature, and what attribution patching "
-        "estimates of it, in logits. These SAEs were trained with one thread, the bundled one with two.",
+        "their corrupted value, and the items that controls of equal length add. pearson: of estimated and exact "
+        "effects over every (list, active feature). largest effect: the largest |mean exact effect| of a feature, and "
+        "what attribution patching estimates of it, in logits. These SAEs were trained with one thread, the bundled "
+        "one with two.",
         "",
         markdown(pd.DataFrame(lines)),
     ]
