@@ -63,18 +63,22 @@ def planted_page(rows: pd.DataFrame) -> list[str]:
         "",
         f"{models.sum()} small models of Gemma 2's architecture whose weights were written so that the truth is known "
         "(`scripts/benchmarks/verdicts`); random prompts stand for lists. 100 of 128 features are active. In "
-        f"{models['crowded']} crowded models 18 of them move the metric alone, in {models['few causes']} with few causes "
+        f"{models['crowded']} crowded models 18 of them move the metric alone, in {models['few causes']} with few "
+        "causes "
         "4; in both, all others do a little, 0.2 to 4 % of the gap from pair to pair. In "
-        f"{models['quiet background']} with a quiet background the others do 0.05 to 1 %. planted: in all models; tested: "
+        f"{models['quiet background']} with a quiet background the others do 0.05 to 1 %. planted: in all models; "
+        "tested: "
         "chosen for a test; share: of those tested, called causal, with Clopper and Pearson's 95 % interval.",
         "",
         "**Called causal though nothing reads them** (features that change whenever a cause does; frequent ones that "
-        "change as much as causes; dead ones), tested whatever their rank, ten pairs. A feature without an entry has no "
+        "change as much as causes; dead ones), tested whatever their rank, ten pairs. A feature without an entry "
+        "has no "
         "estimate now, and is not tested:",
         "",
         markdown(_named(_at(inert_causal(rows), tested_by="planted").drop(columns=["recall", "models"]))),
         "",
-        "**Single drivers called causal**, of all that were planted, ten pairs, by the share of the gap that they move. "
+        "**Single drivers called causal**, of all that were planted, ten pairs, by the share of the gap that "
+        "they move. "
         "Those that act in every pair, in one direction:",
         "",
         markdown(_recall(rows, "every pair")),
@@ -83,27 +87,35 @@ def planted_page(rows: pd.DataFrame) -> list[str]:
         "",
         markdown(_said(rows)),
         "",
-        "So nearly all that move 2 % or more are shown; whether they are called causal depends on what else there is. A "
-        "feature is `within controls` if moving x as far along two of 39 other features' directions does as much: where "
-        "one direction in six is a cause, or many others are read half as strongly, being a cause is not enough to stand "
+        "So nearly all that move 2 % or more are shown; whether they are called causal depends on what else "
+        "there is. A "
+        "feature is `within controls` if moving x as far along two of 39 other features' directions does as "
+        "much: where "
+        "one direction in six is a cause, or many others are read half as strongly, being a cause is not enough "
+        "to stand "
         "out. Drivers that act in 4 of 10 pairs (`in part`), or against themselves in a third of them (`either sign`), "
         "have no effect in the typical pair that ten pairs could show:",
         "",
         markdown(pd.concat([_recall(rows, name).assign(acts=name) for name in ("in part", "either sign")])),
         "",
-        "**What one feature alone cannot show.** Of redundant pairs either suffices, so patching one does nothing: single "
-        "ablation cannot see them. Sets can (the cumulative curves). Of cancelling pairs each is a cause alone, and both "
+        "**What one feature alone cannot show.** Of redundant pairs either suffices, so patching one does "
+        "nothing: single "
+        "ablation cannot see them. Sets can (the cumulative curves). Of cancelling pairs each is a cause alone, "
+        "and both "
         "together do nothing:",
         "",
         markdown(_named(_at(paired_causal(rows), tested_by="planted").drop(columns=["recall", "models"]))),
         "",
-        "**Coverage** of the intervals of exact effects, the twenty of the highest ranks tested, all kinds of variation "
-        "together (before: of the mean, on the pairs that ranked; now: of the median, on fresh ones). missed inside: the "
+        "**Coverage** of the intervals of exact effects, the twenty of the highest ranks tested, all kinds of "
+        "variation "
+        "together (before: of the mean, on the pairs that ranked; now: of the median, on fresh ones). missed "
+        "inside: the "
         "interval ends nearer to 0 than the truth:",
         "",
         markdown(_named(_at(interval_coverage(rows, []), tested_by="top 20"))),
         "",
-        "**Little called causal**: of the features called causal, those whose effect over all pairs is under 1 % of the "
+        "**Little called causal**: of the features called causal, those whose effect over all pairs is under 1 % "
+        "of the "
         "gap:",
         "",
         markdown(_named(_at(little_causal(rows), tested_by="top 20"))),
