@@ -53,7 +53,7 @@ def test_its_ends_lie_between_two_order_statistics_as_binomials_say(n_pairs: int
     assert held(n_pairs, depth) >= 0.95 > held(n_pairs, depth + 1)
     between = (held(n_pairs, depth) - 0.95) / (held(n_pairs, depth) - held(n_pairs, depth + 1))
     part = (n_pairs - depth) * between / (depth + (n_pairs - 2 * depth) * between)
-    shuffled = np.random.default_rng(1).permutation(n_pairs) + 1.0
+    shuffled = np.array(np.random.default_rng(1).permutation(n_pairs) + 1, dtype=np.float64)
     low, high = median_interval(np.stack([shuffled, -shuffled]))
     assert low[0] == pytest.approx(depth + part)
     assert high[0] == pytest.approx(n_pairs + 1 - depth - part)

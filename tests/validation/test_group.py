@@ -125,7 +125,7 @@ def test_other_bases_measure_other_effects(base: BaseName) -> None:
 def test_single_positions_patch_where_the_pairs_own_attribution_is_largest() -> None:
     found = attributed()
     single = found.validate(dataclasses.replace(NO_CURVES, positions="single"))
-    row = single.validation.iloc[0]
+    row = single.validation.iloc[0].to_dict()
     site, feature = row_site(row), int(row["feature"])
     sae = load_sae(next(file for file in found.saes if file.site == site))
     for pairs, name in ((found.fresh, "test"), (found.pairs, "ranking")):
