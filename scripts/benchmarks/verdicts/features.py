@@ -28,7 +28,12 @@ MORE = (0.30, 0.30)
 REDUNDANT, CANCELLING = (0.20, 0.15), (0.10, 0.03)
 N_CORRELATES, N_FREQUENT, N_ACTIVE, N_DEAD = 6, 6, 100, 28
 #: Standard deviation over pairs of what a background feature does, as a share of the gap: log-uniform between these.
-BACKGROUND_SPREAD = {"crowded": (0.002, 0.04), "few causes": (0.002, 0.04), "quiet background": (0.0005, 0.01)}
+BACKGROUND_SPREAD = {
+    "crowded": (0.002, 0.04),
+    "few causes": (0.002, 0.04),
+    "quiet background": (0.0005, 0.01),
+    "inert background": (0.0, 0.0),
+}
 
 #: How amounts vary from token to token, each with mean 1 and none below 0.
 VARIATIONS: dict[str, Callable[[np.random.Generator, int], Amounts]] = {
@@ -42,8 +47,8 @@ VARIATIONS: dict[str, Callable[[np.random.Generator, int], Amounts]] = {
 #: Amount in the pool where a feature is weaker, as a share: absent, but where its change is to have either sign.
 WEAKER = {"either sign": 0.5}
 #: Of the first models every third is crowded: one in six of its active features moves the metric. In the others few do.
-#: In those from ``QUIET_FROM`` on, what all others do is little, too.
-CROWDED_EVERY, QUIET_FROM = 3, 300
+#: In those from ``QUIET_FROM`` on, what all others do is little, too, and from ``INERT_FROM`` on nothing.
+CROWDED_EVERY, QUIET_FROM, INERT_FROM = 3, 300, 450
 #: Single drivers of a model that is not crowded.
 FEW_DRIVERS = 2
 
@@ -89,7 +94,9 @@ class _Draft:
 
 
 def setting_of(seed: int) -> str:
-    """``crowded``, ``few causes`` or ``quiet background``."""
+    """``crowded``, ``few causes``, ``quiet background`` or ``inert background``."""
+    if seed >= INERT_FROM:
+        return "inert background"
     if seed >= QUIET_FROM:
         return "quiet background"
     return "few causes" if seed % CROWDED_EVERY else "crowded"
@@ -168,7 +175,7 @@ def _background(balanced: bool, between: tuple[float, float], rng: np.random.Gen
     amounts[CORRUPTED] *= amounts[CLEAN].mean() / amounts[CORRUPTED].mean()
     if not balanced:
         amounts[CORRUPTED] *= 1 + rng.choice([-1, 1]) * rng.uniform(0.1, 0.4)
-    low, high = np.log(between)
+    low, high = np.log(np.maximum(between, np.finfo(float).tiny))
     spread = np.exp(rng.uniform(low, high)) * rng.choice([-1, 1])
     read = spread / np.hypot(amounts[CLEAN].std(), amounts[CORRUPTED].std())
     share = 0.0 if balanced else read * (amounts[CORRUPTED].mean() - amounts[CLEAN].mean())

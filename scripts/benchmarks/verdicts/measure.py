@@ -49,7 +49,7 @@ Rule = Callable[[PlantedModel, int], Mapping[str, pd.DataFrame]]
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", type=int, default=450, help="seeds 0, 1, ... of planted models")
+    parser.add_argument("--models", type=int, default=600, help="seeds 0, 1, ... of planted models")
     parser.add_argument("--topics", type=int, default=8, help="topics whose lists get a meaningless metric")
     parser.add_argument("--lists", type=int, default=1000, help="lists of the population that studies are drawn from")
     parser.add_argument("--sites", default="", help="sites of the population, with commas; all without it")

@@ -4,8 +4,8 @@ One row for each model, rule, number of pairs, set of tested features and featur
 
 - model, site, n_pairs, rule (which verdicts), tested_by (``top 20`` by attribution, or ``planted``: those of every kind
   but the background, whatever attribution says);
-- setting: crowded (one in six active features of the model moves the metric), few causes, or quiet background (and what
-  all others do is little);
+- setting: crowded (one in six active features of the model moves the metric), few causes, or quiet or inert
+  background (and what all others do is little, or nothing);
 - feature, kind, size, share, variation; population and population_median (its mean and median effect over balanced
   pairs), gap and gap_median (corrupted minus clean);
 - estimate, exact_mean, exact_low, exact_high, q_value, verdict: of a tested feature; ``NOT_TESTED`` and NaN of others.
