@@ -12,6 +12,7 @@ from saeattr.generation.group import GenerationPlan, generate_group
 from saeattr.generation.summary import summarise
 from saeattr.settings import StudySettings
 from saeattr.study.attribution import Attribution
+from saeattr.study.pairs import fresh_seed
 from saeattr.study.stage import Outcome, Stage, Work
 from saeattr.tables import FEATURES, GENERATED, GENERATION, Table, sites_of
 
@@ -38,7 +39,7 @@ class Generating(Stage):
             top_p=settings.top_p,
             max_new_tokens=settings.max_new_tokens,
             batch_size=work.task.pace.batch_size,
-            seed=settings.seed,
+            seed=fresh_seed(settings),
         )
         rows = generate_group(task, features, self.plan, sampling)
         if rows.empty:

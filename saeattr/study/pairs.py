@@ -18,6 +18,11 @@ from saeattr.tables import PAIRS, TEST_PAIRS, Table
 TEST_SEED = 1_000_003
 
 
+def fresh_seed(settings: StudySettings) -> int:
+    """Of whatever is drawn to test on what the study's own seed gave."""
+    return (settings.seed + TEST_SEED) % 2**31
+
+
 @dataclass(frozen=True)
 class MakingPairs(Stage):
     """A group's pairs, as the behaviour makes them, each distinct one once."""
@@ -51,7 +56,7 @@ class MakingTestPairs(Stage):
 
     def run(self, work: Work) -> Outcome:
         settings = work.prepared.settings
-        other = {"seed": (settings.seed + TEST_SEED) % 2**31, "lists": self.n_pairs}
+        other = {"seed": fresh_seed(settings), "lists": self.n_pairs}
         made = _made(work, settings.model_copy(update=other), "test_lists")
         fresh = distinct_pairs(made.pairs, work.task.pairs)
         work.task.on_step(f"fresh {work.prepared.behaviour.unit}s to test on", len(fresh), len(made.pairs))

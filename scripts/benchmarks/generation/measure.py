@@ -49,6 +49,8 @@ CONTROL_SETS = {1: 3, 5: 3, 20: 3}
 #: The search for five features that do most together looks among the first so many of each method's ranking.
 CANDIDATES = 30
 COPIES = 64
+#: Seed of the lists that are written; features were ranked on those of seed 0.
+FRESH = 1
 #: Where the whole activation of the corrupted run is put.
 PLACES = ("length word", "prompt", "answer")
 #: What tells one setting's rows from another's.
@@ -143,7 +145,7 @@ def sample_setting(bench: Bench, setting: Setting, topic: str) -> pd.DataFrame:
         ablated = controlled_ablation(base, [batch], features, CONTROL_SETS[setting.n_features])
     if setting != Setting(setting.site, "attribution", FIVE):
         ablated = dataclasses.replace(ablated, steering=None)
-    found = generate_conditions(lm, topic, ablated, Sampling(n_lists=bench.n_lists))
+    found = generate_conditions(lm, topic, ablated, Sampling(n_lists=bench.n_lists, seed=FRESH))
     return found.assign(**setting.columns, joint=joint)
 
 

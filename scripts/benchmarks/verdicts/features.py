@@ -28,7 +28,7 @@ MORE = (0.30, 0.30)
 REDUNDANT, CANCELLING = (0.20, 0.15), (0.10, 0.03)
 N_CORRELATES, N_FREQUENT, N_ACTIVE, N_DEAD = 6, 6, 100, 28
 #: Standard deviation over pairs of what a background feature does, as a share of the gap: log-uniform between these.
-BACKGROUND_SPREAD = (0.002, 0.04)
+BACKGROUND_SPREAD = {"crowded": (0.002, 0.04), "few causes": (0.002, 0.04), "quiet background": (0.0005, 0.01)}
 
 #: How amounts vary from token to token, each with mean 1 and none below 0.
 VARIATIONS: dict[str, Callable[[np.random.Generator, int], Amounts]] = {
@@ -41,8 +41,9 @@ VARIATIONS: dict[str, Callable[[np.random.Generator, int], Amounts]] = {
 }
 #: Amount in the pool where a feature is weaker, as a share: absent, but where its change is to have either sign.
 WEAKER = {"either sign": 0.5}
-#: Of three models one is crowded: one in six of its active features moves the metric. In the others few do.
-CROWDED_EVERY = 3
+#: Of the first models every third is crowded: one in six of its active features moves the metric. In the others few do.
+#: In those from ``QUIET_FROM`` on, what all others do is little, too.
+CROWDED_EVERY, QUIET_FROM = 3, 300
 #: Single drivers of a model that is not crowded.
 FEW_DRIVERS = 2
 
@@ -87,14 +88,18 @@ class _Draft:
     read: float = np.nan
 
 
-def is_crowded(seed: int) -> bool:
-    return seed % CROWDED_EVERY == 0
+def setting_of(seed: int) -> str:
+    """``crowded``, ``few causes`` or ``quiet background``."""
+    if seed >= QUIET_FROM:
+        return "quiet background"
+    return "few causes" if seed % CROWDED_EVERY else "crowded"
 
 
 def plant_features(seed: int) -> PlantedFeatures:
     """Draw all features of a model."""
     rng = np.random.default_rng([seed, 1])
-    crowded = is_crowded(seed)
+    setting = setting_of(seed)
+    crowded = setting == "crowded"
     drafts: list[_Draft] = [_driver(share, rng) for share in _shares(crowded, rng)]
     followed = rng.permutation([at for at, draft in enumerate(drafts) if abs(draft.share) >= SIZES[2]])
     drafts += [_follow(drafts[at], at, "correlate", 0.0, rng) for at in followed[:N_CORRELATES].tolist()]
@@ -105,7 +110,8 @@ def plant_features(seed: int) -> PlantedFeatures:
         drafts += [first, _follow(first, len(drafts), "cancelling", -share, rng)]
     drafts += [_frequent(rng) for _ in range(N_FREQUENT)]
     # As many active features in all models.
-    drafts += [_background(nth % 2 == 0, rng) for nth in range(N_ACTIVE - len(drafts))]
+    spread = BACKGROUND_SPREAD[setting]
+    drafts += [_background(nth % 2 == 0, spread, rng) for nth in range(N_ACTIVE - len(drafts))]
     columns = ("kind", "size", "share", "variation", "partner", "read")
     rows = [tuple(getattr(draft, name) for name in columns) for draft in drafts]
     rows += [("dead", "none", 0.0, "none", -1, 0.0)] * N_DEAD
@@ -151,7 +157,7 @@ def _frequent(rng: np.random.Generator) -> _Draft:
     return _Draft("frequent", "none", 0.0, "normal", amounts * _amount(rng))
 
 
-def _background(balanced: bool, rng: np.random.Generator) -> _Draft:
+def _background(balanced: bool, between: tuple[float, float], rng: np.random.Generator) -> _Draft:
     """Present in part of the tokens of every pool and read a little, in either direction.
 
     A balanced one has equal means in both pools, so that its effects are 0 in the mean over all pairs and in no single
@@ -162,7 +168,7 @@ def _background(balanced: bool, rng: np.random.Generator) -> _Draft:
     amounts[CORRUPTED] *= amounts[CLEAN].mean() / amounts[CORRUPTED].mean()
     if not balanced:
         amounts[CORRUPTED] *= 1 + rng.choice([-1, 1]) * rng.uniform(0.1, 0.4)
-    low, high = np.log(BACKGROUND_SPREAD)
+    low, high = np.log(between)
     spread = np.exp(rng.uniform(low, high)) * rng.choice([-1, 1])
     read = spread / np.hypot(amounts[CLEAN].std(), amounts[CORRUPTED].std())
     share = 0.0 if balanced else read * (amounts[CORRUPTED].mean() - amounts[CLEAN].mean())

@@ -13,6 +13,7 @@ from saeattr.reporting.figures.style import house_style, new_figure
 
 COLOURS = {"before": "#de8f05", "after": "#0173b2"}
 NAMES = {"before": "before", "after": "now"}
+MARKERS = {"quiet background": "^", "few causes": "o", "crowded": "s"}
 
 
 def draw(planted: pd.DataFrame, studies: pd.DataFrame, out: Path) -> None:
@@ -23,7 +24,7 @@ def draw(planted: pd.DataFrame, studies: pd.DataFrame, out: Path) -> None:
         _recall(recall, recall_by_size(planted))
         _coverage(coverage, interval_coverage(planted, []), studies)
         handles, labels = recall.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
         figure.suptitle(
             f"Verdicts on {planted['model'].nunique()} models whose truth was planted (95 % intervals)",
             x=0.01,
@@ -49,11 +50,11 @@ def _recall(axes: Axes, table: pd.DataFrame) -> None:
     own = table[(table["tested_by"] == "planted") & (table["acts"] == "every pair")]
     sizes = sorted(own["size"].unique(), key=lambda size: float(size.rstrip(" %")))
     for nth, rule in enumerate(COLOURS):
-        for crowded, marker, name in ((False, "o", "few causes"), (True, "s", "crowded")):
-            mine = own[(own["rule"] == rule) & (own["crowded"] == crowded)].set_index("size").reindex(sizes)
+        for place, (setting, marker) in enumerate(MARKERS.items()):
+            mine = own[(own["rule"] == rule) & (own["setting"] == setting)].set_index("size").reindex(sizes)
             mine = mine.assign(low=mine["recall_low"], high=mine["recall_high"])
-            at = np.arange(len(sizes)) + 0.14 * (nth - 0.5) + 0.28 * (crowded - 0.5)
-            _points(axes, at, mine, rule, marker, "recall", f"{NAMES[rule]}, {name}")
+            at = np.arange(len(sizes)) + 0.12 * (nth - 0.5) + 0.24 * (place - 1)
+            _points(axes, at, mine, rule, marker, "recall", f"{NAMES[rule]}, {setting}")
     axes.axhline(0.9, color="0.6", linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(sizes)), sizes)
     axes.set_xlabel("share of the gap")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks.verdicts.features import is_crowded
+from benchmarks.verdicts.features import setting_of
 from benchmarks.verdicts.measure_after import estimated, verdicts_after
 from benchmarks.verdicts.measure_before import MEASURED, TOP, mean_attributions, run_for_before, verdicts_before
 from benchmarks.verdicts.measure_shuffled import measure_shuffled
@@ -49,7 +49,7 @@ Rule = Callable[[PlantedModel, int], Mapping[str, pd.DataFrame]]
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", type=int, default=300, help="seeds 0, 1, ... of planted models")
+    parser.add_argument("--models", type=int, default=450, help="seeds 0, 1, ... of planted models")
     parser.add_argument("--topics", type=int, default=8, help="topics whose lists get a meaningless metric")
     parser.add_argument("--lists", type=int, default=1000, help="lists of the population that studies are drawn from")
     parser.add_argument("--sites", default="", help="sites of the population, with commas; all without it")
@@ -97,7 +97,7 @@ def rows_of(model: PlantedModel, truth: pd.DataFrame, rule: str) -> pd.DataFrame
         for tested_by, table in RULES[rule](model, n_pairs).items():
             rows = truth.join(table[MEASURED], on="feature")
             parts.append(rows.assign(n_pairs=n_pairs, tested_by=tested_by))
-    where = {"model": model.seed, "site": str(model.sae.site), "crowded": is_crowded(model.seed)}
+    where = {"model": model.seed, "site": str(model.sae.site), "setting": setting_of(model.seed)}
     rows = pd.concat(parts, ignore_index=True).assign(rule=rule, **where)
     return rows.assign(verdict=rows["verdict"].fillna(NOT_TESTED))
 

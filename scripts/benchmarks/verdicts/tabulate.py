@@ -4,7 +4,8 @@ One row for each model, rule, number of pairs, set of tested features and featur
 
 - model, site, n_pairs, rule (which verdicts), tested_by (``top 20`` by attribution, or ``planted``: those of every kind
   but the background, whatever attribution says);
-- crowded: whether one in six active features of the model moves the metric, or few do;
+- setting: crowded (one in six active features of the model moves the metric), few causes, or quiet background (and what
+  all others do is little);
 - feature, kind, size, share, variation; population and population_median (its mean and median effect over balanced
   pairs), gap and gap_median (corrupted minus clean);
 - estimate, exact_mean, exact_low, exact_high, q_value, verdict: of a tested feature; ``NOT_TESTED`` and NaN of others.
@@ -82,15 +83,15 @@ def paired_causal(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def recall_by_size(rows: pd.DataFrame) -> pd.DataFrame:
-    """``called_causal`` of drivers by the size of their share, in crowded models and others, by how they act."""
+    """``called_causal`` of drivers by the size of their share, setting by setting, by how they act."""
     own = rows[rows["kind"] == "driver"]
     every = own["variation"].isin(IN_EVERY_PAIR)
     acts = own["variation"].where(~every, "every pair")
-    table = called_causal(own.assign(acts=acts), ["crowded", "acts", "size"])
+    table = called_causal(own.assign(acts=acts), ["setting", "acts", "size"])
     recall = [share_of(row["causal"], row["planted"]) for row in table.to_dict("records")]
     ends = pd.DataFrame({"recall_low": [one["low"] for one in recall], "recall_high": [one["high"] for one in recall]})
     order = table["size"].str.rstrip(" %").astype(float)
-    sort = [*CASE, "crowded", "acts", "order"]
+    sort = [*CASE, "setting", "acts", "order"]
     return table.join(ends).assign(order=order).sort_values(sort).drop(columns="order")
 
 

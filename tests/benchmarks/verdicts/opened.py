@@ -20,7 +20,7 @@ from tests import plain
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))
 
-from benchmarks.verdicts.features import is_crowded
+from benchmarks.verdicts.features import setting_of
 from benchmarks.verdicts.planted import PlantedModel, plant_model
 from benchmarks.verdicts.weights import SITES, UNWANTED, WANTED
 
@@ -97,6 +97,6 @@ def opened(site: Site) -> Opened:
     folder = Path(tempfile.mkdtemp())
     planted = plant_model(SEEDS[site], folder)
     assert planted.sae.site == site
-    assert is_crowded(planted.seed)
+    assert setting_of(planted.seed) == "crowded"
     hf = AutoModelForCausalLM.from_pretrained(folder / "model", attn_implementation="eager").eval()
     return Opened.on(planted, hf, planted.balanced_pairs())

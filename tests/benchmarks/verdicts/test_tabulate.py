@@ -36,7 +36,9 @@ ROWS = pd.DataFrame(
         (1, "background", "no mean", "sparse", 0.05, 0.04, 0.07, "causal"),
     ],
     columns=pd.Index(COLUMNS),
-).assign(rule="before", tested_by="top 20", n_pairs=6, crowded=True, gap=-10.0, population_median=2.5, gap_median=300.0)
+).assign(
+    rule="before", tested_by="top 20", n_pairs=6, setting="crowded", gap=-10.0, population_median=2.5, gap_median=300.0
+)
 
 
 def test_the_interval_of_a_share_is_clopper_and_pearsons():
@@ -64,16 +66,17 @@ def test_recall_is_of_all_drivers_and_the_share_of_those_tested():
 
 
 def test_drivers_that_act_in_part_of_the_pairs_or_the_models_stand_apart():
-    part = ROWS.assign(variation=ROWS["variation"].replace("constant", "in part"), crowded=ROWS["model"] == 0)
+    setting = np.where(ROWS["model"] == 0, "crowded", "few causes")
+    part = ROWS.assign(variation=ROWS["variation"].replace("constant", "in part"), setting=setting)
     table = recall_by_size(part)
     found = {
-        tuple(row): causal for *row, causal in table[["crowded", "acts", "size", "causal"]].itertuples(index=False)
+        tuple(row): causal for *row, causal in table[["setting", "acts", "size", "causal"]].itertuples(index=False)
     }
     assert found == {
-        (False, "every pair", "30 %"): 0,
-        (False, "in part", "10 %"): 0,
-        (True, "every pair", "2 %"): 0,
-        (True, "every pair", "30 %"): 2,
+        ("few causes", "every pair", "30 %"): 0,
+        ("few causes", "in part", "10 %"): 0,
+        ("crowded", "every pair", "2 %"): 0,
+        ("crowded", "every pair", "30 %"): 2,
     }
 
 
