@@ -74,6 +74,16 @@ def test_the_command_prints_the_top_features_and_where_everything_is(
     assert "http-equiv" in page
 
 
+def test_greedy_lists_are_one_list_and_end_without_a_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["attribute", "--temperature", "0", "--no-figures", "--out", str(tmp_path / "s"), *SMALL]
+    code, out, _ = run(arguments, capsys)
+    assert code == 0
+    assert "note cities: 1 distinct list among 2: the same tokens are one pair" in " ".join(out.split())
+    assert not any(verdict in out for verdict in ("causal", "not shown", "within controls"))
+
+
 def test_the_behaviours_are_listed_with_their_metrics_and_groups(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(["behaviours"], capsys)
     assert code == 0

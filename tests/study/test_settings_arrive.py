@@ -157,7 +157,7 @@ def test_controls_and_the_smallest_effect_of_interest_are_those_that_were_asked_
     assert (other.validation()["p_value"] >= usual["p_value"]).all()
 
 
-def test_lists_generated_without_any_edit_are_the_studys_own(
+def test_lists_generated_without_any_edit_are_those_that_features_are_tested_on(
     study: Study, lm: LanguageModel, saes: dict[Site, SaeFile], study_pairs: list[Pair]
 ) -> None:
     found = saeattr.validate(
@@ -166,12 +166,14 @@ def test_lists_generated_without_any_edit_are_the_studys_own(
     rows = pd.read_parquet(Generating.folder(found.folder, "cities") / "generated.parquet")
     assert set(rows["base"]) == {QUESTION["base"]}
     nothing = rows[rows["condition"] == "nothing"]
-    assert nothing["text"].tolist() == list(study.lists()["text"])
+    drawn = pd.read_parquet(found.folder.root / "test_lists" / "cities.parquet")
+    assert nothing["text"].tolist() == drawn["text"].tolist() != list(study.lists()["text"])
     features = study.features("cities")
     largest = int(features["feature"].iloc[int(features["effect_mean"].abs().argmax())])
     batches = run_pairs(task_of(lm, saes[SITE], study_pairs), [SITE])
     ablated = Ablation(SiteBase.of(load_sae(saes[SITE]), batches), [largest])
-    direct = generate_conditions(lm, "cities", ablated, Sampling(n_lists=6, **SAMPLING))
+    sampling = Sampling(6, **{**SAMPLING, "seed": SAMPLING["seed"] + TEST_SEED})
+    direct = generate_conditions(lm, "cities", ablated, sampling)
     for condition in ("nothing", "features"):
         texts = direct.loc[direct["condition"] == condition, "text"].tolist()
         assert rows.loc[rows["condition"] == condition, "text"].tolist() == texts
