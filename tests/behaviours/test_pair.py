@@ -165,3 +165,9 @@ def test_two_phrasings_of_a_fact_stay_together_and_fill_the_smaller_half() -> No
     first, second = halves(families([1, 2, 1, 3, 1, 2, 4]))
     assert [pair.clean_ids[2] - 10 for pair in first] == [1, 1, 1, 4]
     assert [pair.clean_ids[2] - 10 for pair in second] == [2, 3, 2]
+
+
+def test_the_largest_families_go_first_so_that_small_ones_even_the_halves_out() -> None:
+    first, second = halves(families([1, 2, 3, 3, 3]))
+    assert [pair.clean_ids[2] - 10 for pair in first] == [3, 3, 3]
+    assert [pair.clean_ids[2] - 10 for pair in second] == [1, 2]
