@@ -33,7 +33,7 @@ class MakingPairs(Stage):
     def run(self, work: Work) -> Outcome:
         made = _made(work, work.prepared.settings, "lists")
         distinct, told = distinct_pairs(made.pairs), list(made.warnings)
-        work.task.on_step(f"{count(len(distinct), work)} of {len(made.pairs)}", 1, 1)
+        work.task.on_step(f"distinct {work.prepared.behaviour.unit}s", len(distinct), len(distinct))
         if len(distinct) < len(made.pairs):
             told.append(
                 f"{work.group}: {count(len(distinct), work)} among {len(made.pairs)}: the same tokens are one pair"
@@ -59,7 +59,7 @@ class MakingTestPairs(Stage):
         other = {"seed": fresh_seed(settings), "lists": self.n_pairs}
         made = _made(work, settings.model_copy(update=other), "test_lists")
         fresh = distinct_pairs(made.pairs, work.task.pairs)
-        work.task.on_step(f"{count(len(fresh), work)} of {len(made.pairs)} to test on", 1, 1)
+        work.task.on_step(f"fresh {work.prepared.behaviour.unit}s to test on", len(fresh), len(fresh))
         told = []
         if not fresh:
             known = count(len(work.task.pairs), work)
