@@ -117,7 +117,9 @@ def planted_page(rows: pd.DataFrame) -> list[str]:
         "has no "
         "estimate now, and is not tested:",
         "",
-        markdown(_named(_at(inert_causal(rows), tested_by="planted").drop(columns=["recall", "models"]))),
+        markdown(
+            _named(_at(inert_causal(rows), tested_by="planted").query("tested > 0").drop(columns=["recall", "models"]))
+        ),
         "",
         "**Single drivers called causal**, of all that were planted, ten pairs, by the share of the gap that "
         "they move. "
