@@ -205,5 +205,5 @@ def whole_site(lm: LanguageModel, site: Site, batch: BatchRuns, where: str, n_li
 
     moves: dict[str, Move] = dict(zip(PLACES, (at_length_word, in_prompt, in_answer), strict=True))
     topic = batch.pairs[0].group
-    lists = sample_edited(lm, topic, site, Edit(moves[where]), Sampling(n_lists=n_lists), corrupted_run=True)
+    lists = sample_edited(lm, topic, site, Edit(moves[where]), Sampling(n_lists, seed=FRESH), corrupted_run=True)
     return pd.DataFrame([measure_list(one) for one in lists]).assign(group=topic, condition="features")

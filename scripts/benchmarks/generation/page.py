@@ -36,8 +36,8 @@ def page(found: pd.DataFrame, rows: pd.DataFrame, topics: Sequence[str]) -> list
         "",
         f"Made by `python scripts/benchmark.py generation`. Bundled model, all its SAEs, short lists of {len(topics)} "
         f"topics ({', '.join(topics)}), {n_lists} lists in each condition, temperature 0.8; Student's 95 % intervals "
-        "over lists. Features are ranked by |mean effect| (attribution patching, corrupted base) on the topic's own "
-        "lists, and held at the named base at every token but BOS and at every step: corrupted is the feature's "
+        "over lists. Features are ranked by |mean effect| (attribution patching, corrupted base) on other lists of "
+        "the topic, and held at the named base at every token but BOS and at every step: corrupted is the feature's "
         "activation at the same token of a run with the long request beside it. Controls move x at the same tokens and "
         "steps as far as the features would there, along the directions of as many other features of the site "
         f"({n_sets} sets); length: how far they did, against how far they should. Steering takes the mean "
