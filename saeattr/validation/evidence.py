@@ -70,13 +70,13 @@ def _ranked_by(attributions: pd.DataFrame, pairs: Sequence[Pair]) -> pd.DataFram
 def power_note(folds: Sequence[Fold], top: int, gap: float, smallest: float) -> str:
     """What the tests to come can show, in one line: the smallest effect, and how many must be shown together.
 
-    An effect is shown where its whole interval is beyond 0 and its median beyond the smallest share of interest; half a
-    typical interval of the top features' estimates, on the pairs that ranked, says how far from 0 that is. With few
-    pairs the smallest possible p-value is large, and many features must reach it before their q-values do (Benjamini
-    and Hochberg).
+    An effect is shown where its whole interval is beyond 0 and its median beyond the smallest share of interest; how
+    far the intervals of the top features' estimates reach towards 0, on the pairs that ranked, says how far that is.
+    With few pairs the smallest possible p-value is large, and many features must reach it before their q-values do
+    (Benjamini and Hochberg).
 
     Args:
-        gap: mean clean-corrupted gap of the pairs that rank; NaN without corrupted prompts.
+        gap: median clean-corrupted gap of the pairs that rank; NaN without corrupted prompts.
     """
     n_pairs = min(len(fold.pairs) for fold in folds)
     n_features = len(set().union(*(features_of(fold.ranked.head(top)) for fold in folds)))
@@ -84,10 +84,9 @@ def power_note(folds: Sequence[Fold], top: int, gap: float, smallest: float) -> 
     if n_pairs < FEWEST_PAIRS:
         return said + f"too few for a verdict, which needs {FEWEST_PAIRS}"
     ranked = pd.concat([fold.ranked.head(top) for fold in folds])
-    nearer = np.minimum(
-        (ranked["effect_median"] - ranked["effect_low"]).abs(), (ranked["effect_high"] - ranked["effect_median"]).abs()
-    )
-    half = float(nearer.median()) / abs(gap)
+    median, low, high = (ranked[f"effect_{name}"] for name in ("median", "low", "high"))
+    to_zero = (median - low).where(median > 0, high - median)
+    half = float(to_zero.median()) / abs(gap)
     if np.isfinite(half):
         said += f"effects from about {max(smallest, half):.1%} of the gap on can be shown"
     together = fewest_together(n_pairs, n_features)

@@ -37,16 +37,20 @@ def test_each_half_of_the_pairs_tests_what_attributing_the_other_half_alone_rank
 
 
 def ranked(n_features: int, half: float) -> pd.DataFrame:
-    rows = [("cities", 1, "mlp_out", at, -1.0, -1.0 - half, -1.0 + 2 * half) for at in range(n_features)]
+    """Intervals of negative effects that reach ``half`` towards 0 and three times as far away from it."""
+    rows = [("cities", 1, "mlp_out", at, -1.0, -1.0 - 3 * half, -1.0 + half) for at in range(n_features)]
     columns = ["group", "layer", "kind", "feature", "effect_median", "effect_low", "effect_high"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def test_the_smallest_effect_that_can_be_shown_is_half_an_interval_or_the_smallest_of_interest() -> None:
-    """Of a gap of 5, half an interval of 0.1 towards its nearer end is 2 %."""
+    """Of a gap of 5, an interval that reaches 0.1 towards 0 is 2 %, whatever the effect's sign."""
     pairs = attributed().pairs
     note = power_note([Fold(ranked(20, 0.1), [*pairs, *pairs][:10])], 20, -5.0, 0.01)
     assert note == "10 distinct pairs test 20 features: effects from about 2.0% of the gap on can be shown"
+    turned = ranked(20, 0.1)
+    turned[["effect_median", "effect_low", "effect_high"]] = -turned[["effect_median", "effect_high", "effect_low"]]
+    assert power_note([Fold(turned, [*pairs, *pairs][:10])], 20, -5.0, 0.01) == note
     assert "from about 3.0% of" in power_note([Fold(ranked(20, 0.1), [*pairs, *pairs][:10])], 20, -5.0, 0.03)
 
 
