@@ -53,8 +53,10 @@ def test_help_and_topics_import_nothing_heavy() -> None:
 
 
 def test_the_command_prints_the_top_features_and_where_everything_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Processes of a parallel run are told a width.
+    monkeypatch.delenv("COLUMNS", raising=False)
     code, out, _ = run(["attribute", "--topic", "cities", "--out", str(tmp_path / "s"), *SMALL], capsys)
     assert code == 0
     assert "resid_post.2/" in out

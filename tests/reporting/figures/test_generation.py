@@ -19,6 +19,7 @@ def summary() -> pd.DataFrame:
     parts = []
     for condition, items in (("nothing", [4, 6, 5]), ("features", [14, 12, 16]), ("controls", [5, 6, 5])):
         rows = pd.DataFrame({"list_id": ["000", "001", "002"], "items": items}).assign(condition=condition)
+        rows["text"] = condition + rows["list_id"]
         rows["length_ratio"] = 0.984 if condition == "controls" else np.nan
         parts += [rows.assign(group=group) for group in ("cities", "$rivers$")]
     table = pd.concat(parts, ignore_index=True)
