@@ -14,6 +14,8 @@ from saeattr.tables import GENERATION, GROUP_SITE
 
 ConditionName = Literal["nothing", "features", "controls", "steering"]
 CONDITIONS: tuple[ConditionName, ...] = ("nothing", "features", "controls", "steering")
+#: A condition as a reader reads it, where its name does not say enough.
+CONDITION_WORDS = {"controls": "controls of equal length"}
 #: What is measured of a list; each is a column of ``generate_conditions``.
 MEASURES = ("items", "tokens", "repeated", "shannon", "ended")
 #: What tells one comparison from another.

@@ -143,6 +143,11 @@ def clean_tokens(batches: Sequence[BatchRuns], site: Site) -> Float[Tensor, "tok
     return torch.cat([batch.clean.x[site][batch.usable] for batch in batches])
 
 
+def pair_ids_of(batches: Sequence[BatchRuns]) -> list[str]:
+    """The pairs of all batches, in the order of ``metric_gap`` and of effects joined over batches."""
+    return [pair.pair_id for batch in batches for pair in batch.pairs]
+
+
 def metric_gap(batches: Sequence[BatchRuns]) -> Float[Tensor, " pairs"]:
     """Corrupted minus clean metric of each pair; NaN without a corrupted prompt."""
     parts = []

@@ -66,11 +66,13 @@ class Stage(ABC):
 
     Attributes:
         name: of its folder; joined: the tables that are joined over groups; kept: those that stay with each group.
+        over_groups: joined ones whose rows say more when joined (q-values), and are read from there.
     """
 
     name: ClassVar[str]
     joined: ClassVar[tuple[Table, ...]]
     kept: ClassVar[tuple[Table, ...]] = ()
+    over_groups: ClassVar[tuple[Table, ...]] = ()
 
     @abstractmethod
     def run(self, work: Work) -> Outcome:
@@ -134,7 +136,7 @@ class Stage(ABC):
             return read_table(path, table) if path.exists() else table.empty()
         # The group's own part: the joined table of many groups is large.
         part = cls.folder(study, group) / f"{table.name}.parquet"
-        if part.exists():
+        if part.exists() and not (table in cls.over_groups and study.table_path(table.name).exists()):
             return read_table(part, table)
         whole = cls.read(study, table)
         return whole[whole[GROUP] == group].reset_index(drop=True)

@@ -25,7 +25,6 @@ from saeattr.tables import (
     CURVES,
     EXACT,
     FEATURES,
-    GROUP,
     VALIDATION,
     Table,
     features_of,
@@ -52,14 +51,15 @@ class Validation(Stage):
     name: ClassVar[str] = "validation"
     joined: ClassVar[tuple[Table, ...]] = (VALIDATION, CURVES, AGREEMENT)
     kept: ClassVar[tuple[Table, ...]] = (COMPARED, EXACT)
+    over_groups: ClassVar[tuple[Table, ...]] = (VALIDATION,)
 
     def run(self, work: Work) -> Outcome:
         features = Attribution.read(work.study, FEATURES, work.group)
         needs_entries = self.plan.positions == "single" or self.fresh is None
         attributions = Attribution.read(work.study, ATTRIBUTIONS, work.group) if needs_entries else None
         fresh = None if self.fresh is None else stored_test_pairs(work.study, work.group)
-        evidence = Estimates(features, attributions), fresh
-        tables = validate_group(work.task, evidence, self.plan, self._partial(work.study, work.group))
+        estimates, partial = Estimates(features, attributions), self._partial(work.study, work.group)
+        tables = validate_group(work.task, estimates, self.plan, fresh, partial)
         found = {table.name: getattr(tables, table.name) for table in (*self.joined, *self.kept)}
         return Outcome(found, _warnings(work.group, tables), {_POWER: tables.power})
 
@@ -76,14 +76,6 @@ class Validation(Stage):
         if path.exists() and _JUDGED not in metadata:
             table = read_table(path, VALIDATION)
             write_table(path, VALIDATION.frame(judge(table)) if len(table) else table, {**metadata, _JUDGED: "yes"})
-
-    @classmethod
-    def read(cls, study: StudyFolder, table: Table, group: str | None = None) -> pd.DataFrame:
-        """As every stage; verdicts are those of the joined table, whose q-values know all groups."""
-        if table is not VALIDATION or group is None or not study.table_path(table.name).exists():
-            return super().read(study, table, group)
-        whole = super().read(study, table)
-        return whole[whole[GROUP] == group].reset_index(drop=True)
 
     def _partial(self, study: StudyFolder, group: str) -> Path:
         """Beside the stage's folder, so that what is half done is not taken for stored."""
@@ -104,24 +96,23 @@ def _warnings(group: str, tables: ValidationTables) -> list[str]:
 
 def validate_group(
     task: Task,
-    evidence: tuple[Estimates, Sequence[Pair] | None],
+    estimates: Estimates,
     wanted: ValidationPlan,
+    fresh: Sequence[Pair] | None = None,
     partial: Path | None = None,
 ) -> ValidationTables:
     """``validate_features``, with exact effects stored as soon as they are measured.
 
     Args:
-        evidence: the estimates, and the fresh pairs where there are such.
         partial: a folder for what is measured so far; an interrupted validation goes on from it, if pairs, SAEs and
             plans are the same. ``discard_partial`` removes it once the tables are stored. None stores nothing.
 
     Raises:
         UserError: the folder cannot be written, or what it holds is damaged.
     """
-    estimates, fresh = evidence
     if partial is None:
         return validate_features(task, estimates, wanted, fresh)
-    path = partial / f"exact-{_key(task, evidence, wanted)}.parquet"
+    path = partial / f"exact-{_key(task, estimates, wanted, fresh)}.parquet"
     known = [read_table(path, EXACT) if path.exists() else EXACT.empty()]
 
     def store(part: pd.DataFrame) -> None:
@@ -139,9 +130,8 @@ def discard_partial(partial: Path) -> None:
         partial.rmdir()
 
 
-def _key(task: Task, evidence: tuple[Estimates, Sequence[Pair] | None], wanted: ValidationPlan) -> str:
+def _key(task: Task, estimates: Estimates, wanted: ValidationPlan, fresh: Sequence[Pair] | None) -> str:
     """Changes with everything that exact effects depend on; of the pace only the seed, which draws controls, does."""
-    estimates, fresh = evidence
     top = estimates.features.sort_values("rank", kind="stable").head(wanted.top)
     question = task.question
     parts = [

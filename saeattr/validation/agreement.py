@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from saeattr.sites import Site
-from saeattr.tables import AGREEMENT, COMPARED, FEATURE, GROUP_FEATURE, GROUP_SITE, SITE, VALIDATION, features_of
+from saeattr.tables import AGREEMENT, COMPARED, FEATURE, GROUP_FEATURE, GROUP_SITE, SITE, features_of
 
 #: A site whose attributions correlate less than this with the exact effects is warned of.
 POOR_CORRELATION = 0.8
@@ -39,7 +39,7 @@ def compared_effects(
     weights = ranking["pair_id"].map(dict(times)).astype(float)
     sums = (ranking["exact"] * weights).groupby([ranking[key] for key in GROUP_FEATURE]).sum()
     means = (sums / sum(times.values())).rename("exact_mean").reset_index()
-    known = set(features_of(tested if len(tested) else VALIDATION.empty()))
+    known = set(features_of(tested))
     means["tested"] = [feature in known for feature in features_of(means)]
     return COMPARED.frame(means.merge(features[[*GROUP_FEATURE, "effect_mean"]], on=GROUP_FEATURE))
 

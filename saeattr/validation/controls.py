@@ -31,7 +31,7 @@ class SiteProfile:
     """How every feature of a site fires at the tokens of a group's pairs that can have an effect.
 
     Attributes:
-        frequency: the share of tokens at which a patch would change it, or it has an entry (as in ``attribute_site``).
+        frequency: the share of tokens at which it has an entry (as in ``attribute_site``).
         activation_norm: f_clean |W_dec| averaged over all tokens.
     """
 

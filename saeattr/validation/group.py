@@ -12,7 +12,7 @@ from saeattr.attribution.group import attribute_group
 from saeattr.behaviours.pair import Pair
 from saeattr.progress import counting
 from saeattr.runs.base import SiteBase
-from saeattr.runs.batch import BatchRuns, metric_gap
+from saeattr.runs.batch import BatchRuns, metric_gap, pair_ids_of
 from saeattr.runs.task import Task, run_pairs
 from saeattr.saes.loading import stream_saes
 from saeattr.settings import Positions
@@ -112,7 +112,7 @@ def validate_features(
     exact, gaps, courses = [ranking.exact], {}, []
     for fold in folds:
         batches = run_pairs(dataclasses.replace(task, pairs=fold.pairs), [file.site for file in task.saes])
-        gaps |= dict(zip(_pair_ids(batches), metric_gap(batches).cpu().double().tolist(), strict=True))
+        gaps |= dict(zip(pair_ids_of(batches), metric_gap(batches).cpu().double().tolist(), strict=True))
         exact += _test(fold, batches, ranking, task, wanted, parts)
         if wanted.longest_curve:
             orders = feature_orders(fold.ranked, ranking, wanted.longest_curve, task.pace.seed)
@@ -138,10 +138,6 @@ def _at_sites(folds: Sequence[Fold], sites: set[Site]) -> list[Fold]:
 def _first(folds: Sequence[Fold], count: int) -> dict[Site, list[int]]:
     """The first features of every fold, site by site."""
     return by_site(sorted({feature for fold in folds for feature in features_of(fold.ranked.head(count))}))
-
-
-def _pair_ids(batches: Sequence[BatchRuns]) -> list[str]:
-    return [pair.pair_id for batch in batches for pair in batch.pairs]
 
 
 def _test(

@@ -57,7 +57,7 @@ class SitePatch:
     """One site's part of patching several sets, each in its own copies of the prompts.
 
     Attributes:
-        wanted: which features each set patches.
+        wanted: which features each set patches; none of a set with stand-ins.
         errors: which sets patch the error term.
         stand_ins: by the number of a set, its features here and those that stand in for them.
         lengths: by the number of such a set, how far x was moved in all, and how far it was to be: filled as it goes.
@@ -75,7 +75,8 @@ class SitePatch:
         wanted = torch.zeros(len(sets), sae.d_sae, dtype=torch.bool, device=device)
         for at, one in enumerate(sets):
             wanted[at] = one.keep
-            wanted[at, list(one.features.get(sae.site, ()))] = not one.keep
+            if not one.stand_ins:
+                wanted[at, list(one.features.get(sae.site, ()))] = not one.keep
         errors = torch.tensor([one.errors for one in sets], device=device)
         stand_ins = {
             at: (torch.tensor(one.features[sae.site], device=device), torch.tensor(others, device=device))
@@ -102,7 +103,10 @@ class SitePatch:
                 corrupted = batch.corrupted_x(self.site, rows[at[0]], at[1] + span.first)
                 was, numbers = x[at].float(), number[at[0]]
                 x[at] = self.patched(was, corrupted, numbers).to(x.dtype)
-                self._note_lengths(was, x[at].float(), corrupted, numbers)
+                for nth in self.stand_ins:
+                    mine = numbers == nth
+                    own = None if corrupted is None else corrupted[mine]
+                    x[at[0][mine], at[1][mine]] = self._stood_in(nth, was[mine], own, x.dtype)
             return x.view_as(value)
 
         return patch
@@ -126,31 +130,24 @@ class SitePatch:
         if errors.any():
             e_base = base.activation(x, corrupted) - sae.decode(f_base)
             patched = patched + torch.where(errors[:, None], e_base - (x - sae.decode(f_now)), 0.0)
-        for nth, (features, others) in self.stand_ins.items():
-            mine = number == nth
-            change, W_dec = self._change(x[mine], _rows(corrupted, mine), features), self.base.sae.W_dec
-            patched[mine] = x[mine] + stand_in_move(change, W_dec[features], W_dec[others])
         return patched
 
-    def _change(
-        self, x: Float[Tensor, "tokens d_in"], corrupted: Float[Tensor, "tokens d_in"] | None, ids: Int[Tensor, " few"]
-    ) -> Float[Tensor, "tokens few"]:
-        few = self.base.of_features(ids)
-        return few.change(few.sae.encode(x), corrupted)
-
-    def _note_lengths(
-        self, was: Tensor, moved: Tensor, corrupted: Tensor | None, number: Int[Tensor, " tokens"]
-    ) -> None:
-        for nth, (features, _) in self.stand_ins.items():
-            mine = number == nth
-            change = self._change(was[mine], _rows(corrupted, mine), features)
-            wanted = (change @ self.base.sae.W_dec[features]).norm(dim=1)
-            both = (float((moved[mine] - was[mine]).norm(dim=1).sum()), float(wanted.sum()))
-            self.lengths[nth] = self.lengths.get(nth, np.zeros(2)) + np.array(both)
-
-
-def _rows(x: Tensor | None, chosen: Bool[Tensor, " tokens"]) -> Tensor | None:
-    return None if x is None else x[chosen]
+    def _stood_in(
+        self,
+        nth: int,
+        x: Float[Tensor, "tokens d_in"],
+        corrupted: Float[Tensor, "tokens d_in"] | None,
+        dtype: torch.dtype,
+    ) -> Float[Tensor, "tokens d_in"]:
+        """x moved by the stand-ins of one set and rounded to ``dtype``; the lengths are noted."""
+        features, others = self.stand_ins[nth]
+        few = self.base.of_features(features)
+        change = few.change(few.sae.encode(x), corrupted)
+        moved = (x + stand_in_move(change, few.sae.W_dec, self.base.sae.W_dec[others])).to(dtype)
+        wanted = (change @ few.sae.W_dec).norm(dim=1)
+        both = np.array([float((moved.float() - x).norm(dim=1).sum()), float(wanted.sum())])
+        self.lengths[nth] = self.lengths.get(nth, np.zeros(2)) + both
+        return moved
 
 
 @dataclass(frozen=True)

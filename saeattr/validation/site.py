@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saeattr.runs.base import SiteBase
-from saeattr.runs.batch import BatchRuns
+from saeattr.runs.batch import BatchRuns, pair_ids_of
 from saeattr.runs.effects import Change, along_effects, feature_change, feature_effects
 from saeattr.sites import Site
 from saeattr.tables import EXACT, FEATURE, at_site, site_columns
@@ -42,7 +42,7 @@ class SiteTest:
 
     @property
     def pair_ids(self) -> list[str]:
-        return [pair.pair_id for batch in self.batches for pair in batch.pairs]
+        return pair_ids_of(self.batches)
 
     @property
     def n_pairs(self) -> int:

@@ -34,7 +34,7 @@ def run(partial: Path | None, wanted: ValidationPlan = WANTED, **changes: Any) -
     found = attributed()
     fresh = changes.pop("fresh", None)
     task = dataclasses.replace(found.task(), **changes)
-    return validate_group(task, (Estimates(found.features, found.tables.attributions), fresh), wanted, partial)
+    return validate_group(task, Estimates(found.features, found.tables.attributions), wanted, fresh, partial)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from saeattr.generation.summary import CONDITIONS
+from saeattr.generation.summary import CONDITION_WORDS, CONDITIONS
 from saeattr.reporting.figures.style import figure_text, house_style, new_figure
 from saeattr.reporting.numbers import interval_text, span_text
 
@@ -20,8 +20,6 @@ LABELS = {
     "shannon": "Shannon index (nats)",
     "ended": "share of lists that end",
 }
-#: A condition's name, where its own does not say enough.
-NAMES = {"controls": "controls of equal length"}
 COLOURS = {"nothing": "0.45", "features": "#d55e00", "controls": "#0173b2", "steering": "#029e73"}
 
 
@@ -63,7 +61,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, lines: list[str]) -> None:
 
 def _name(own: pd.DataFrame, condition: str) -> str:
     """A condition in the legend; controls with the length that they reached."""
-    name = NAMES.get(condition, condition)
+    name = CONDITION_WORDS.get(condition, condition)
     return f"{name} (ratio {span_text(own['length_ratio'], '.2f')})" if condition == "controls" else name
 
 

@@ -9,13 +9,11 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
+from saeattr.generation.summary import CONDITION_WORDS
 from saeattr.reporting.figures.style import show_token
 from saeattr.reporting.numbers import interval_text, span_text
 from saeattr.sites import Site
 from saeattr.tables import GROUP_SITE
-
-#: A column's name, where it is another than the condition's.
-NAMES = {"controls": "controls of equal length"}
 
 
 def generation_table(rows: pd.DataFrame) -> Table:
@@ -34,7 +32,7 @@ def generation_table(rows: pd.DataFrame) -> Table:
     table.add_column("group, site")
     conditions = list(dict.fromkeys(map(str, items["condition"])))
     for condition in conditions:
-        table.add_column(NAMES.get(condition, condition), justify="right")
+        table.add_column(CONDITION_WORDS.get(condition, condition), justify="right")
     for (group, layer, kind), own in items.groupby(GROUP_SITE, sort=False):
         cells = {row["condition"]: _cell(row) for row in own.to_dict("records")}
         name = f"{show_token(str(group), 24)} {Site(kind, layer)}"
