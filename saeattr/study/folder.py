@@ -13,7 +13,7 @@ import yaml
 from saeattr.errors import UserError
 from saeattr.files import disk_errors, write_text
 
-FORMAT = 3
+FORMAT = 4
 
 #: Parts of study.yaml that may differ when a study goes on: groups are added, libraries are updated.
 NOT_COMPARED = ("groups", "versions")

@@ -33,9 +33,8 @@ def check_against_each_alone(lm: LanguageModel, rows: list[tuple[list[int], list
     width = max(len(ids) for ids, _ in laid)
     tokens, branch, mask = torch.zeros(3, len(rows), width, dtype=torch.long)
     for at, (ids, branches) in enumerate(laid):
-        tokens[at, : len(ids)], branch[at, : len(ids)], mask[at, : len(ids)] = torch.tensor(
-            [ids, branches, [1] * len(ids)]
-        )
+        tokens[at, : len(ids)], branch[at, : len(ids)] = torch.tensor([ids, branches])
+        mask[at, : len(ids)] = 1
     with torch.no_grad():
         found = final_hidden(lm, Prompts(tokens, mask.bool(), branch))
         for at, (prompt, tails) in enumerate(rows):
