@@ -29,7 +29,7 @@ from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder, open_study, remove_leftovers
 from saeattr.study.generation import Generating, check_lists
 from saeattr.study.memory import memory_plan
-from saeattr.study.pairs import MakingTestPairs
+from saeattr.study.pairs import MakingTestPairs, contrast_label
 from saeattr.study.prepare import Prepared, default_folder, prepare
 from saeattr.study.reopen import opened, study_task
 from saeattr.study.results import Study
@@ -162,7 +162,7 @@ def select(
     found = choose_sites_of(prepared, folder, on_progress)
     from saeattr.reporting.figures.study import draw_layer_scores
 
-    draw_layer_scores(folder, prepared.record["metric_label"])
+    draw_layer_scores(folder, contrast_label(folder, prepared.groups, prepared.record["metric_label"]))
     return found
 
 

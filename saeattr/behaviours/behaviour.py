@@ -59,10 +59,14 @@ class Request:
 
 @dataclass(frozen=True)
 class MadePairs:
-    """The pairs of one group, and what a reader should know of them, one line each."""
+    """The pairs of one group, and what a reader should know of them, one line each.
+
+    ``label`` is the contrast's where the pairs decide it; blank leaves that of ``Contrast``.
+    """
 
     pairs: list[Pair]
     warnings: list[str] = field(default_factory=list)
+    label: str = ""
 
 
 class Behaviour(ABC):

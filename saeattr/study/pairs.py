@@ -9,10 +9,13 @@ from typing import ClassVar
 from saeattr.behaviours.behaviour import MadePairs, Request
 from saeattr.behaviours.pair import Pair, distinct_pairs
 from saeattr.behaviours.table import pairs_from_rows, pairs_to_rows
+from saeattr.files import read_metadata
 from saeattr.settings import StudySettings
 from saeattr.study.folder import StudyFolder
 from saeattr.study.stage import Outcome, Stage, Work
 from saeattr.tables import PAIRS, TEST_PAIRS, Table
+
+_LABEL = "saeattr.contrast_label"
 
 #: Pairs that test are drawn with the study's seed and so much more, around the end of what a seed may be.
 TEST_SEED = 1_000_003
@@ -38,7 +41,8 @@ class MakingPairs(Stage):
             told.append(
                 f"{work.group}: {count(len(distinct), work)} among {len(made.pairs)}: the same tokens are one pair"
             )
-        return Outcome({"pairs": pairs_to_rows(distinct, work.task.lm.tokenizer)}, told)
+        notes = {_LABEL: made.label} if made.label else {}
+        return Outcome({"pairs": pairs_to_rows(distinct, work.task.lm.tokenizer)}, told, notes)
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,13 @@ def _made(work: Work, settings: StudySettings, kept_in: str) -> MadePairs:
         task.lm, settings, work.prepared.contrast, work.study.root / kept_in, task.pace.batch_size, task.on_step
     )
     return work.prepared.behaviour.pairs(work.group, request)
+
+
+def contrast_label(study: StudyFolder, groups: Sequence[str], otherwise: str) -> str:
+    """What the pairs of some groups contrast: as their making found it, else ``otherwise``."""
+    folders = (MakingPairs.folder(study, group) for group in groups)
+    found = (read_metadata(folder / f"{PAIRS.name}.parquet").get(_LABEL) for folder in folders)
+    return " or ".join(dict.fromkeys(label or otherwise for label in found)) or otherwise
 
 
 def stored_pairs(study: StudyFolder, groups: Sequence[str]) -> list[Pair]:

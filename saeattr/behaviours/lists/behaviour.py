@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
 from transformers import PreTrainedTokenizerBase
 
 from saeattr.behaviours.behaviour import Behaviour, Contrast, MadePairs, Request
+from saeattr.behaviours.lists.decisions import contrasted, end_label
 from saeattr.behaviours.lists.pairs import ListRequest, check_swap, make_pairs
-from saeattr.behaviours.lists.parsing import ListMarkers, decoder
+from saeattr.behaviours.lists.parsing import ListMarkers, ParsedList, decoder
 from saeattr.behaviours.lists.sampling import SampledList, Sampling, sample_lists
 from saeattr.behaviours.lists.table import lists_from_rows, lists_to_rows
 from saeattr.behaviours.lists.topics import near_miss, resolve_topics
@@ -27,7 +29,7 @@ class Lists(Behaviour):
     name = "lists"
     help = "when does the model end a list it writes? groups are topics"
     metrics: ClassVar = {
-        "end-vs-continue": "logit(end of turn) - logit(hyphen) at the line break after an item",
+        "end-vs-continue": "logit(end of turn) - logit(what opens the next item) at the line break after an item",
         "blank-vs-newline": "logit(blank) - logit(line break) at the last token of an item",
     }
     default_groups = ("cities",)
@@ -44,7 +46,7 @@ class Lists(Behaviour):
             return Contrast("contrast", contrast_label(settings.contrast))
         if settings.metric == "blank-vs-newline":
             return Contrast(settings.metric, "logit(blank) - logit(newline)")
-        label = f"logit({markers.turns.end_text}) - logit(-)"
+        label = end_label(markers.turns.end_text, ())
         if settings.metric in (None, "end-vs-continue"):
             return Contrast("end-vs-continue", label)
         return Contrast("end-vs-continue", metric=settings.metric)
@@ -60,7 +62,8 @@ class Lists(Behaviour):
         if settings.contrast is not None:
             contrast = contrast_tokens(tokenizer, settings.contrast)
         pairs, skipped = make_pairs(tokenizer, lists, ListRequest(contrast))
-        return MadePairs(pairs, _warnings(group, lists, pairs, skipped))
+        used = [sampled.parsed for sampled in lists if sampled.list_id not in dict(skipped)]
+        return MadePairs(pairs, _warnings(group, lists, pairs, skipped), _label(request, used))
 
 
 def topic_lists(topic: str, request: Request) -> list[SampledList]:
@@ -91,12 +94,37 @@ def _warnings(topic: str, lists: list[SampledList], pairs: list[Pair], skipped: 
     if unused:
         reason = f" ({skipped[0][1]})" if skipped else ""
         warnings.append(f"{topic}: {unused} of {len(lists)} lists cannot be used{reason}")
+    warnings += _formats(topic, [sampled.parsed for sampled in lists if sampled.list_id not in dict(skipped)])
     endless = sum(not sampled.parsed.ended for sampled in lists)
     if endless:
         warnings.append(f"{topic}: {endless} of {len(lists)} lists did not end within the token limit")
     if not pairs:
         warnings.append(f"{topic}: no list can be used, so there is no attribution for this topic")
     return warnings
+
+
+def _formats(topic: str, used: list[ParsedList]) -> list[str]:
+    """Lines about lists whose decisions are not between the end of the turn and a hyphen."""
+    told = []
+    counts = Counter(parsed.format for parsed in used)
+    if set(counts) - {"hyphen"}:
+        listed = ", ".join(f"{number} {form}" for form, number in counts.most_common())
+        told.append(f"{topic}: formats of the lists: {listed}; each is read against what opens its own next item")
+    unbroken = sum(parsed.ends_in_item for parsed in used)
+    if unbroken:
+        told.append(
+            f"{topic}: {unbroken} of {len(used)} lists end without a line break: they are read at the last token of "
+            "each item, end of turn against line break"
+        )
+    return told
+
+
+def _label(request: Request, used: list[ParsedList]) -> str:
+    """What end-vs-continue contrasted in these lists; blank for another metric."""
+    if request.contrast.name != "end-vs-continue" or request.contrast.metric != "logit-difference":
+        return ""
+    end_text = ListMarkers.from_tokenizer(request.lm.tokenizer).turns.end_text
+    return end_label(end_text, map(contrasted, used))
 
 
 BEHAVIOUR = Lists()
