@@ -250,7 +250,7 @@ def _validation_stages(prepared: Prepared) -> list[Stage]:
         positions=settings.positions,
         longest_curve=ValidationPlan.longest_curve if settings.curves else 0,
     )
-    if not prepared.behaviour.draws:
+    if not prepared.behaviour.draws_pairs(settings):
         return [Validation(plan)]
     fresh = settings.validate_lists or settings.lists
     return [MakingTestPairs(fresh), Validation(plan, fresh)]

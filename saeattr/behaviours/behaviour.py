@@ -96,6 +96,22 @@ class Behaviour(ABC):
             UserError: a name cannot be a group.
         """
 
+    def asked_groups(self, settings: StudySettings) -> tuple[str, ...]:
+        """The groups that the settings name, or the default ones.
+
+        Raises:
+            UserError: a name cannot be a group, or a file that the settings name cannot be read.
+        """
+        return self.groups(settings.group or self.default_groups)
+
+    def draws_pairs(self, settings: StudySettings) -> bool:
+        """``draws``, unless the settings fix the pairs."""
+        return self.draws
+
+    def inputs(self, settings: StudySettings) -> Sequence[Path]:
+        """Files that the pairs are made of: a study with others is another study."""
+        return ()
+
     @abstractmethod
     def contrast(self, tokenizer: PreTrainedTokenizerBase, settings: StudySettings) -> Contrast:
         """What the settings' metric contrasts here.

@@ -75,11 +75,11 @@ def prepare(settings: StudySettings, *, weights: bool = True) -> Prepared:
         UserError: a group, token, site, SAE or model file cannot be used.
     """
     behaviour = find_behaviour(settings.behaviour)
-    groups = behaviour.groups(settings.group or behaviour.default_groups)
+    groups = behaviour.asked_groups(settings)
     find_method(settings.method)
     if settings.vram is not None:
         parse_bytes(settings.vram)
-    if settings.validate_lists is not None and not behaviour.draws:
+    if settings.validate_lists is not None and not behaviour.draws_pairs(settings):
         raise UserError(
             f"--validate-lists draws more pairs, and those of {behaviour.name} are fixed (each half tests what the "
             "other ranks): leave it out"
@@ -103,6 +103,9 @@ def prepare(settings: StudySettings, *, weights: bool = True) -> Prepared:
         "versions": _versions(),
         "groups": [],
     }
+    inputs = {path.name: bundle.file_sha256(path) for path in behaviour.inputs(settings)}
+    if inputs:
+        record["inputs"] = inputs
     return Prepared(settings, behaviour, groups, tokenizer, contrast, question, saes, record)
 
 

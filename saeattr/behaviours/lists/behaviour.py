@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from transformers import PreTrainedTokenizerBase
@@ -12,15 +13,21 @@ from saeattr.behaviours.behaviour import Behaviour, Contrast, MadePairs, Request
 from saeattr.behaviours.lists.decisions import contrasted, end_label
 from saeattr.behaviours.lists.pairs import ListRequest, check_swap, make_pairs
 from saeattr.behaviours.lists.parsing import ListMarkers, ParsedList, decoder
+from saeattr.behaviours.lists.placing import place_lists
 from saeattr.behaviours.lists.sampling import SampledList, Sampling, sample_lists
 from saeattr.behaviours.lists.table import lists_from_rows, lists_to_rows
 from saeattr.behaviours.lists.topics import near_miss, resolve_topics
+from saeattr.behaviours.lists.written import read_list_file
 from saeattr.behaviours.pair import Pair
 from saeattr.behaviours.tokens import contrast_label, contrast_tokens
 from saeattr.files import read_table, slug, write_table
+from saeattr.model.loading import longest_input
 from saeattr.progress import counting
 from saeattr.settings import StudySettings
 from saeattr.tables import LISTS
+
+#: Rows that a warning names.
+SHOWN = 5
 
 
 class Lists(Behaviour):
@@ -38,6 +45,17 @@ class Lists(Behaviour):
 
     def groups(self, names: Sequence[str]) -> tuple[str, ...]:
         return resolve_topics(names)
+
+    def asked_groups(self, settings: StudySettings) -> tuple[str, ...]:
+        if settings.lists_from is None:
+            return super().asked_groups(settings)
+        return read_list_file(settings.lists_from).groups(settings.group)
+
+    def draws_pairs(self, settings: StudySettings) -> bool:
+        return settings.lists_from is None
+
+    def inputs(self, settings: StudySettings) -> Sequence[Path]:
+        return () if settings.lists_from is None else (Path(settings.lists_from).expanduser(),)
 
     def contrast(self, tokenizer: PreTrainedTokenizerBase, settings: StudySettings) -> Contrast:
         markers = ListMarkers.from_tokenizer(tokenizer)
@@ -57,13 +75,16 @@ class Lists(Behaviour):
 
     def pairs(self, group: str, request: Request) -> MadePairs:
         tokenizer, settings = request.lm.tokenizer, request.settings
-        lists = topic_lists(group, request)
+        if settings.lists_from is None:
+            lists, told = topic_lists(group, request), []
+        else:
+            lists, told = written_lists(group, request)
         contrast: str | tuple[int, int] = request.contrast.name
         if settings.contrast is not None:
             contrast = contrast_tokens(tokenizer, settings.contrast)
         pairs, skipped = make_pairs(tokenizer, lists, ListRequest(contrast))
         used = [sampled.parsed for sampled in lists if sampled.list_id not in dict(skipped)]
-        return MadePairs(pairs, _warnings(group, lists, pairs, skipped), _label(request, used))
+        return MadePairs(pairs, [*told, *_warnings(group, lists, pairs, skipped)], _label(request, used))
 
 
 def topic_lists(topic: str, request: Request) -> list[SampledList]:
@@ -85,6 +106,22 @@ def topic_lists(topic: str, request: Request) -> list[SampledList]:
     lists = sample_lists(lm, topic, sampling, on_count=counting(request.on_step, "sampling lists"))
     write_table(path, lists_to_rows(lists))
     return lists
+
+
+def written_lists(topic: str, request: Request) -> tuple[list[SampledList], list[str]]:
+    """The topic's lists from the file of the settings, stored like sampled ones; and what cannot be used, in a line."""
+    lm, settings = request.lm, request.settings
+    assert settings.lists_from is not None
+    file = read_list_file(settings.lists_from)
+    lists, problems = place_lists(file, topic, lm.tokenizer, longest_input(lm.hf.config))
+    problems = [*file.problems, *problems]
+    if lists:
+        write_table(request.folder / f"{slug(topic)}.parquet", lists_to_rows(lists))
+    if not problems:
+        return lists, []
+    more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    rows = f"{len(problems)} row{'' if len(problems) == 1 else 's'} of {file.path.name}"
+    return lists, [f"{topic}: {rows} left out: {'; '.join(problems[:SHOWN])}{more}"]
 
 
 def _warnings(topic: str, lists: list[SampledList], pairs: list[Pair], skipped: Sequence[tuple[str, str]]) -> list[str]:

@@ -9,7 +9,7 @@ turn stands against the line break.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
@@ -71,6 +71,17 @@ def end_label(end_text: str, contrasts: Iterable[str]) -> str:
     """The label of end-vs-continue over lists, ``logit(<end_of_turn>) - logit(-)``: the commonest contrast first."""
     words = [word for word, _ in Counter(contrasts).most_common()] or [OPENERS["hyphen"]]
     return f"logit({end_text}) - logit({' or '.join(words)})"
+
+
+def describe(lists: Sequence[ParsedList]) -> str:
+    """Some lists in a line: how many, in which formats, with how many items, and what stands out."""
+    formats = Counter(parsed.format or "no list" for parsed in lists)
+    listed = ", ".join(f"{number} {form}" for form, number in formats.most_common())
+    n_items = sum(len(parsed.complete_items) for parsed in lists)
+    line = f"{len(lists)} list{'' if len(lists) == 1 else 's'} ({listed}) of {n_items / len(lists):.1f} items"
+    unbroken, cut_off = sum(parsed.ends_in_item for parsed in lists), sum(parsed.cut_off for parsed in lists)
+    line += f"; {unbroken} without a line break at the end" if unbroken else ""
+    return line + (f"; {cut_off} without an end" if cut_off else "")
 
 
 def _going_on(tokenizer: PreTrainedTokenizerBase, parsed: ParsedList, markers: ListMarkers) -> list[tuple[int, ...]]:
