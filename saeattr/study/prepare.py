@@ -75,6 +75,8 @@ def prepare(settings: StudySettings, *, weights: bool = True) -> Prepared:
         UserError: a group, token, site, SAE or model file cannot be used.
     """
     behaviour = find_behaviour(settings.behaviour)
+    if settings.lists_from is not None and not behaviour.inputs(settings):
+        raise UserError(f"--lists-from names lists, and this study is of {behaviour.name}: leave it out")
     groups = behaviour.asked_groups(settings)
     find_method(settings.method)
     if settings.vram is not None:

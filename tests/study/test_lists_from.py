@@ -116,6 +116,8 @@ def test_a_file_that_cannot_serve_is_refused_before_anything_is_written(tmp_path
     for name, said in [("none.txt", "cannot be read"), ("lists.txt", "name no topic")]:
         with pytest.raises(UserError, match=said):
             saeattr.attribute(out=tmp_path / "s", lists_from=str(tmp_path / name), **SMALL)
+    with pytest.raises(UserError, match="--lists-from names lists, and this study is of facts: leave it out"):
+        saeattr.attribute(out=tmp_path / "s", behaviour="facts", lists_from=str(tmp_path / "lists.txt"), **SMALL)
     assert not (tmp_path / "s").exists()
 
 
