@@ -286,10 +286,11 @@ def _validation_stages(prepared: Prepared) -> list[Stage]:
         smallest=settings.smallest,
         positions=settings.positions,
         longest_curve=ValidationPlan.longest_curve if settings.curves else 0,
+        most_pairs=settings.validate_pairs or ValidationPlan.most_pairs,
     )
     if not prepared.behaviour.draws_pairs(settings):
         return [Validation(plan)]
-    fresh = settings.validate_pairs or settings.n_pairs
+    fresh = settings.validate_pairs or min(settings.n_pairs, plan.most_pairs)
     return [MakingTestPairs(fresh), Validation(plan, fresh)]
 
 

@@ -62,14 +62,24 @@ def read_table(path: Path, table: Table | None = None, columns: Sequence[str] | 
         return pd.read_parquet(path, columns=None if columns is None else list(columns))
 
 
-def write_part(folder: Path, tables: Mapping[str, pd.DataFrame], metadata: Mapping[str, str] | None = None) -> None:
-    """Write all tables of a group's stage at once: the folder appears, or is replaced, when every table is written."""
+def write_part(
+    folder: Path, tables: Mapping[str, pd.DataFrame | Sequence[Path]], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write all tables of a group's stage at once: the folder appears, or is replaced, when every table is written.
+
+    Args:
+        tables: by name; of one that is too large to be held, the folders whose tables of that name make it up.
+    """
     with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
         try:
             for name, table in tables.items():
-                write_table(temporary / f"{name}.parquet", table, metadata)
+                path = temporary / f"{name}.parquet"
+                if isinstance(table, pd.DataFrame):
+                    write_table(path, table, metadata)
+                else:
+                    join_parts(path, table, metadata or {})
             os.chmod(temporary, 0o755)
             if folder.is_dir():
                 shutil.rmtree(folder)
@@ -79,7 +89,7 @@ def write_part(folder: Path, tables: Mapping[str, pd.DataFrame], metadata: Mappi
 
 
 def join_parts(path: Path, parts: Sequence[Path], metadata: Mapping[str, str], table: Table | None = None) -> None:
-    """Write a table from the groups' parts, one row group a group, without holding them all in memory.
+    """Write a table from its parts, row group by row group, without holding them in memory.
 
     Args:
         parts: folders with a file of the same name.
@@ -92,25 +102,42 @@ def join_parts(path: Path, parts: Sequence[Path], metadata: Mapping[str, str], t
         writer: pq.ParquetWriter | None = None
         try:
             for folder in parts:
-                part = _read_part(folder / path.name, table)
-                # The text columns of a part without rows have no type: it is written if there is no other.
-                if not part.num_rows and (writer is not None or folder != parts[-1]):
-                    continue
-                if writer is None:
-                    schema = part.schema.with_metadata({**(part.schema.metadata or {}), **metadata})
-                    writer = pq.ParquetWriter(temporary, schema, compression="zstd")
-                writer.write_table(part.cast(writer.schema))
+                for part in _row_groups(folder / path.name, table):
+                    # The text columns of a part without rows have no type: it is written if there is no other.
+                    if not part.num_rows and (writer is not None or folder != parts[-1]):
+                        continue
+                    if writer is None:
+                        schema = part.schema.with_metadata({**(part.schema.metadata or {}), **metadata})
+                        writer = pq.ParquetWriter(temporary, schema, compression="zstd")
+                    writer.write_table(part.cast(writer.schema))
         finally:
             if writer is not None:
                 writer.close()
 
 
-def _read_part(path: Path, table: Table | None) -> pa.Table:
+def _row_groups(path: Path, table: Table | None) -> Iterator[pa.Table]:
+    """The row groups of a file, one after the other; one without rows of a file that has none."""
     with _parquet_errors(path):
-        part = pq.read_table(path)
-    if table is not None:
-        table.check(part.schema, str(path))
-    return part
+        file = pq.ParquetFile(path)
+    with file:
+        if table is not None:
+            table.check(file.schema_arrow, str(path))
+        if not file.num_row_groups:
+            yield file.schema_arrow.empty_table()
+        for number in range(file.num_row_groups):
+            with _parquet_errors(path):
+                part = file.read_row_group(number)
+            yield part
+
+
+def read_site_rows(path: Path, layer: int, kind: str) -> pd.DataFrame:
+    """The rows of one site of a Parquet file with the columns layer and kind.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    with _parquet_errors(path):
+        return pq.read_table(path, filters=[("layer", "=", layer), ("kind", "=", kind)]).to_pandas()
 
 
 @contextmanager

@@ -140,6 +140,16 @@ class StudySettings(BaseModel):
     base: BaseName = _setting("corrupted", "question", "What features are patched to", commands=("attribute",))
     method: str = _setting("attribution", "question", "How effects are estimated", commands=("attribute",))
     ig_steps: int = _setting(10, "question", "Steps of integrated gradients", commands=("attribute",), ge=1, le=1000)
+    keep_from: float | None = _setting(
+        None,
+        "question",
+        "Entries of attributions.parquet from this share of their site's sum of |effect| in the pair; all else is of "
+        "every entry",
+        without="all; 0.01 in groups of more than 256 pairs",
+        commands=("attribute",),
+        ge=0,
+        lt=1,
+    )
     validate_top: int = _setting(
         20,
         "question",
@@ -152,8 +162,9 @@ class StudySettings(BaseModel):
     validate_pairs: int | None = _setting(
         None,
         "question",
-        "Pairs of each group, drawn with another seed, on which features are tested",
-        without="as many as n_pairs",
+        "Pairs of each group on which features are tested: drawn with another seed, or of fixed pairs so many of each "
+        "half",
+        without="as many as n_pairs, or all, but at most 100",
         commands=("attribute", "validate"),
         identifies=False,
         ge=1,

@@ -245,8 +245,47 @@ ATTRIBUTIONS = Table(
         Column("effect", "float32", "(act_base - act_clean) * grad", _METRIC),
     ),
     "Rows are kept where a feature has an entry: active in the clean or the corrupted run, or with another base in the "
-    "clean run. BOS has none, nor have positions that cannot have an effect: behind the last decision point and, with "
+    "clean run. Of a large group (or with ``keep_from``) the small ones are left out; entries.parquet says what that "
+    "loses. BOS has none, nor have positions that cannot have an effect: behind the last decision point and, with "
     "the corrupted base, before the first token that differs.",
+)
+PAIR_EFFECTS = Table(
+    "pair_effects",
+    "one active feature of one pair",
+    (
+        _GROUP,
+        *_SITE_COLUMNS,
+        _FEATURE,
+        _PAIR_ID,
+        Column("effect", "float32", "estimated effect, summed over all positions", _METRIC),
+    ),
+    "Sums over every entry, whether or not attributions.parquet keeps it; stays with each group.",
+)
+CARRIERS = Table(
+    "carriers",
+    "one role or token of one feature",
+    (
+        _GROUP,
+        *_SITE_COLUMNS,
+        _FEATURE,
+        Column("what", "text", "role or token"),
+        Column("value", "text", "which"),
+        Column("size", "float64", "sum of |effect| there, over pairs and positions", _METRIC),
+    ),
+    "Of every entry; stays with each group.",
+)
+ENTRIES = Table(
+    "entries",
+    "one site of one group",
+    (
+        _GROUP,
+        *_SITE_COLUMNS,
+        Column("n_entries", "int64", "active features at positions, over all pairs"),
+        Column("n_kept", "int64", "those that attributions.parquet has"),
+        Column("size", "float64", "sum of their |effect|", _METRIC),
+        Column("size_kept", "float64", "and of those that are kept", _METRIC),
+    ),
+    "All other tables are sums over every entry.",
 )
 FEATURES = Table(
     "features",
@@ -503,6 +542,9 @@ TABLES: dict[str, Table] = {
         PAIRS,
         TEST_PAIRS,
         ATTRIBUTIONS,
+        ENTRIES,
+        PAIR_EFFECTS,
+        CARRIERS,
         FEATURES,
         ACTIVE,
         SITE_EFFECTS,

@@ -1,9 +1,14 @@
-"""One group from pairs to tables: runs, then one SAE at a time past the cached activations and gradients."""
+"""Pairs to tables: runs, then one SAE at a time past the cached activations and gradients.
+
+A group of many pairs is attributed in shards: what is summed over pairs is added up, and of single entries the small
+ones are left out.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,32 +20,48 @@ from saeattr.attribution.methods import find_method
 from saeattr.attribution.rows import (
     active_features,
     attribution_rows,
-    feature_means,
+    carriers,
     metric_rows,
+    pair_effects,
     rank_features,
     site_effect_rows,
+    summarise_features,
 )
 from saeattr.attribution.site import SiteEffects, attribute_site
-from saeattr.runs.base import SiteBase, token_chunks
+from saeattr.runs.base import SiteBase, SiteMeans, token_chunks
 from saeattr.runs.batch import BatchRuns, clean_tokens, effect_tokens, site_tokens
 from saeattr.runs.effects import total_effect
 from saeattr.runs.task import Task, run_pairs
 from saeattr.saes.loading import stream_saes
 from saeattr.saes.sae import SparseAutoencoder
+from saeattr.sites import Site
+from saeattr.tables import GROUP_SITE, at_site
+
+#: Of one site, from its site to ``pair_effects`` and ``carriers`` over all pairs of a group.
+ReadSums = Callable[[Site], tuple[pd.DataFrame, pd.DataFrame]]
 
 
 @dataclass(frozen=True)
-class GroupTables:
-    """The tables of one group, columns as in docs/study-folder.md."""
+class ShardTables:
+    """The tables of some pairs, columns as in docs/study-folder.md; those of shards make up those of a group."""
 
     attributions: pd.DataFrame
-    features: pd.DataFrame
-    active: pd.DataFrame
+    entries: pd.DataFrame
+    pair_effects: pd.DataFrame
+    carriers: pd.DataFrame
     site_effects: pd.DataFrame
     metric_by_point: pd.DataFrame
 
 
-def attribute_group(task: Task) -> GroupTables:
+@dataclass(frozen=True)
+class GroupTables(ShardTables):
+    """The tables of one group."""
+
+    features: pd.DataFrame
+    active: pd.DataFrame
+
+
+def attribute_group(task: Task, keep_from: float = 0.0) -> GroupTables:
     """Attribute the metric to every active feature of every SAE, for the pairs of one group.
 
     1. Run the pairs once: x and g of the clean prompts at every site, x of the corrupted ones (``run_pairs``).
@@ -50,31 +71,74 @@ def attribute_group(task: Task) -> GroupTables:
        in how many pairs they are active (``active_features``).
 
     Memory holds the captured runs and one SAE: it does not grow with the number of SAEs.
+
+    Args:
+        keep_from: as for ``attribute_shard``.
+    """
+    shard = attribute_shard(task, keep_from=keep_from)
+
+    def read(site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
+        return at_site(shard.pair_effects, site), at_site(shard.carriers, site)
+
+    tables = {field.name: getattr(shard, field.name) for field in dataclasses.fields(shard)}
+    features, active = group_features([file.site for file in task.saes], read, task.times)
+    return GroupTables(**tables, features=features, active=active)
+
+
+def group_features(
+    sites: Sequence[Site], read: ReadSums, times: Mapping[str, int]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """features.parquet and active.parquet of a group, one site at a time."""
+    summed = [summarise_features(*read(site), times) for site in sites]
+    return rank_features(summed), active_features(summed)
+
+
+def attribute_shard(task: Task, means: Mapping[Site, SiteMeans] | None = None, keep_from: float = 0.0) -> ShardTables:
+    """The first two steps of ``attribute_group``, for all or some pairs of a group.
+
+    Args:
+        means: over the whole group, where the task's pairs are some of it.
+        keep_from: entries are left out whose |effect| is under this share of their site's sum of |effect| in the pair.
     """
     method = find_method(task.question.method)
     batches = run_pairs(task, [file.site for file in task.saes], gradients=True, rules=method.rules)
-    rows, effects = [], []
+    parts: list[tuple[pd.DataFrame, ...]] = []
     for done, sae in enumerate(stream_saes(task.saes, task.lm.device)):
         task.on_step("attribution", done, len(task.saes))
-        site_rows, site_effects = _attribute_sae(sae, batches, task)
-        rows.append(site_rows)
-        effects.append(site_effects)
+        rows, site_effects = _attribute_sae(sae, batches, task, None if means is None else means[sae.site])
+        kept = _large_entries(rows, keep_from)
+        parts.append((kept, _count_entries(rows, kept), pair_effects(rows), carriers(rows), site_effects))
     task.on_step("attribution", len(task.saes), len(task.saes))
-    means = [feature_means(own, task.times) for own in rows]
-    return GroupTables(
-        pd.concat(rows, ignore_index=True),
-        rank_features(means),
-        active_features(means),
-        pd.concat(effects, ignore_index=True),
-        # All clean runs before the corrupted ones, however many pairs a batch has.
-        pd.concat(map(metric_rows, batches)).sort_values("run", kind="stable", ignore_index=True),
-    )
+    tables = [pd.concat(column, ignore_index=True) for column in zip(*parts, strict=True)]
+    # All clean runs before the corrupted ones, however many pairs a batch has.
+    points = pd.concat(map(metric_rows, batches)).sort_values("run", kind="stable", ignore_index=True)
+    attributions, entries, effects, carried, site_effects = tables
+    return ShardTables(attributions, entries, effects, carried, site_effects, points)
 
 
-def _attribute_sae(sae: SparseAutoencoder, batches: list[BatchRuns], task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Attribution rows and site effects of one SAE over all batches of a group."""
-    base = SiteBase.of(sae, batches)
-    centre = clean_tokens(batches, sae.site).float().mean(0)
+def _large_entries(rows: pd.DataFrame, keep_from: float) -> pd.DataFrame:
+    if not keep_from:
+        return rows
+    size = rows["effect"].abs().astype(float)
+    return rows[size >= keep_from * size.groupby(rows["pair_id"]).transform("sum")]
+
+
+def _count_entries(rows: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
+    """``tables.ENTRIES`` of one site."""
+    if rows.empty:
+        return pd.DataFrame()
+    sizes = [float(one["effect"].abs().astype(float).sum()) for one in (rows, kept)]
+    counts = {"n_entries": len(rows), "n_kept": len(kept), "size": sizes[0], "size_kept": sizes[1]}
+    return pd.DataFrame([{**rows.iloc[0][GROUP_SITE].to_dict(), **counts}])
+
+
+def _attribute_sae(
+    sae: SparseAutoencoder, batches: list[BatchRuns], task: Task, means: SiteMeans | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Attribution rows and site effects of one SAE over all batches."""
+    name = task.question.base
+    base = SiteBase.of(sae, batches) if means is None else SiteBase(name, sae, means if name == "mean" else None)
+    centre = clean_tokens(batches, sae.site).float().mean(0) if means is None else means.x
     token_text = functools.cache(lambda token_id: str(task.lm.tokenizer.decode([token_id])))
     rows, effects = [], []
     for batch in batches:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from saeattr.attribution.site import SiteAttribution, SiteEffects
@@ -15,10 +16,12 @@ from saeattr.behaviours.pair import Pair
 from saeattr.runs.batch import BatchRuns, SiteTokens
 from saeattr.sites import Site
 from saeattr.stats import median_interval
-from saeattr.tables import ACTIVE, FEATURES
+from saeattr.tables import ACTIVE, FEATURES, GROUP_SITE
 
 #: features.parquet keeps so many features of a group, the largest by |mean effect|; attributions.parquet has all.
 MAX_FEATURES = 5000
+#: (feature, pair) cells of effects that are held at a time: 32 MB.
+MATRIX_CELLS = 2**22
 
 
 def attribution_rows(
@@ -51,47 +54,74 @@ def attribution_rows(
     )
 
 
-def pair_effects(rows: pd.DataFrame, pair_ids: list[str]) -> pd.DataFrame:
-    """Effect of each feature in each pair: the sum over its positions, 0 where it is not active.
+def pair_effects(rows: pd.DataFrame) -> pd.DataFrame:
+    """Effect of each feature in each pair where it is active, summed over positions (``tables.PAIR_EFFECTS``)."""
+    keys = [*GROUP_SITE, "feature", "pair_id"]
+    return rows.groupby(keys, sort=True)["effect"].sum().reset_index()
 
-    Returns:
-        Index feature, one column a pair.
-    """
-    sums = rows.groupby(["feature", "pair_id"], sort=True)["effect"].sum().unstack(fill_value=0)
-    return sums.reindex(columns=pair_ids, fill_value=0.0)
+
+def carriers(rows: pd.DataFrame) -> pd.DataFrame:
+    """How much |effect| of each feature its roles and its tokens carry (``tables.CARRIERS``)."""
+    size = rows["effect"].abs().astype(np.float64)
+    parts = []
+    for what in ("role", "token"):
+        sums = size.groupby([rows[key] for key in (*GROUP_SITE, "feature", what)], sort=True).sum()
+        parts.append(sums.rename("size").reset_index().rename(columns={what: "value"}).assign(what=what))
+    return pd.concat(parts, ignore_index=True)
 
 
 def feature_means(rows: pd.DataFrame, times: Mapping[str, int]) -> pd.DataFrame:
-    """Mean and median effect over pairs, with the median's interval, for every feature of one site's rows.
+    """``summarise_features`` of one site's rows of attributions.parquet, all pairs of a group."""
+    return summarise_features(pair_effects(rows), carriers(rows), times)
+
+
+def summarise_features(effects: pd.DataFrame, carried: pd.DataFrame, times: Mapping[str, int]) -> pd.DataFrame:
+    """Mean and median effect over pairs, with the median's interval, for every feature of one site.
 
     Args:
-        rows: attributions of all pairs of a group.
+        effects: as ``pair_effects`` returns it; a pair in which a feature is not active counts as 0.
+        carried: as ``carriers`` returns it.
         times: by pair_id, how often each distinct pair was drawn: its weight in the mean. In the median it counts once.
 
     Returns:
         The columns of features.parquet but the rank, and those of active.parquet.
     """
-    if rows.empty:
+    if effects.empty:
         return FEATURES.empty().drop(columns="rank")
-    effects = pair_effects(rows, list(times)).astype(np.float64)
-    values, weights = effects.to_numpy(), np.array(list(times.values()), dtype=np.float64)
-    low, high = median_interval(values)
-    table = pd.DataFrame(
+    ids = np.unique(effects["feature"].to_numpy())
+    # A block of features at a time, so that a matrix of all pairs stays small however many they are.
+    size = max(1, MATRIX_CELLS // len(times))
+    blocks = [_summarise_block(effects, ids[at : at + size], times) for at in range(0, len(ids), size)]
+    table = pd.concat(blocks, ignore_index=True)
+    for what in ("role", "token"):
+        own = carried[carried["what"] == what].sort_values(["feature", "value"], kind="stable")
+        largest = own.loc[own.groupby("feature")["size"].idxmax()].set_index("feature")["value"]
+        table[f"top_{what}"] = largest.loc[table["feature"]].to_numpy()
+    for column in reversed(GROUP_SITE):
+        table.insert(0, column, effects[column].iloc[0])
+    return table
+
+
+def _summarise_block(effects: pd.DataFrame, ids: NDArray[np.int64], times: Mapping[str, int]) -> pd.DataFrame:
+    """``summarise_features`` of a few features, without what carries them."""
+    own = effects[effects["feature"].isin(ids)]
+    column = {pair_id: nth for nth, pair_id in enumerate(times)}
+    cells = np.zeros((len(ids), len(times)))
+    row = np.searchsorted(ids, own["feature"].to_numpy())
+    cells[row, own["pair_id"].map(column).to_numpy()] = own["effect"].to_numpy(dtype=np.float64)
+    weights = np.array(list(times.values()), dtype=np.float64)
+    low, high = median_interval(cells)
+    return pd.DataFrame(
         {
-            "feature": effects.index.to_numpy(),
-            "effect_mean": values @ (weights / weights.sum()),
-            "effect_median": np.median(values, axis=1),
+            "feature": ids,
+            "effect_mean": cells @ (weights / weights.sum()),
+            "effect_median": np.median(cells, axis=1),
             "effect_low": low,
             "effect_high": high,
-            "n_pairs": rows.groupby("feature")["pair_id"].nunique().to_numpy(),
-            "n_effect": (effects != 0).sum(axis=1).to_numpy(),
-            "top_role": _largest_share(rows, "role").to_numpy(),
-            "top_token": _largest_share(rows, "token").to_numpy(),
+            "n_pairs": np.bincount(row, minlength=len(ids)),
+            "n_effect": (cells != 0).sum(axis=1),
         }
     )
-    for column in ("kind", "layer", "group"):
-        table.insert(0, column, rows[column].iloc[0])
-    return table
 
 
 def rank_features(sites: list[pd.DataFrame]) -> pd.DataFrame:
@@ -176,10 +206,3 @@ def metric_rows(batch: BatchRuns) -> pd.DataFrame:
             )
         )
     return pd.concat(both, ignore_index=True)
-
-
-def _largest_share(rows: pd.DataFrame, column: str) -> pd.Series:
-    """For each feature, the value of ``column`` that carries the most |effect|."""
-    share = rows["effect"].abs().groupby([rows["feature"], rows[column]], sort=True).sum()
-    winners = share.groupby(level="feature").idxmax()
-    return pd.Series([value for _, value in winners], index=winners.index)

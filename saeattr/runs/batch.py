@@ -121,9 +121,7 @@ def run_batch(
     keep: tuple[Keep, ...] = ("g", "calls") if gradients else ("calls",)
     with rules(lm):
         clean, clean_reads = _run(lm, padded.clean, sites, question.metric, reads, keep)
-    usable = padded.clean.mask.clone()
-    for row, pair in enumerate(pairs):
-        usable[row, [position for position, role in enumerate(pair.roles) if role == BOS]] = False
+    usable = usable_tokens(padded.clean, pairs)
     if padded.corrupted is None:
         return BatchRuns(lm, question, list(pairs), reads, clean, None, clean_reads, None, usable)
     corrupted, corrupted_reads = _run(lm, padded.corrupted, sites, question.metric, at_partners(reads, padded.partner))
@@ -132,6 +130,14 @@ def run_batch(
         return found
     beside = dataclasses.replace(corrupted, x=at_clean_positions(corrupted.x, padded.partner))
     return dataclasses.replace(found, corrupted=beside, has_partner=padded.partner >= 0)
+
+
+def usable_tokens(clean: Prompts, pairs: Sequence[Pair]) -> Bool[Tensor, "batch pos"]:
+    """The real tokens of clean prompts but BOS."""
+    usable = clean.mask.clone()
+    for row, pair in enumerate(pairs):
+        usable[row, [position for position, role in enumerate(pair.roles) if role == BOS]] = False
+    return usable
 
 
 def _run(

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
+import pandas as pd
 import torch
 
-from saeattr.attribution.group import GroupTables, attribute_group
+from saeattr.attribution.group import attribute_group
 from saeattr.attribution.rounding import dtype_warning, measure_rounding
 from saeattr.runs.task import Task
 from saeattr.saes.loading import load_sae
 from saeattr.sites import Site
+from saeattr.study.folder import StudyFolder
+from saeattr.study.shards import SHARD_PAIRS, SHARDED_KEEP_FROM, attribute_in_shards
 from saeattr.study.stage import Outcome, Stage, Work
-from saeattr.tables import ACTIVE, ATTRIBUTIONS, FEATURES, METRIC_BY_POINT, SITE, SITE_EFFECTS, Table, row_site
+from saeattr.tables import (
+    ACTIVE,
+    ATTRIBUTIONS,
+    CARRIERS,
+    ENTRIES,
+    FEATURES,
+    METRIC_BY_POINT,
+    PAIR_EFFECTS,
+    SITE,
+    SITE_EFFECTS,
+    Table,
+    row_site,
+)
 
 #: A reconstruction that moves the metric by more than this share of the clean-corrupted gap is worth a warning.
 RECONSTRUCTION_LIMIT = 0.5
@@ -27,22 +44,51 @@ class Attribution(Stage):
     """Every active feature's effect at every site."""
 
     name: ClassVar[str] = "attribution"
-    joined: ClassVar[tuple[Table, ...]] = (ATTRIBUTIONS, FEATURES, ACTIVE, SITE_EFFECTS, METRIC_BY_POINT)
+    joined: ClassVar[tuple[Table, ...]] = (ATTRIBUTIONS, ENTRIES, FEATURES, ACTIVE, SITE_EFFECTS, METRIC_BY_POINT)
+    kept: ClassVar[tuple[Table, ...]] = (PAIR_EFFECTS, CARRIERS)
 
     def run(self, work: Work) -> Outcome:
-        tables = attribute_group(work.task)
-        warnings = reconstruction_warnings(work.group, tables) + rounding_warnings(work.task, tables)
-        return Outcome({table.name: getattr(tables, table.name) for table in self.joined}, warnings)
+        task, keep_from = work.task, work.prepared.settings.keep_from
+        if len(task.pairs) > SHARD_PAIRS:
+            keep_from = SHARDED_KEEP_FROM if keep_from is None else keep_from
+            tables = attribute_in_shards(task, keep_from, self.partial(work.study, work.group))
+        else:
+            tables = vars(attribute_group(task, keep_from or 0.0))
+        warnings = reconstruction_warnings(work.group, tables["site_effects"], tables["metric_by_point"])
+        warnings += rounding_warnings(task, tables["features"]) + entries_warnings(work.group, tables["entries"])
+        return Outcome({table.name: tables[table.name] for table in (*self.joined, *self.kept)}, warnings)
+
+    def write(self, study: StudyFolder, group: str, outcome: Outcome) -> None:
+        super().write(study, group, outcome)
+        shutil.rmtree(self.partial(study, group), ignore_errors=True)
+
+    @classmethod
+    def partial(cls, study: StudyFolder, group: str) -> Path:
+        """The shards of a large group that are done, beside the stage's folder until all are."""
+        folder = cls.folder(study, group)
+        return folder.with_name(f".partial-{folder.name}")
 
 
-def reconstruction_warnings(group: str, tables: GroupTables) -> list[str]:
+def entries_warnings(group: str, entries: pd.DataFrame) -> list[str]:
+    """A line where attributions.parquet leaves entries out: how many, and what they carry."""
+    total = entries[["n_entries", "n_kept", "size", "size_kept"]].sum()
+    if total["n_entries"] == total["n_kept"]:
+        return []
+    return [
+        f"{group}: attributions.parquet has {total['n_kept']:,.0f} of {total['n_entries']:,.0f} entries, which carry "
+        f"{total['size_kept'] / total['size']:.1%} of |effect|; all other tables are of every entry (--keep-from 0 "
+        "keeps all)"
+    ]
+
+
+def reconstruction_warnings(group: str, site_effects: pd.DataFrame, metric_by_point: pd.DataFrame) -> list[str]:
     """A line where SAEs lose so much that their effects need care: most of the metric's gap moves with x_hat for x."""
-    last = tables.metric_by_point[tables.metric_by_point["point"] == tables.metric_by_point["n_points"]]
+    last = metric_by_point[metric_by_point["point"] == metric_by_point["n_points"]]
     means = last.groupby("run")["metric"].mean()
     if "corrupted" not in means:
         return []
     gap = abs(float(means["clean"] - means["corrupted"]))
-    moved = tables.site_effects.groupby(SITE)["reconstruction_effect"].mean().abs()
+    moved = site_effects.groupby(SITE)["reconstruction_effect"].mean().abs()
     poor = moved[moved > RECONSTRUCTION_LIMIT * gap].sort_values(ascending=False)
     if poor.empty:
         return []
@@ -54,12 +100,12 @@ def reconstruction_warnings(group: str, tables: GroupTables) -> list[str]:
     ]
 
 
-def rounding_warnings(task: Task, tables: GroupTables) -> list[str]:
+def rounding_warnings(task: Task, features: pd.DataFrame) -> list[str]:
     """A line where the dtype changes attributions much: a few pairs at the top feature's site in float32 too."""
     pairs = [pair for pair in task.pairs if pair.corrupted_ids is not None][:ROUNDING_PAIRS]
-    if task.lm.dtype == torch.float32 or tables.features.empty or not pairs:
+    if task.lm.dtype == torch.float32 or features.empty or not pairs:
         return []
-    site = row_site(tables.features.iloc[0].to_dict())
+    site = row_site(features.iloc[0].to_dict())
     sae = load_sae(next(file for file in task.saes if file.site == site), task.lm.device)
     warning = dtype_warning([measure_rounding(task.lm, pair, sae, task.question) for pair in pairs])
     return [warning] if warning else []

@@ -20,12 +20,13 @@ from saeattr.runs.memory import Load, MemoryPlan, parse_bytes, plan_memory
 from saeattr.runs.question import Pace
 from saeattr.study.folder import StudyFolder
 from saeattr.study.prepare import Prepared
+from saeattr.study.shards import SHARD_PAIRS
 
 T = TypeVar("T")
 
 
 def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.device) -> MemoryPlan:
-    """How ``n_pairs`` of at most ``length`` tokens will be run within the settings' budget.
+    """How ``n_pairs`` of at most ``length`` tokens, a shard of them at a time, will be run within the settings' budget.
 
     Raises:
         UserError: the budget is too small.
@@ -39,7 +40,7 @@ def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.dev
     plan = plan_memory(
         functools.cache(lambda batch: rehearse(meta, sites, batch, length)),
         prepared.saes,
-        Load(n_pairs, length, on_host=device.type == "cpu"),
+        Load(min(n_pairs, SHARD_PAIRS), length, on_host=device.type == "cpu"),
         settings.batch_size,
         None if settings.vram is None else parse_bytes(settings.vram),
     )

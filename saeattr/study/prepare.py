@@ -88,11 +88,6 @@ def prepare(settings: StudySettings, *, weights: bool = True, given: GivenRows |
     find_method(settings.method)
     if settings.vram is not None:
         parse_bytes(settings.vram)
-    if settings.validate_pairs is not None and not behaviour.draws_pairs(settings):
-        raise UserError(
-            f"--validate-pairs draws more pairs, and those of {behaviour.name} are fixed (each half tests what the "
-            "other ranks): leave it out"
-        )
     settings = resolve(settings, behaviour)
     folder = find_model(settings.model, weights=weights)
     saes = _named_saes(settings, folder, weights)

@@ -50,12 +50,13 @@ class Outcome:
     """What a stage gave for one group.
 
     Attributes:
-        tables: by name, all that the stage declares; nothing where there is nothing to keep.
+        tables: by name, all that the stage declares; nothing where there is nothing to keep. Of one too large to be
+            held, the folders whose tables of that name make it up.
         warnings: what the reader should know, one line each.
         notes: for the tables' schema metadata.
     """
 
-    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    tables: Mapping[str, pd.DataFrame | Sequence[Path]] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
 
@@ -99,7 +100,10 @@ class Stage(ABC):
             UserError: the disk is full or the folder cannot be written.
         """
         if outcome.tables:
-            tables = {table.name: table.frame(outcome.tables[table.name]) for table in (*self.joined, *self.kept)}
+            tables = {}
+            for table in (*self.joined, *self.kept):
+                given = outcome.tables[table.name]
+                tables[table.name] = table.frame(given) if isinstance(given, pd.DataFrame) else given
             write_part(self.folder(study, group), tables, {_WANTED: self.wanted(), **outcome.notes})
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from typing import ClassVar
 import pandas as pd
 
 from saeattr.behaviours.pair import Pair
-from saeattr.files import read_metadata, read_table, write_table
+from saeattr.errors import UserError
+from saeattr.files import read_metadata, read_site_rows, read_table, write_table
 from saeattr.runs.task import Task
+from saeattr.sites import Site
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder
 from saeattr.study.pairs import stored_test_pairs
@@ -21,10 +24,13 @@ from saeattr.study.stage import Outcome, Stage, Work
 from saeattr.tables import (
     AGREEMENT,
     ATTRIBUTIONS,
+    CARRIERS,
     COMPARED,
     CURVES,
+    ENTRIES,
     EXACT,
     FEATURES,
+    PAIR_EFFECTS,
     VALIDATION,
     Table,
     features_of,
@@ -55,10 +61,13 @@ class Validation(Stage):
 
     def run(self, work: Work) -> Outcome:
         features = Attribution.read(work.study, FEATURES, work.group)
-        needs_entries = self.plan.positions == "single" or self.fresh is None
-        attributions = Attribution.read(work.study, ATTRIBUTIONS, work.group) if needs_entries else None
+        attributions = None
+        if self.plan.positions == "single":
+            check_every_entry(work.study, work.group)
+            attributions = Attribution.read(work.study, ATTRIBUTIONS, work.group)
         fresh = None if self.fresh is None else stored_test_pairs(work.study, work.group)
-        estimates, partial = Estimates(features, attributions), self._partial(work.study, work.group)
+        estimates = Estimates(features, attributions, functools.partial(stored_sums, work.study, work.group))
+        partial = self._partial(work.study, work.group)
         tables = validate_group(work.task, estimates, self.plan, fresh, partial)
         found = {table.name: getattr(tables, table.name) for table in (*self.joined, *self.kept)}
         return Outcome(found, _warnings(work.group, tables), {_POWER: tables.power})
@@ -81,6 +90,29 @@ class Validation(Stage):
         """Beside the stage's folder, so that what is half done is not taken for stored."""
         folder = self.folder(study, group)
         return folder.with_name(f".partial-{folder.name}")
+
+
+def check_every_entry(study: StudyFolder, group: str) -> None:
+    """Refuse to look for the position of a feature's largest entry where small entries were left out.
+
+    Raises:
+        UserError: they were.
+    """
+    entries = Attribution.read(study, ENTRIES, group)
+    if (entries["n_kept"] < entries["n_entries"]).any():
+        raise UserError(
+            f"--positions single needs every entry, and attributions.parquet of {group} has the large ones alone: "
+            "leave it out, or make the study again with --keep-from 0"
+        )
+
+
+def stored_sums(study: StudyFolder, group: str, site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Of one site of a group, each pair's effects and what carries them."""
+    folder = Attribution.folder(study, group)
+    effects, carried = (
+        read_site_rows(folder / f"{table.name}.parquet", site.layer, site.kind) for table in (PAIR_EFFECTS, CARRIERS)
+    )
+    return effects, carried
 
 
 def power_of(study: StudyFolder, group: str) -> str:
@@ -141,6 +173,6 @@ def _key(task: Task, estimates: Estimates, wanted: ValidationPlan, fresh: Sequen
         [(str(file.site), file.name) for file in task.saes],
         [(str(site), feature) for site, feature in features_of(top)],
         (question.metric.name, question.decision, question.base),
-        (wanted.n_controls, wanted.positions, task.pace.seed),
+        (wanted.n_controls, wanted.positions, wanted.most_pairs, task.pace.seed),
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from saeattr.attribution.rows import feature_means, rank_features
+from saeattr.attribution.group import ReadSums
+from saeattr.attribution.rows import carriers, pair_effects, rank_features, summarise_features
 from saeattr.behaviours.pair import Pair, halves
+from saeattr.sites import Site
 from saeattr.stats import benjamini_hochberg, sign_test
-from saeattr.tables import SITE, features_of
+from saeattr.tables import at_site, features_of, sites_of
 
 #: The level of verdicts.
 ALPHA = 0.05
@@ -25,11 +27,30 @@ class Estimates:
 
     Attributes:
         features: its rows of features.parquet.
-        attributions: its rows of attributions.parquet; needed where halves rank, and for ``positions="single"``.
+        attributions: its rows of attributions.parquet; needed for ``positions="single"``, and where halves rank and
+            ``effects`` are not there.
+        effects: of a site, ``pair_effects`` and ``carriers`` of all pairs.
     """
 
     features: pd.DataFrame
     attributions: pd.DataFrame | None = None
+    effects: ReadSums | None = None
+
+    def ranked_by(self, pairs: Sequence[Pair]) -> pd.DataFrame:
+        """The features table that attributing these pairs alone would have given."""
+        times = {pair.pair_id: pair.times for pair in pairs}
+        sites = sorted(set(sites_of(self.features)))
+        return rank_features([summarise_features(*self._sums(site, list(times)), times) for site in sites])
+
+    def _sums(self, site: Site, pair_ids: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """``pair_effects`` of a site in some pairs, and its ``carriers`` (the stored ones are of all pairs)."""
+        if self.effects is not None:
+            effects, carried = self.effects(site)
+            return effects[effects["pair_id"].isin(pair_ids)], carried
+        assert self.attributions is not None
+        rows = at_site(self.attributions, site)
+        rows = rows[rows["pair_id"].isin(pair_ids)]
+        return pair_effects(rows), carriers(rows)
 
 
 @dataclass(frozen=True)
@@ -54,17 +75,15 @@ def make_folds(pairs: Sequence[Pair], estimates: Estimates, fresh: Sequence[Pair
     """
     if fresh is not None:
         return [Fold(estimates.features.sort_values("rank", kind="stable"), fresh)]
-    assert estimates.attributions is not None
     first, second = halves(pairs)
     both = ((first, second), (second, first))
-    return [Fold(_ranked_by(estimates.attributions, ranking), testing) for ranking, testing in both if ranking]
+    return [Fold(estimates.ranked_by(ranking), testing) for ranking, testing in both if ranking]
 
 
-def _ranked_by(attributions: pd.DataFrame, pairs: Sequence[Pair]) -> pd.DataFrame:
-    """The features table that attributing these pairs alone would have given."""
-    times = {pair.pair_id: pair.times for pair in pairs}
-    rows = attributions[attributions["pair_id"].isin(list(times))]
-    return rank_features([feature_means(site, times) for _, site in rows.groupby(SITE)])
+def some_pairs(pairs: Sequence[Pair], most: int, seed: int) -> list[Pair]:
+    """At most so many of the pairs, drawn at random and in their order."""
+    chosen = np.random.default_rng([seed, len(pairs)]).permutation(len(pairs))[:most]
+    return [pairs[at] for at in sorted(chosen.tolist())]
 
 
 def power_note(folds: Sequence[Fold], top: int, gap: float, smallest: float) -> str:

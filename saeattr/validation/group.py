@@ -21,7 +21,7 @@ from saeattr.tables import AGREEMENT, COMPARED, CURVES, EXACT, VALIDATION, by_si
 from saeattr.validation.agreement import compared_effects, single_estimates, site_agreement
 from saeattr.validation.controls import CONTROLS
 from saeattr.validation.curves import Course, cumulative_curves, feature_orders
-from saeattr.validation.evidence import Estimates, Fold, make_folds, power_note
+from saeattr.validation.evidence import Estimates, Fold, make_folds, power_note, some_pairs
 from saeattr.validation.parts import Parts
 from saeattr.validation.ranking import Ranking, Wanted, measure_ranking
 from saeattr.validation.site import SiteTest, strongest_at, strongest_entries
@@ -39,6 +39,7 @@ class ValidationPlan:
         positions: patch a feature at all its positions, or in each pair only where its attribution is largest.
         longest_curve: cumulative curves go to so many features, where there are so many (the exact order ends with the
             tested ones); 0 draws no curves.
+        most_pairs: so many of a fold's pairs test, drawn at random, and twice as many of those that ranked are run.
     """
 
     top: int = 20
@@ -46,6 +47,7 @@ class ValidationPlan:
     smallest: float = 0.01
     positions: Positions = "all"
     longest_curve: int = 128
+    most_pairs: int = 100
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,21 @@ def validate_features(
     """
     parts = parts or Parts()
     folds = [fold for fold in make_folds(task.pairs, estimates, fresh) if fold.pairs]
+    folds = [
+        dataclasses.replace(fold, pairs=some_pairs(fold.pairs, wanted.most_pairs, task.pace.seed)) for fold in folds
+    ]
+    features = estimates.features
+    if len(task.pairs) > 2 * wanted.most_pairs:
+        # The estimates that are compared with exact effects are of the pairs that these are measured in.
+        task = dataclasses.replace(task, pairs=some_pairs(task.pairs, 2 * wanted.most_pairs, task.pace.seed))
+        features = estimates.ranked_by(task.pairs)
     folds = _at_sites(folds, {file.site for file in task.saes})
     tested = _first(folds, wanted.top)
     if not tested:
         return _nothing()
     folds = _at_sites(folds, set(tested))
     task = dataclasses.replace(task, saes=sorted((f for f in task.saes if f.site in tested), key=lambda f: f.site))
-    entries, features = None, estimates.features
+    entries = None
     if wanted.positions == "single":
         assert estimates.attributions is not None
         entries = strongest_entries(estimates.attributions)
