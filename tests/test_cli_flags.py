@@ -63,6 +63,7 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "base": (["--base", "zero"], "zero", "zero"),
     "method": (["--method", "ig"], "ig", "ig"),
     "ig_steps": (["--ig-steps", "3"], "3", 3),
+    "keep_from": (["--keep-from", "0.02"], "0.02", 0.02),
     "validate_top": (["--validate-top", "5"], "5", 5),
     "validate_pairs": (["--validate-pairs", "12"], "12", 12),
     "controls": (["--controls", "19"], "19", 19),
