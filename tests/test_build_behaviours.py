@@ -63,9 +63,9 @@ def test_what_is_kept_for_the_test_never_comes_in_training(tokenizer: PreTrained
             else:
                 kept.add(next(word for word in words if len(word) == 4 and word.isdigit()))
     assert not seen & kept
-    # A fifth of 36 nouns by 12 verbs, and of 8 centuries by 97 years.
+    # A fifth of 36 nouns by 12 verbs, and of 7 centuries by 97 years.
     assert 60 < len({one for one in kept if isinstance(one, tuple)}) < 120
-    assert 110 < len({one for one in kept if isinstance(one, str)}) < 200
+    assert 95 < len({one for one in kept if isinstance(one, str)}) < 200
     # All else is seen, and each noun, verb, century and number is.
     assert len({one for one in seen if isinstance(one, tuple)}) > 300
     assert {noun for noun, _ in (one for one in seen if isinstance(one, tuple))} == {

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from saeattr.errors import UserError
 from saeattr.progress import OnStep, quiet
@@ -75,6 +75,7 @@ class Behaviour(ABC):
         unit: what a reader calls a pair of it.
         draws: whether another seed gives other pairs, so that what some pairs rank others can test. Without it the
             pairs of a group are halved: each half tests what the other ranks.
+        example: a pair of it as a row of a file of pairs; literature: what others found, with references.
     """
 
     name: ClassVar[str]
@@ -83,6 +84,8 @@ class Behaviour(ABC):
     default_groups: ClassVar[tuple[str, ...]]
     unit: ClassVar[str] = "pair"
     draws: ClassVar[bool] = False
+    example: ClassVar[Mapping[str, Any]] = {}
+    literature: ClassVar[str] = ""
 
     @abstractmethod
     def groups(self, names: Sequence[str]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ NOUNS = listed(
     rebellion contract search survey experiment alliance quarrel trade ban truce debate school company court service
     """
 )
-CENTURIES = tuple(range(11, 19))
+CENTURIES = tuple(range(11, 18))
 #: A year with the century before it, and what is asked of the model: the rest of a later year.
 TEMPLATES = {
     "lasted": "The {noun} lasted from the year {century}{year} to the year {again}",
@@ -53,37 +53,37 @@ class GreaterThan(ReadyBehaviour):
     }
 
     def source(self, group: str, tokenizer: PreTrainedTokenizerBase) -> Source:
-        if splits_into_digits(tokenizer):
-            years = [(str(century), year) for century in CENTURIES for year in YEARS[10:90]]
+        digits = splits_into_digits(tokenizer)
+        split = {century: YEARS for century in map(str, CENTURIES)} if digits else split_years(tokenizer)
+        starts = YEARS[10:90] if digits else YEARS[2:99]
+        years = [(century, year) for century, own in split.items() for year in own if year in starts]
+        total = len(CENTURIES) * len(starts)
+        note = f"{self.name}: {len(years)} of {total} years are a token of the century and one of two digits"
+        if digits:
             note = (
                 f"{self.name}: this tokenizer writes years digit by digit, so the next digit is asked for: answer and "
                 "wrong are the tens digits greater and smaller than the first year's; the same digit is in neither"
             )
-        else:
-            years = split_years(tokenizer)
-            if not years:
-                raise UserError(
-                    f"{self.name} cannot be asked of this model: its tokenizer splits ' 1732' into "
-                    f"{tokenizer.tokenize(' 1732')}, and a year must be a century and two digits, or single digits"
-                )
-            total = len(CENTURIES) * 97
-            note = f"{self.name}: {len(years)} of {total} years are a token of the century and one of two digits"
-        answers = tens_after if splits_into_digits(tokenizer) else years_after
+        if not years:
+            raise UserError(
+                f"{self.name} cannot be asked of this model: its tokenizer splits ' 1732' into "
+                f"{tokenizer.tokenize(' 1732')}, and a year must be a century and two digits, or single digits"
+            )
 
         def draw(rng: random.Random) -> Row:
             century, year = rng.choice(years)
             words = {"noun": rng.choice(NOUNS), "century": century, "year": year, "again": century}
             clean, places = fill(TEMPLATES[group], words, {"year": "year"})
             corrupted, _ = fill(TEMPLATES[group], {**words, "year": FIRST}, {})
-            answer, wrong = answers(year)
+            answer, wrong = tens_after(year) if digits else years_after(year, split[century])
             return {"clean": clean, "corrupted": corrupted, "answer": answer, "wrong": wrong, "spans": places}
 
         return Source(draw, (note,))
 
 
-def years_after(year: str) -> tuple[list[str], list[str]]:
-    """All two-digit numbers greater than ``year``, and the others."""
-    return [other for other in YEARS if int(other) > int(year)], [other for other in YEARS if int(other) <= int(year)]
+def years_after(year: str, known: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The two-digit numbers greater than ``year``, and the others."""
+    return [other for other in known if other > year], [other for other in known if other <= year]
 
 
 def tens_after(year: str) -> tuple[list[str], list[str]]:
@@ -101,16 +101,19 @@ def splits_into_digits(tokenizer: PreTrainedTokenizerBase) -> bool:
     return len(century) >= 2 and list(year) == [*century, *digits[2], *digits[3]]
 
 
-def split_years(tokenizer: PreTrainedTokenizerBase) -> list[tuple[str, str]]:
-    """Centuries and years (02 to 98) that are a token of the century and one of two digits, as ``FIRST`` is there."""
-    if not all(is_single(tokenizer, year) for year in YEARS):
-        return []
-    found = []
+def split_years(tokenizer: PreTrainedTokenizerBase) -> dict[str, tuple[str, ...]]:
+    """By century the years that are its token and one of two digits.
+
+    GPT-2's tokenizer has some years whole, such as 1700: an answer that would make one of them is no answer there. A
+    century without ``FIRST`` is left out.
+    """
+    known = [year for year in YEARS if is_single(tokenizer, year)]
+    found = {}
     for century in map(str, CENTURIES):
         head = _ids(tokenizer, f" {century}")
-        splits = {year: _ids(tokenizer, f" {century}{year}") == [*head, *_ids(tokenizer, year)] for year in YEARS}
-        if splits[FIRST] and is_single(tokenizer, f" {century}"):
-            found += [(century, year) for year in YEARS[2:99] if splits[year]]
+        own = [year for year in known if _ids(tokenizer, f" {century}{year}") == [*head, *_ids(tokenizer, year)]]
+        if FIRST in own and is_single(tokenizer, f" {century}"):
+            found[century] = tuple(own)
     return found
 
 

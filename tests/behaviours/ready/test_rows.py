@@ -80,14 +80,19 @@ def test_years_in_threes_are_refused_with_what_the_tokenizer_does() -> None:
         greater_than.BEHAVIOUR.rows("lasted", word_tokenizer(every_word(), "threes"), 5, 0)
 
 
-def test_only_years_that_split_behind_the_century_are_drawn(whole: PreTrainedTokenizerFast) -> None:
+def test_years_that_a_tokenizer_has_whole_neither_begin_nor_answer(whole: PreTrainedTokenizerFast) -> None:
     """As GPT-2's tokenizer, which has some years whole."""
     tokenizer = word_tokenizer(every_word())
-    tokenizer.add_tokens([" 1732", " 1801"])
-    years = greater_than.split_years(tokenizer)
-    every = greater_than.split_years(whole)
-    assert set(every) - set(years) == {("17", "32")} | {("18", f"{year:02d}") for year in range(2, 99)}
-    assert len(every) == 8 * 97
+    tokenizer.add_tokens([" 1732", " 1760", " 1601"])
+    made = greater_than.BEHAVIOUR.rows("lasted", tokenizer, 600, 0)
+    assert made.notes[0] == "greater-than: 580 of 679 years are a token of the century and one of two digits"
+    for row in made.rows:
+        year, century = re.findall(r"\d+", row["clean"])
+        assert year != "1732"
+        assert century != "16"
+        missing = {f"{number:02d}" for number in range(100)} - {*row["answer"], *row["wrong"]}
+        assert missing == ({"32", "60"} if century == "17" else set())
+    assert greater_than.BEHAVIOUR.rows("lasted", whole, 1, 0).notes[0].startswith("greater-than: 679 of 679")
 
 
 #: Written by hand: the plural forms, so that agreement is judged without the behaviour's own lists.
