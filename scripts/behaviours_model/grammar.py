@@ -39,7 +39,7 @@ class Sentence:
 def sources(tokenizer: PreTrainedTokenizerFast) -> list[tuple[ReadyBehaviour, str, Source]]:
     """Every group of both behaviours with what its rows are drawn from."""
     both: list[ReadyBehaviour] = [agreement.BEHAVIOUR, greater_than.BEHAVIOUR]
-    return [(one, group, one.source(group, tokenizer)) for one in both for group in one.group_help]
+    return [(one, group, one.source_of(group, tokenizer)) for one in both for group in one.group_help]
 
 
 def words_of_both() -> str:

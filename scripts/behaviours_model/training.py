@@ -19,7 +19,7 @@ from saeattr.behaviours.ready.ready import Row
 from .grammar import Sentence, draw_sentence, kept_rows, sources
 
 SHAPE = Shape(layers=4, d_model=96, d_head=24)
-RECIPE = Recipe(steps=800, warm_up=100)
+RECIPE = Recipe(steps=500, warm_up=100)
 #: Sentences of a batch, from each of the five groups alike.
 BATCH = 120
 #: Weight of the loss on the other words, against 1 on the answer.

@@ -104,7 +104,7 @@ class Agreement(ReadyBehaviour):
         "across-rc": "The boy that the girls know (another noun and its verb, in a relative clause)",
     }
     default_groups = ("simple", "across-pp", "across-rc")
-    example: ClassVar[Row] = {
+    example: ClassVar = {
         "clean": "The boy near the cars",
         "corrupted": "The boys near the cars",
         "answer": " is",
@@ -114,7 +114,7 @@ class Agreement(ReadyBehaviour):
         "distractor_number": "plural",
     }
 
-    def source(self, group: str, tokenizer: PreTrainedTokenizerBase) -> Source:
+    def source_of(self, group: str, tokenizer: PreTrainedTokenizerBase) -> Source:
         people = group == "across-rc"
         nouns, nouns_note = keep_single_pairs(
             tokenizer, PEOPLE if people else NOUNS, f"{self.name}: {'people' if people else 'nouns'}, one and many,"

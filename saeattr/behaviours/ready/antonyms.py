@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from saeattr.behaviours.ready.ready import Row
 from saeattr.behaviours.ready.relations import WordRelation
 
 #: Each is the other's opposite.
@@ -74,7 +73,7 @@ class Antonyms(WordRelation):
         "Children learn that the contrary of {word} is",
     )
     both_single = True
-    example: ClassVar[Row] = {
+    example: ClassVar = {
         "clean": "The opposite of hot is",
         "corrupted": "The opposite of big is",
         "answer": " cold",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from saeattr.behaviours.ready.ready import Row
 from saeattr.behaviours.ready.relations import WordRelation
 
 CAPITALS = tuple(
@@ -79,7 +78,7 @@ class CountryCapital(WordRelation):
         "A flight to {word} often lands in its capital,",
         "We went to {word} and stayed in its capital city,",
     )
-    example: ClassVar[Row] = {
+    example: ClassVar = {
         "clean": "The capital of France is",
         "corrupted": "The capital of Poland is",
         "answer": " Paris",

@@ -48,7 +48,7 @@ class Docstring(ReadyBehaviour):
         "swapped": "corrupted: the third and the fourth argument change places",
     }
     default_groups = ("replaced", "swapped")
-    example: ClassVar[Row] = {
+    example: ClassVar = {
         "clean": 'def load(self, size, host, file, mode):\n    """old paper\n\n    :param size: first street\n'
         "    :param host: small island\n    :param",
         "corrupted": 'def load(self, size, host, user, mode):\n    """old paper\n\n    :param size: first street\n'
@@ -58,7 +58,7 @@ class Docstring(ReadyBehaviour):
         "spans": {"next": "file", "following": "mode"},
     }
 
-    def source(self, group: str, tokenizer: PreTrainedTokenizerBase) -> Source:
+    def source_of(self, group: str, tokenizer: PreTrainedTokenizerBase) -> Source:
         names, note = keep_singles(tokenizer, NAMES, f"{self.name}: names of arguments", least=5)
 
         def draw(rng: random.Random) -> Row:

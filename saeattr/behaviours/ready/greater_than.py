@@ -44,7 +44,7 @@ class GreaterThan(ReadyBehaviour):
         "ended": "The war began in 1732 and came to its end in 17",
     }
     default_groups = ("lasted",)
-    example: ClassVar[Row] = {
+    example: ClassVar = {
         "clean": "The war lasted from the year 1732 to the year 17",
         "corrupted": "The war lasted from the year 1701 to the year 17",
         "answer": list(YEARS[33:]),
@@ -52,9 +52,9 @@ class GreaterThan(ReadyBehaviour):
         "spans": {"year": "32"},
     }
 
-    def source(self, group: str, tokenizer: PreTrainedTokenizerBase) -> Source:
+    def source_of(self, group: str, tokenizer: PreTrainedTokenizerBase) -> Source:
         digits = splits_into_digits(tokenizer)
-        split = {century: YEARS for century in map(str, CENTURIES)} if digits else split_years(tokenizer)
+        split = dict.fromkeys(map(str, CENTURIES), YEARS) if digits else split_years(tokenizer)
         starts = YEARS[10:90] if digits else YEARS[2:99]
         years = [(century, year) for century, own in split.items() for year in own if year in starts]
         total = len(CENTURIES) * len(starts)

@@ -53,7 +53,7 @@ class IndirectObject(ReadyBehaviour):
         "baba-abc": "as baba; corrupted: a third person gives",
     }
     default_groups = ("abba", "baba")
-    example: ClassVar[Row] = {
+    example: ClassVar = {
         "clean": "When Mary and John went to the store, John gave a drink to",
         "corrupted": "When Mary and John went to the store, Mary gave a drink to",
         "answer": " Mary",
@@ -61,7 +61,7 @@ class IndirectObject(ReadyBehaviour):
         "spans": {"IO": "Mary", "S1": [14, 18], "S2": [38, 42]},
     }
 
-    def source(self, group: str, tokenizer: PreTrainedTokenizerBase) -> Source:
+    def source_of(self, group: str, tokenizer: PreTrainedTokenizerBase) -> Source:
         names, note = keep_singles(tokenizer, NAMES, f"{self.name}: names", least=3)
         order, _, third = group.partition("-")
         spans = ORDERS[order]

@@ -85,7 +85,7 @@ class Pronoun(ReadyBehaviour):
         "possessive": "Yesterday Mary was proud of (her, his)",
     }
     default_groups = ("name", "noun")
-    example: ClassVar[Row] = {
+    example: ClassVar = {
         "clean": "Yesterday Mary was late because",
         "corrupted": "Yesterday John was late because",
         "answer": " she",
@@ -94,7 +94,7 @@ class Pronoun(ReadyBehaviour):
         "gender": "female",
     }
 
-    def source(self, group: str, tokenizer: PreTrainedTokenizerBase) -> Source:
+    def source_of(self, group: str, tokenizer: PreTrainedTokenizerBase) -> Source:
         pronouns = (" her", " his") if group == "possessive" else (" she", " he")
         if not all(is_single(tokenizer, pronoun) for pronoun in pronouns):
             said = " and ".join(map(repr, pronouns))

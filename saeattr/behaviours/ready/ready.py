@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import difflib
 import random
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from transformers import PreTrainedTokenizerBase
 
+from saeattr.behaviours.behaviour import Behaviour, Contrast, MadePairs, Request
+from saeattr.behaviours.given.behaviour import ANSWER_VS_WRONG, Given
+from saeattr.behaviours.given.rows import read_row
+from saeattr.behaviours.given.source import GivenRows
+from saeattr.behaviours.tokens import contrast_label, contrast_tokens
 from saeattr.errors import UserError
+from saeattr.settings import StudySettings
 
 #: A row of a pairs file: clean, corrupted, answer, wrong, group, id, spans, and columns that are kept as they are.
 Row = dict[str, Any]
@@ -45,26 +51,19 @@ class ReadyRows:
     notes: list[str]
 
 
-class ReadyBehaviour(ABC):
-    """A behaviour whose rows are drawn from templates.
+class ReadyBehaviour(Behaviour):
+    """A behaviour whose rows are drawn from templates, and then read as those of a pairs file are.
 
     Attributes:
-        name: for ``--behaviour``; help: one line.
-        literature: what others found, with references, in a sentence or two.
         group_help: its groups, with a line of help each.
-        default_groups: those of a study that names none.
-        example: a row of it.
     """
 
-    name: ClassVar[str]
-    help: ClassVar[str]
-    literature: ClassVar[str]
-    group_help: ClassVar[dict[str, str]]
-    default_groups: ClassVar[tuple[str, ...]]
-    example: ClassVar[Row]
+    metrics: ClassVar = {ANSWER_VS_WRONG: "logit(answer) - logit(wrong) where the answer comes"}
+    draws = True
+    group_help: ClassVar[Mapping[str, str]]
 
     @abstractmethod
-    def source(self, group: str, tokenizer: PreTrainedTokenizerBase) -> Source:
+    def source_of(self, group: str, tokenizer: PreTrainedTokenizerBase) -> Source:
         """What the rows of a group are drawn from.
 
         Raises:
@@ -90,6 +89,25 @@ class ReadyBehaviour(ABC):
             raise UserError(f"no group of {self.name} was given: name one or more of {', '.join(known)}, or all")
         return tuple(found)
 
+    def contrast(self, tokenizer: PreTrainedTokenizerBase, settings: StudySettings) -> Contrast:
+        if settings.contrast is not None:
+            contrast_tokens(tokenizer, settings.contrast)
+            return Contrast("contrast", contrast_label(settings.contrast))
+        if settings.metric not in (None, ANSWER_VS_WRONG):
+            return Contrast(ANSWER_VS_WRONG, metric=str(settings.metric))
+        return Contrast(ANSWER_VS_WRONG, "logit(answer) - logit(wrong)")
+
+    def check(self, tokenizer: PreTrainedTokenizerBase, groups: Sequence[str]) -> None:
+        for group in groups:
+            self.rows(group, tokenizer, 1, 0)
+
+    def pairs(self, group: str, request: Request) -> MadePairs:
+        settings = request.settings
+        drawn = self.rows(group, request.lm.tokenizer, settings.n_pairs, settings.seed)
+        rows = tuple(read_row(number, row) for number, row in enumerate(drawn.rows, 1))
+        made = Given(GivenRows(self.name, rows)).pairs(group, request)
+        return MadePairs(made.pairs, [*drawn.notes, *made.warnings])
+
     def rows(self, group: str, tokenizer: PreTrainedTokenizerBase, n: int, seed: int) -> ReadyRows:
         """``n`` distinct rows of a group, or as many as its templates give.
 
@@ -97,7 +115,7 @@ class ReadyBehaviour(ABC):
             UserError: the tokenizer has too few of the words, or none of the rows aligns.
         """
         (group,) = self.groups([group])
-        source = self.source(group, tokenizer)
+        source = self.source_of(group, tokenizer)
         rng = random.Random(f"{self.name} {group} {seed}")
         found: dict[tuple[str, str], Row] = {}
         uneven: set[tuple[str, str]] = set()
@@ -111,7 +129,7 @@ class ReadyBehaviour(ABC):
             if _count(tokenizer, key[0]) != _count(tokenizer, key[1]):
                 uneven.add(key)
                 continue
-            found[key] = {**row, "group": group, "id": str(len(found) + 1)}
+            found[key] = {**row, "group": group, "id": f"{len(found) + 1} {_first_span(row)}"}
             misses = 0
         notes = list(source.notes)
         if not found:
@@ -123,6 +141,12 @@ class ReadyBehaviour(ABC):
         if uneven:
             notes.append(f"{self.name}: {len(uneven)} drawn rows had unequal numbers of tokens and were left out")
         return ReadyRows(list(found.values()), notes)
+
+
+def _first_span(row: Row) -> str:
+    """The text of the span that is named first: what a reader tells the row by."""
+    place = next(iter(row["spans"].values()))
+    return place if isinstance(place, str) else row["clean"][place[0] : place[1]]
 
 
 def _count(tokenizer: PreTrainedTokenizerBase, text: str) -> int:

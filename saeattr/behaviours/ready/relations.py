@@ -32,7 +32,7 @@ class WordRelation(ReadyBehaviour):
     def words(self) -> Sequence[tuple[str, str]]:
         """Words and what answers them."""
 
-    def source(self, group: str, tokenizer: PreTrainedTokenizerBase) -> Source:
+    def source_of(self, group: str, tokenizer: PreTrainedTokenizerBase) -> Source:
         every = self.words()
         if self.both_single:
             known, note = keep_single_pairs(tokenizer, every, f"{self.name}: pairs of words")

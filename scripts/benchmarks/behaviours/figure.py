@@ -35,9 +35,9 @@ def draw(study: Study, path: Path) -> None:
         figure = new_figure(1.6 + 2.6 * len(tables), 4.2)
         grid = figure.subplots(1, len(tables), squeeze=False)[0]
         for axes, (group, table) in zip(grid, tables.items(), strict=True):
-            image = axes.imshow(table.to_numpy(), cmap=effect_map(), vmin=-most, vmax=most, aspect="auto")
+            axes.imshow(table.to_numpy(), cmap=effect_map(), vmin=-most, vmax=most, aspect="auto")
             axes.set_xticks(range(table.shape[1]), list(table.columns), rotation=45, ha="right")
             axes.set_yticks(range(table.shape[0]), list(table.index) if axes is grid[0] else [])
             axes.set_title(group)
-        figure.colorbar(image, ax=list(grid), label="estimated effect of the site's features")
+        figure.colorbar(grid[0].images[0], ax=list(grid), label="estimated effect of the site's features")
         figure.savefig(path, dpi=110)

@@ -48,10 +48,10 @@ TYPED = """## What to type
     saeattr pairs write --behaviour ioi --model gpt2 --n-pairs 100 --out ioi.jsonl
     saeattr attribute --pairs ioi.jsonl --model gpt2                 # after editing it
 
-`--group` names groups (`all` for every one), `--n-pairs` how many rows of each, `--seed` others. Tests use rows of another
-seed, which none of the first has. What a tokenizer cannot say is refused in a line: GPT-2 has no chat template, so no
-`refusal`; Gemma writes years digit by digit, so `greater-than` asks for the tens digit there; a tokenizer that writes
-digits in threes has no `greater-than`."""
+`--group` names groups (`all` for every one), `--n-pairs` how many rows of each, `--seed` others. Tests use rows of
+another seed, none of which is among the first. What a tokenizer cannot say is refused in a line: GPT-2
+has no chat template, so no `refusal`; Gemma writes years digit by digit, so `greater-than` asks for the tens digit there;
+a tokenizer that writes digits in threes has no `greater-than`."""
 
 
 def ready_table() -> str:
@@ -65,7 +65,8 @@ def ready_table() -> str:
 
 def model_section(figures: dict[str, Any]) -> str:
     held_out = pd.DataFrame(figures["held_out"])
-    held_out["group"] = [f"{group}, {part}" if part else group for group, part in held_out[["group", "part"]].to_numpy()]
+    parts = ["" if part == "" else f", {part}" for part in held_out["part"]]
+    held_out["group"] = held_out["group"] + parts
     shown = held_out[["behaviour", "group", "rows", "right", "difference", "number_difference"]]
     shown = shown.astype(object).where(shown.notna(), "")
     saes = pd.DataFrame([{"site": site, **row} for site, row in figures["saes"].items()])
@@ -75,19 +76,19 @@ def model_section(figures: dict[str, Any]) -> str:
     python scripts/build_behaviours.py
 
 trains a Gemma 2 of {figures["parameters"]:,} parameters from scratch on sentences of the two generators
-({figures["steps"]} steps), then an SAE for each of {len(saes)} sites, into `models/behaviours`: {figures["minutes"]:.1f}
-minutes on one thread when the figures here were made, {figures["minutes_model"]:.1f} of them for the model. A fifth of all
-combinations of subject and verb never came in training, in either number, and a fifth of all years (century and two
-digits) never began anything. On rows with just those:
+({figures["steps"]} steps), then an SAE for each of {len(saes)} sites, into `models/behaviours`:
+{figures["processor_minutes"]:.1f} minutes of one processor (on one thread; {figures["minutes"]:.1f} minutes by the
+clock on a machine that had other work). A fifth of all combinations of subject and verb never came in training, in either number, and a fifth of
+all years (century and two digits) never began anything. On rows with just those:
 
 {markdown(shown)}
 
 right: share of rows in which the answers together are likelier than the wrong ones. difference: of their probabilities,
-mean. number_difference: of the probabilities of all verbs of the right number and of the other. The difference of one verb
-is small because a dozen verbs share the probability, and this one was never seen behind its subject.
+mean. number_difference: of the probabilities of all verbs of the right number and of the other. The difference of one
+verb is small because a dozen verbs share the probability, and this one was never seen behind its subject.
 
-What this does not show: every noun, verb and two-digit number was seen with others, so the test is of combining them, not
-of new words; and the sentences are those of the templates.
+What this does not show: every noun, verb and two-digit number was seen with others, so the test is of combining them,
+not of new words; and the sentences are those of the templates.
 
 {markdown(saes)}
 
@@ -154,5 +155,15 @@ def _tested(study: Study) -> pd.DataFrame:
     rows = study.validation()
     rows = rows.assign(feature=_address(rows), size=rows["exact_median"].abs())
     rows = rows.sort_values(["group", "size"], ascending=[True, False], kind="stable").groupby("group").head(3)
-    columns = ["group", "feature", "exact_median", "exact_low", "exact_high", "share", "control_high", "q_value", "verdict"]
+    columns = [
+        "group",
+        "feature",
+        "exact_median",
+        "exact_low",
+        "exact_high",
+        "share",
+        "control_high",
+        "q_value",
+        "verdict",
+    ]
     return rows[columns]

@@ -40,7 +40,7 @@ def word_tokenizer(
     words: Iterable[str], numbers: str = "century and year", *, chat: bool = True
 ) -> PreTrainedTokenizerFast:
     """Each word is a token, with the blank before it and without; others are unknown."""
-    pieces = ["<unk>", *map(chr, range(32, 127)), "\n"]
+    pieces = ["<unk>", "<bos>", *map(chr, range(32, 127)), "\n"]
     pieces += [form for word in sorted(set(words)) for form in (word, f" {word}")]
     if numbers == "century and year":
         pieces += [form for number in range(100) for form in (f"{number:02d}", f" {number:02d}")]
@@ -50,7 +50,7 @@ def word_tokenizer(
     split = Regex(rf" ?[A-Za-z']+|{NUMBERS[numbers]}|\n| |[^A-Za-z0-9\s]")
     backend.pre_tokenizer = pre_tokenizers.Split(split, "isolated")
     backend.decoder = decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<bos>")
     tokenizer.chat_template = FAMILIES["chatml"].template if chat else None
     return tokenizer
 
