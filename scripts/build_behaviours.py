@@ -1,6 +1,6 @@
 """Build a small model of agreement and greater-than with SAEs of its sites: not shipped, under ten minutes.
 
-    python scripts/build_behaviours.py [--out models/behaviours] [--steps 500] [--seed 0]
+    python scripts/build_behaviours.py [--out models/behaviours] [--steps 450] [--seed 0]
     python -m saeattr attribute --behaviour agreement --model models/behaviours/model --saes models/behaviours/saes
 
 A Gemma 2 of 4 layers is trained from scratch on sentences of the ready behaviours' own generators; a fifth of the

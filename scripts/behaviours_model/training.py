@@ -18,10 +18,10 @@ from saeattr.behaviours.ready.ready import Row
 
 from .grammar import Sentence, draw_sentence, kept_rows, sources
 
-SHAPE = Shape(layers=4, d_model=96, d_head=24)
-RECIPE = Recipe(steps=500, warm_up=100)
+SHAPE = Shape(layers=4, d_model=64, d_head=16)
+RECIPE = Recipe(steps=450, warm_up=60)
 #: Sentences of a batch, from each of the five groups alike.
-BATCH = 120
+BATCH = 100
 #: Weight of the loss on the other words, against 1 on the answer.
 OTHER_WEIGHT = 0.1
 TEST_ROWS = 300

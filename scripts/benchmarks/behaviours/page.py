@@ -49,9 +49,9 @@ TYPED = """## What to type
     saeattr attribute --pairs ioi.jsonl --model gpt2                 # after editing it
 
 `--group` names groups (`all` for every one), `--n-pairs` how many rows of each, `--seed` others. Tests use rows of
-another seed, none of which is among the first. What a tokenizer cannot say is refused in a line: GPT-2
-has no chat template, so no `refusal`; Gemma writes years digit by digit, so `greater-than` asks for the tens digit there;
-a tokenizer that writes digits in threes has no `greater-than`."""
+another seed, none of which is among the first. What a tokenizer cannot say is refused in a line: GPT-2 has no chat
+template, so no `refusal`; Gemma writes years digit by digit, so `greater-than` asks for the tens digit there; a
+tokenizer that writes digits in threes has no `greater-than`."""
 
 
 def ready_table() -> str:
@@ -78,8 +78,8 @@ def model_section(figures: dict[str, Any]) -> str:
 trains a Gemma 2 of {figures["parameters"]:,} parameters from scratch on sentences of the two generators
 ({figures["steps"]} steps), then an SAE for each of {len(saes)} sites, into `models/behaviours`:
 {figures["processor_minutes"]:.1f} minutes of one processor (on one thread; {figures["minutes"]:.1f} minutes by the
-clock on a machine that had other work). A fifth of all combinations of subject and verb never came in training, in either number, and a fifth of
-all years (century and two digits) never began anything. On rows with just those:
+clock on a machine that had other work). A fifth of all combinations of subject and verb never came in training, in
+either number, and a fifth of all years (century and two digits) never began anything. On rows with just those:
 
 {markdown(shown)}
 
