@@ -335,8 +335,6 @@ def make_settings(values: Mapping[str, Any], config: Path | None = None) -> Stud
         raise UserError("--sites names whole sites already: leave out --layers and --kinds")
     if "pairs" in merged and merged.setdefault("behaviour", "pairs") != "pairs":
         raise UserError(f"--pairs is a behaviour of its own: leave out --behaviour {merged['behaviour']}")
-    if "columns" in merged and "pairs" not in merged:
-        raise UserError("--columns names the columns of --pairs: give both, or leave it out")
     return _valid(merged)
 
 

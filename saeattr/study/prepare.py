@@ -79,6 +79,8 @@ def prepare(settings: StudySettings, *, weights: bool = True, given: GivenRows |
     """
     if given is None and settings.pairs is not None:
         given = read_source(settings.pairs, settings.columns or ())
+    if given is None and settings.columns is not None:
+        raise UserError("--columns names the columns of --pairs: give both, or leave it out")
     behaviour = find_behaviour(settings.behaviour) if given is None else Given(given)
     groups = behaviour.groups(settings.group or behaviour.default_groups)
     find_method(settings.method)
