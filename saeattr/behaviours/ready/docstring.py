@@ -41,7 +41,7 @@ class Docstring(ReadyBehaviour):
     help = "docstrings: the parameter described next is the function's next argument; groups are what is changed"
     literature = (
         "Heimersheim and Janiak 2023 (A circuit for Python docstrings in a 4-layer attention-only transformer): eight "
-        "heads in three steps of attention, induction by the position among the arguments, carry most of it."
+        "heads, composed over three layers, carry most of it."
     )
     group_help: ClassVar = {
         "replaced": "corrupted: the third argument has another name",

@@ -39,5 +39,5 @@ def draw(study: Study, path: Path) -> None:
             axes.set_xticks(range(table.shape[1]), list(table.columns), rotation=45, ha="right")
             axes.set_yticks(range(table.shape[0]), list(table.index) if axes is grid[0] else [])
             axes.set_title(group)
-        figure.colorbar(grid[0].images[0], ax=list(grid), label="estimated effect of the site's features")
+        figure.colorbar(grid[0].images[0], ax=list(grid), label="estimated effect")
         figure.savefig(path, dpi=110)

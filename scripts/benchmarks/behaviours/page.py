@@ -77,8 +77,8 @@ def model_section(figures: dict[str, Any]) -> str:
 
 trains a Gemma 2 of {figures["parameters"]:,} parameters from scratch on sentences of the two generators
 ({figures["steps"]} steps), then an SAE for each of {len(saes)} sites, into `models/behaviours`:
-{figures["processor_minutes"]:.1f} minutes of one processor (on one thread; {figures["minutes"]:.1f} minutes by the
-clock on a machine that had other work). A fifth of all combinations of subject and verb never came in training, in
+{figures["processor_minutes"]:.1f} minutes of one processor on one thread ({figures["minutes"]:.1f} by the clock on a
+machine that had other work). A fifth of all combinations of subject and verb never came in training, in
 either number, and a fifth of all years (century and two digits) never began anything. On rows with just those:
 
 {markdown(shown)}
@@ -121,7 +121,8 @@ The metric, {study.metric_label}, mean over pairs:
 
 ![{one.name}: estimated effects by site and role](behaviours-{one.name}.png)
 
-Estimated effects of all features at a site, by what their tokens are; the scale is the same in all panels.
+Estimated effects of all features at a site, by what their tokens are; the scale is the same in all panels. Of their
+absolute sum at residual sites {_share_last(study):.1%} is at the last token{_FIRST_LAYER}
 
 **Validation.** Verdicts of the tested features, on pairs that did not rank them:
 
@@ -130,6 +131,18 @@ Estimated effects of all features at a site, by what their tokens are; the scale
 {markdown(_tested(study))}
 
 **Report.** `saeattr report runs/behaviours/{one.name}` writes one page with all figures and a page of each feature."""
+
+
+#: What a share near one says of so small a model.
+_FIRST_LAYER = """: the first layer's attention has brought what is needed there already,
+before any residual site with an SAE. Larger models take several layers, as the papers report."""
+
+
+def _share_last(study: Study) -> float:
+    """Part of the absolute effects at residual sites that is where the metric is read."""
+    rows = study.attributions()
+    rows = rows[rows["kind"] == "resid_post"]
+    return float(rows.loc[rows["role"] == "last", "effect"].abs().sum() / rows["effect"].abs().sum())
 
 
 def _sites(study: Study) -> pd.DataFrame:
