@@ -18,6 +18,7 @@ BENCHMARKS = {
     "generation-saes": ("generation.saes", "and with other SAEs of the same site?"),
     "selection": ("selection.measure", "is the choice of layers any good?"),
     "behaviours": ("behaviours.measure", "what do agreement and greater-than give through every stage?"),
+    "lists": ("lists.measure", "what changes when lists are not the model's own?"),
     "cost": ("cost.measure", "what does attribution cost?"),
     "scale": ("scale.measure", "and at full size?"),
 }
