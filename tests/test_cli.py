@@ -96,6 +96,10 @@ def test_the_behaviours_are_listed_with_their_metrics_and_groups(capsys: pytest.
             assert f"--metric {metric}: {said}" in words
         assert ", ".join(find_behaviour(name).groups(["all"])) in words
         assert f"[default: {', '.join(find_behaviour(name).default_groups)}]" in words
+        example = find_behaviour(name).example
+        assert f"clean: {' '.join(repr(example['clean']).split())} -> " in words
+        assert find_behaviour(name).literature in words
+    assert "corrupted: 'The war lasted from the year 1701 to the year 17' -> '00', '01', ..., '32'" in words
     for metric in METRICS.values():
         assert f"--metric {metric.name}: {metric.help}" in words
 

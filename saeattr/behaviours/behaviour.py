@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from saeattr.errors import UserError
 from saeattr.progress import OnStep, quiet
@@ -79,6 +79,7 @@ class Behaviour(ABC):
         unit: what a reader calls a pair of it.
         draws: whether another seed gives other pairs, so that what some pairs rank others can test. Without it the
             pairs of a group are halved: each half tests what the other ranks.
+        example: a pair of it as a row of a file of pairs; literature: what others found, with references.
     """
 
     name: ClassVar[str]
@@ -87,6 +88,8 @@ class Behaviour(ABC):
     default_groups: ClassVar[tuple[str, ...]]
     unit: ClassVar[str] = "pair"
     draws: ClassVar[bool] = False
+    example: ClassVar[Mapping[str, Any]] = {}
+    literature: ClassVar[str] = ""
 
     @abstractmethod
     def groups(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -155,6 +158,38 @@ class Behaviour(ABC):
 BEHAVIOURS: dict[str, tuple[str, str]] = {
     "lists": ("saeattr.behaviours.lists.behaviour", "when does the model end a list it writes? groups are topics"),
     "facts": ("saeattr.behaviours.facts.behaviour", "which of two answers does the model recall? groups are relations"),
+    "ioi": (
+        "saeattr.behaviours.ready.ioi",
+        "indirect objects: of two people one gives, so the other is given; groups are orders of the names",
+    ),
+    "greater-than": (
+        "saeattr.behaviours.ready.greater_than",
+        "years: what began in 1732 ends in 17.., a number greater than 32; groups are sentences",
+    ),
+    "agreement": (
+        "saeattr.behaviours.ready.agreement",
+        "subject-verb agreement: the verb has its subject's number; groups are what stands between them",
+    ),
+    "pronoun": (
+        "saeattr.behaviours.ready.pronoun",
+        "gendered pronouns: she or he, her or his, as the name or noun before; groups are what they follow",
+    ),
+    "docstring": (
+        "saeattr.behaviours.ready.docstring",
+        "docstrings: the parameter described next is the function's next argument; groups are what is changed",
+    ),
+    "antonyms": (
+        "saeattr.behaviours.ready.antonyms",
+        "antonyms: the opposite of a word; groups are a sentence that asks for it, and two examples",
+    ),
+    "country-capital": (
+        "saeattr.behaviours.ready.country_capital",
+        "capitals: the capital of a country; groups are a sentence that asks for it, and two examples",
+    ),
+    "refusal": (
+        "saeattr.behaviours.ready.refusal",
+        "refusal by a chat model: a mildly harmful request against a harmless one; groups are the word that differs",
+    ),
 }
 
 

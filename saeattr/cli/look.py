@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -117,20 +116,13 @@ def topics() -> None:
 
 @command()
 def behaviours() -> None:
-    """List the behaviours: what each asks, its metrics and its groups."""
+    """List the behaviours: what each asks, an example, what others found, its metrics and its groups."""
     from saeattr.behaviours.behaviour import BEHAVIOURS, find_behaviour
+    from saeattr.reporting.terminal.behaviours import behaviour_lines
     from saeattr.runs.metric import METRICS
 
     for name in BEHAVIOURS:
-        behaviour = find_behaviour(name)
-        typer.echo(f"{name}: {behaviour.help}")
-        for at, (metric, help) in enumerate(behaviour.metrics.items()):
-            typer.echo(f"  --metric {metric}: {help}{'' if at else ' [default]'}")
-        groups = ", ".join(behaviour.groups(("all",)))
-        default = ", ".join(behaviour.default_groups)
-        typer.echo(
-            textwrap.fill(f"--group: {groups} [default: {default}]", 100, initial_indent="  ", subsequent_indent="    ")
-        )
+        typer.echo("\n".join(behaviour_lines(find_behaviour(name))))
     typer.echo("any behaviour:")
     for metric in METRICS.values():
         cost = " (reads the whole vocabulary)" if metric.whole_vocabulary else ""

@@ -1,4 +1,4 @@
-"""Pairs of your own, before anything is run with them."""
+"""Pairs of your own, before anything is run with them, and those of ready behaviours as a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import typer
 from saeattr.cli.app import OnceCommand, app, load_api
 from saeattr.settings import read_text
 
-pairs = typer.Typer(no_args_is_help=True, help="Pairs of prompts of your own: check a file of them.")
+pairs = typer.Typer(
+    no_args_is_help=True, help="Pairs of prompts of your own: check a file of them, or write one to begin with."
+)
 app.add_typer(pairs, name="pairs")
 
 
@@ -42,3 +44,24 @@ def check(
         found.faults.to_csv(faults, index=False)
     if not found.pairs:
         raise typer.Exit(2)
+
+
+@pairs.command(cls=OnceCommand)
+def write(
+    behaviour: Annotated[str, typer.Option(help="A ready behaviour; saeattr behaviours lists them.")],
+    out: Annotated[Path, typer.Option(help="The file: JSON lines, to be edited and given to --pairs.")],
+    model: Annotated[str, typer.Option(help="The model whose tokens count; its weights are not loaded.")] = "bundled",
+    group: Annotated[list[str] | None, typer.Option(help="A group; repeat for more; 'all' for every one.")] = None,
+    n_pairs: Annotated[int, typer.Option(help="Rows of each group.", min=1, max=10_000)] = 100,
+    seed: Annotated[int, typer.Option(help="Another seed draws other rows.", min=0)] = 0,
+) -> None:
+    """Write the rows of a ready behaviour, which its templates give with a model's tokenizer."""
+    from saeattr.behaviours.ready.export import draw_rows, find_ready, write_rows
+    from saeattr.model.loading import find_model, load_tokenizer
+
+    found = find_ready(behaviour)
+    rows = draw_rows(found, group or (), load_tokenizer(find_model(model, weights=False)), n_pairs, seed)
+    write_rows(rows, out)
+    for note in rows.notes:
+        typer.echo(note)
+    typer.echo(f"{out}: {len(rows.rows)} rows")

@@ -21,24 +21,30 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer(topics: dict[str, list[str]], facts: list[Fact], prompts: list[str]) -> PreTrainedTokenizerFast:
+def build_tokenizer(
+    topics: dict[str, list[str]], facts: list[Fact], prompts: list[str], *, years: bool = False
+) -> PreTrainedTokenizerFast:
     """Whole words of the corpus are tokens; other text falls back to letters and bytes.
 
     The vocabulary is the special tokens, 256 bytes, newline, hyphen and blank, printable ASCII with and without a blank
     before it, and every word with the blank before it (and bare where a text begins with it). A word in the vocabulary
-    is taken whole (``ignore_merges``); only a blank and a first letter merge.
+    is taken whole (``ignore_merges``); only a blank and a first letter merge. With ``years`` every two digits are a
+    token too, so that a year is its century and two digits, as with GPT-2; else digits stand alone, as with Gemma.
     """
     vocabulary: dict[str, int] = {token: index for index, token in enumerate(SPECIAL)}
     pieces = [f"<0x{byte:02X}>" for byte in range(256)]
     pieces += ["\n", "-", BLANK, *map(chr, range(33, 127))]
     pieces += [BLANK + letter for letter in string.ascii_letters] + _words(topics, facts, prompts)
+    if years:
+        pieces += [blank + f"{number:02d}" for blank in ("", BLANK) for number in range(100)]
     for piece in pieces:
         vocabulary.setdefault(piece, len(vocabulary))
     merges = [(BLANK, letter) for letter in string.ascii_letters]
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, byte_fallback=True, unk_token="<unk>", ignore_merges=True))
     tokenizer.normalizer = normalizers.Replace(" ", BLANK)
     # Newline, hyphen and a blank with no word behind it stand alone; punctuation leaves its word.
-    split = Regex(rf"\n|-|{BLANK}?\w+|{BLANK}|[^\w{BLANK}\n-]")
+    first = rf"{BLANK}?\d\d|" if years else ""
+    split = Regex(rf"{first}\n|-|{BLANK}?\w+|{BLANK}|[^\w{BLANK}\n-]")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(split, "isolated")
     tokenizer.decoder = decoders.Sequence([decoders.Replace(BLANK, " "), decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])

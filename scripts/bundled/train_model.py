@@ -116,7 +116,7 @@ def chat_batch(tokenizer: PreTrainedTokenizerFast, chats: list[Chat]) -> tuple[T
         prompt = tokenizer(chat.prompt).input_ids
         answer = [*tokenizer(chat.answer, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
         rows.append((prompt + answer, [0.0] * len(prompt) + [1.0] * len(answer)))
-    return _pad(rows, tokenizer)
+    return pad_rows(rows, tokenizer)
 
 
 def fact_batch(tokenizer: PreTrainedTokenizerFast, facts: list[Fact]) -> tuple[Tensor, Tensor]:
@@ -126,7 +126,7 @@ def fact_batch(tokenizer: PreTrainedTokenizerFast, facts: list[Fact]) -> tuple[T
         stem = len(tokenizer(fact.stem).input_ids)
         ids = [*tokenizer(fact_text(fact)).input_ids, tokenizer.eos_token_id]
         rows.append((ids, [STEM_WEIGHT] * stem + [1.0] * (len(ids) - stem)))
-    return _pad(rows, tokenizer)
+    return pad_rows(rows, tokenizer)
 
 
 def batch_loss(model: Gemma2ForCausalLM, ids: Tensor, weights: Tensor) -> Tensor:
@@ -140,7 +140,8 @@ def batch_loss(model: Gemma2ForCausalLM, ids: Tensor, weights: Tensor) -> Tensor
     return (each * chosen).sum() / chosen.sum()
 
 
-def _pad(rows: list[tuple[list[int], list[float]]], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
+def pad_rows(rows: list[tuple[list[int], list[float]]], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
+    """Token ids and loss weights as two tensors of one width, [row, pos]."""
     width = max(len(ids) for ids, _ in rows)
     ids = torch.full((len(rows), width), int(tokenizer.pad_token_id))  # pyright: ignore[reportArgumentType]
     weights = torch.zeros(len(rows), width)

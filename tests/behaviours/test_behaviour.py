@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from saeattr import UserError
 from saeattr.behaviours.behaviour import BEHAVIOURS, Behaviour, Contrast, Request, find_behaviour
+from saeattr.behaviours.ready import READY
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.metric import METRICS
 from saeattr.settings import StudySettings
+from tests.behaviours.ready.tokenizers import every_word, word_tokenizer
 
 
 @pytest.fixture(params=BEHAVIOURS)
 def behaviour(request: pytest.FixtureRequest) -> Behaviour:
     return find_behaviour(request.param)
+
+
+@pytest.fixture
+def lm(lm: LanguageModel, behaviour: Behaviour) -> LanguageModel:
+    """The bundled model; for ready behaviours with a tokenizer that has their words."""
+    return lm if behaviour.name not in READY else dataclasses.replace(lm, tokenizer=word_tokenizer(every_word()))
 
 
 def request_of(lm: LanguageModel, behaviour: Behaviour, folder: Path, **settings: object) -> Request:
@@ -40,7 +49,7 @@ def test_its_default_groups_are_groups_of_it_and_pass_its_check(behaviour: Behav
 
 def test_all_stands_for_every_group_each_once(behaviour: Behaviour) -> None:
     everything = behaviour.groups(["all"])
-    assert len(set(everything)) == len(everything) > 20
+    assert len(set(everything)) == len(everything) > 1
     assert behaviour.groups([everything[1], "all", everything[0]]) == (everything[1], everything[0], *everything[2:])
 
 
@@ -64,7 +73,10 @@ def test_a_metric_of_all_behaviours_is_read_at_the_same_points(
     assert behaviour.contrast(lm.tokenizer, StudySettings(metric="neg-log-prob")).metric == "neg-log-prob"
     group = behaviour.default_groups[0]
     found = [
-        behaviour.pairs(group, request_of(lm, behaviour, tmp_path, metric=metric)).pairs
+        [
+            (pair.clean_ids, pair.corrupted_ids, [(point.position, point.wanted) for point in pair.points])
+            for pair in behaviour.pairs(group, request_of(lm, behaviour, tmp_path, metric=metric)).pairs
+        ]
         for metric in (None, "neg-log-prob")
     ]
     assert found[0] == found[1]

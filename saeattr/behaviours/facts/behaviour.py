@@ -56,6 +56,12 @@ class Facts(Behaviour):
     help = "which of two answers does the model recall? groups are relations"
     metrics: ClassVar = {"right-vs-other": "logit(the entity's answer) - logit(the other entity's) at the last token"}
     default_groups = ("capitals",)
+    example: ClassVar = {
+        "clean": "The capital of France is",
+        "corrupted": "The capital of Italy is",
+        "answer": " Paris",
+        "wrong": " Rome",
+    }
 
     def groups(self, names: Sequence[str]) -> tuple[str, ...]:
         known = relations()

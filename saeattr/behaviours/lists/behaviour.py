@@ -16,7 +16,7 @@ from saeattr.behaviours.lists.parsing import ListMarkers, ParsedList, decoder
 from saeattr.behaviours.lists.placing import place_lists
 from saeattr.behaviours.lists.sampling import SampledList, Sampling, sample_lists
 from saeattr.behaviours.lists.table import lists_from_rows, lists_to_rows
-from saeattr.behaviours.lists.topics import near_miss, resolve_topics
+from saeattr.behaviours.lists.topics import list_request, near_miss, resolve_topics
 from saeattr.behaviours.lists.written import read_list_file
 from saeattr.behaviours.pair import Pair
 from saeattr.behaviours.tokens import contrast_label, contrast_tokens
@@ -40,6 +40,12 @@ class Lists(Behaviour):
         "blank-vs-newline": "logit(blank) - logit(line break) at the last token of an item",
     }
     default_groups = ("cities",)
+    example: ClassVar = {
+        "clean": f"{list_request('cities')}\n- Paris\n- Lima\n",
+        "corrupted": f"{list_request('cities', 'long')}\n- Paris\n- Lima\n",
+        "answer": "<end_of_turn>",
+        "wrong": "-",
+    }
     unit = "list"
     draws = True
 
