@@ -26,6 +26,7 @@ from saeattr.runs.memory import MemoryPlan
 from saeattr.selection.measure import Selection
 from saeattr.settings import changed_settings, make_settings, recorded_settings
 from saeattr.study.attribution import Attribution
+from saeattr.study.borrowed import with_borrowed
 from saeattr.study.folder import StudyFolder, open_study, remove_leftovers
 from saeattr.study.generation import Generating, check_lists
 from saeattr.study.memory import memory_plan
@@ -237,7 +238,8 @@ def _prepared(
 ) -> Prepared:
     names = (group,) if isinstance(group, str) else None if group is None else tuple(group)
     given = settings if names is None else {**settings, "group": names}
-    return prepare(make_settings(given, None if config is None else Path(config)), weights=weights)
+    wanted = make_settings(given, None if config is None else Path(config))
+    return prepare(with_borrowed(wanted), weights=weights)
 
 
 def _validation_stages(prepared: Prepared) -> list[Stage]:

@@ -45,6 +45,7 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "behaviour": (["--behaviour", "facts"], "facts", "facts"),
     "group": (["--group", "cities", "--group", "TV shows"], "[cities, TV shows]", ("cities", "TV shows")),
     "lists": (["--lists", "7"], "7", 7),
+    "pairs_of": (["--pairs-of", "runs/base"], "runs/base", "runs/base"),
     "model": (["--model", "gemma-2-2b-it"], "gemma-2-2b-it", "gemma-2-2b-it"),
     "saes": (["--saes", "some/folder"], "some/folder", "some/folder"),
     "sae_width": (["--sae-width", "65k"], "65k", "65k"),
@@ -76,7 +77,7 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "dtype": (["--dtype", "bfloat16"], "bfloat16", "bfloat16"),
 }
 #: What each command takes, written out: a field's ``commands`` must say the same.
-WHICH_PAIRS = {"behaviour", "lists"}
+WHICH_PAIRS = {"behaviour", "lists", "pairs_of"}
 WHICH_MODEL = {"model", "saes", "sae_width", "sae_l0", "dtype", "kinds", "max_sites", "batch_size", "vram", "device"}
 COMMANDS = {
     "attribute": set(FIELDS) - {"generate_features"},
@@ -146,6 +147,8 @@ def test_a_field_has_the_same_name_and_value_in_python_in_yaml_and_as_an_option(
     def checked(ask: Callable[[], object]) -> StudySettings:
         with monkeypatch.context() as patched:
             patched.setattr(saeattr.api, "prepare", raise_called)
+            # No study is there to borrow from.
+            patched.setattr(saeattr.api, "with_borrowed", lambda settings: settings)
             with pytest.raises(Called) as called:
                 ask()
         return called.value.args_given[0]

@@ -10,6 +10,7 @@ from saeattr.behaviours.behaviour import MadePairs, Request
 from saeattr.behaviours.pair import Pair, distinct_pairs
 from saeattr.behaviours.table import pairs_from_rows, pairs_to_rows
 from saeattr.settings import StudySettings
+from saeattr.study.borrowed import borrowed_pairs
 from saeattr.study.folder import StudyFolder
 from saeattr.study.stage import Outcome, Stage, Work
 from saeattr.tables import PAIRS, TEST_PAIRS, Table
@@ -31,7 +32,7 @@ class MakingPairs(Stage):
     joined: ClassVar[tuple[Table, ...]] = (PAIRS,)
 
     def run(self, work: Work) -> Outcome:
-        made = _made(work, work.prepared.settings, "lists")
+        made = _made(work, work.prepared.settings, "lists", PAIRS)
         distinct, told = distinct_pairs(made.pairs), list(made.warnings)
         work.task.on_step(f"distinct {work.prepared.behaviour.unit}s", len(distinct), len(distinct))
         if len(distinct) < len(made.pairs):
@@ -57,7 +58,7 @@ class MakingTestPairs(Stage):
     def run(self, work: Work) -> Outcome:
         settings = work.prepared.settings
         other = {"seed": fresh_seed(settings), "lists": self.n_pairs}
-        made = _made(work, settings.model_copy(update=other), "test_lists")
+        made = _made(work, settings.model_copy(update=other), "test_lists", TEST_PAIRS)
         fresh = distinct_pairs(made.pairs, work.task.pairs)
         work.task.on_step(f"fresh {work.prepared.behaviour.unit}s to test on", len(fresh), len(fresh))
         told = []
@@ -72,9 +73,11 @@ def count(number: int, work: Work) -> str:
     return f"{number} distinct {work.prepared.behaviour.unit}{'' if number == 1 else 's'}"
 
 
-def _made(work: Work, settings: StudySettings, kept_in: str) -> MadePairs:
-    """What the behaviour makes; what its pairs are made of stays in a folder of the study."""
+def _made(work: Work, settings: StudySettings, kept_in: str, table: Table) -> MadePairs:
+    """What the behaviour makes, or what another study has; what pairs are made of stays in a folder of the study."""
     task = work.task
+    if settings.pairs_of is not None:
+        return MadePairs(borrowed_pairs(settings.pairs_of, work.group, table, task.lm.tokenizer))
     request = Request(
         task.lm, settings, work.prepared.contrast, work.study.root / kept_in, task.pace.batch_size, task.on_step
     )
