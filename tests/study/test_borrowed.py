@@ -1,4 +1,4 @@
-"""Pairs of another study are taken as they are: the same tokens, ids and points, those that rank and those that test."""
+"""Pairs of another study are taken as they are: the same tokens, ids and points, to rank and to test."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def test_what_the_other_study_cannot_give_is_refused(
 
 def test_a_study_without_pairs_to_test_on_lends_none_to_test_on(source: Study, tmp_path: Path) -> None:
     bare = borrow(source, tmp_path / "bare", "cities", validate_top=0)
-    with pytest.raises(UserError, match="no pairs of 'cities' to test on: run saeattr validate .* or add --no-validate"):
+    with pytest.raises(
+        UserError, match="no pairs of 'cities' to test on: run saeattr validate .* or add --no-validate"
+    ):
         borrow(bare, tmp_path / "s")
     assert borrow(bare, tmp_path / "s", validate_top=0).groups == ("cities",)
 
