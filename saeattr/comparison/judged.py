@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,9 @@ CHANGED = {"causal": "changed", "opposite sign": "changed"}
 EFFECTS = ("exact_a", "exact_b", "exact_moved")
 
 
-def change_tests(exact: pd.DataFrame, estimates: pd.Series, gaps: Mapping[str, float], smallest: float) -> pd.DataFrame:
+def change_tests(
+    exact: pd.DataFrame, estimates: Mapping[Any, float], gaps: Mapping[str, float], smallest: float
+) -> pd.DataFrame:
     """One row for each tested feature of one group, the largest estimated |change| first.
 
     A control's change is read as the feature's own is: x moved as far in each model as the feature's patch moves it
@@ -45,7 +48,7 @@ def change_tests(exact: pd.DataFrame, estimates: pd.Series, gaps: Mapping[str, f
             {
                 **dict(zip(FEATURE, key, strict=True)),
                 "group": own["group"].iloc[0],
-                "estimate_mean": float(estimates.loc[key]),
+                "estimate_mean": float(estimates[key]),
                 "exact_a": float(parts["exact_a"].loc[feature].median()),
                 "exact_b": float(parts["exact_b"].loc[feature].median()),
                 **{name.replace("exact_", "change_"): value for name, value in numbers.items()},

@@ -90,7 +90,7 @@ def compare_studies(a: Study, b: Study, wanted: ExactPlan, folder: Path, on_prog
     tests, exact = [], []
     for at, one in enumerate(groups if wanted.top else ()):
         measured, folds = _measure(a, b, one, wanted, about(on_progress, names[at]))
-        estimates = pd.concat([fold.ranked for fold in folds]).groupby(FEATURE)["change_mean"].mean()
+        estimates = pd.concat([fold.ranked for fold in folds]).groupby(FEATURE)["change_mean"].mean().to_dict()
         tests.append(change_tests(measured.effects, estimates, measured.gaps, wanted.smallest))
         exact.append(measured.effects)
         sites[at] = _with_taken_back(sites[at], measured)
@@ -143,8 +143,9 @@ def _with_taken_back(sites: pd.DataFrame, measured: ExactChanges) -> pd.DataFram
     """The sites with the share of the metric's change that A's x takes back in B."""
     rows = []
     for row in sites.to_dict("records"):
-        # 0.0 minus it, because -0.0 would be printed.
-        ends = ratio_interval(0.0 - measured.taken_back[row_site(row)], measured.metric_change)
+        ends = ratio_interval(-measured.taken_back[row_site(row)], measured.metric_change)
+        # 0.0 more, so that no -0.0 is printed.
+        ends = tuple(end + 0.0 for end in ends)
         rows.append({**row, **dict(zip(("taken_back", "taken_back_low", "taken_back_high"), ends, strict=True))})
     return SITE_CHANGES.frame(pd.DataFrame(rows))
 

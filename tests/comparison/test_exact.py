@@ -133,7 +133,7 @@ def test_a_change_that_every_direction_shares_is_within_controls(
     own: float, others: float, changes: dict[str, int], verdict: str
 ) -> None:
     exact = made(own, others, **changes)
-    ranked = pd.Series({(2, "mlp_out", 0): 0.3})
+    ranked = {(2, "mlp_out", 0): 0.3}
     (row,) = change_tests(exact, ranked, dict.fromkeys(exact["pair_id"], -4.0), 0.01).to_dict("records")
     assert row["verdict"] == verdict
     assert row["change_median"] == pytest.approx(own * np.median(1 + 0.01 * np.arange(row["n_pairs"])))
@@ -143,7 +143,7 @@ def test_a_change_that_every_direction_shares_is_within_controls(
 
 def test_q_values_of_several_groups_are_taken_together() -> None:
     exact = made(0.5, 0.1, n_pairs=6)
-    table = change_tests(exact, pd.Series({(2, "mlp_out", 0): 0.3}), dict.fromkeys(exact["pair_id"], -4.0), 0.01)
+    table = change_tests(exact, {(2, "mlp_out", 0): 0.3}, dict.fromkeys(exact["pair_id"], -4.0), 0.01)
     assert table["verdict"].tolist() == ["changed"]
     many = pd.concat([table, table.assign(group="h", p_value=1.0)])
     assert judge_changes(many)["verdict"].tolist() == ["not shown", "not shown"]
