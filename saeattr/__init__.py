@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from saeattr.model.loading import load_model
     from saeattr.neuronpedia.inspection import inspect
     from saeattr.saes.loading import find_saes, load_sae
+    from saeattr.study.looking import look
     from saeattr.study.results import Study, load_study
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __all__ = [
     "load_model",
     "load_sae",
     "load_study",
+    "look",
     "overlap",
     "plan",
     "plots",
@@ -51,6 +53,7 @@ _HOMES = {
     "load_model": "saeattr.model.loading",
     "load_sae": "saeattr.saes.loading",
     "load_study": "saeattr.study.results",
+    "look": "saeattr.study.looking",
     "overlap": "saeattr.api",
     "plan": "saeattr.api",
     "report": "saeattr.api",

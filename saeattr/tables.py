@@ -571,6 +571,19 @@ CHANGE_EXACT = Table(
         Column("exact_moved", "float64", "in B, but moved as far as in A", _METRIC),
     ),
 )
+FIRING = Table(
+    "firing",
+    "one token at which a feature fires",
+    (
+        Column("text", "int32", "which of the texts, from 0 on"),
+        Column("position", "int32", "token index (BOS is 0, and is left out)"),
+        Column("token", "text", "the token there"),
+        *_SITE_COLUMNS,
+        _FEATURE,
+        Column("activation", "float32", "of the feature there", "activation"),
+    ),
+    "What ``saeattr look`` and ``study.activations`` give of texts of one's own.",
+)
 #: Tables of a comparison's folder; all others are of a study's.
 COMPARISON = (CHANGES, SITE_CHANGES, CHANGE_TESTS, CHANGE_EXACT)
 
@@ -597,5 +610,6 @@ TABLES: dict[str, Table] = {
         GENERATED,
         OVERLAP,
         *COMPARISON,
+        FIRING,
     )
 }

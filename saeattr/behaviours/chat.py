@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from saeattr.errors import UserError
@@ -50,6 +51,21 @@ def chat_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
         UserError: the tokenizer has no chat template.
     """
     return _render(tokenizer, [{"role": "user", "content": text}], answer=True)
+
+
+def conversation(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, str]]) -> list[int]:
+    """A conversation as the model sees it; where the last turn is the user's, up to where the answer begins.
+
+    Raises:
+        UserError: the tokenizer has no chat template, or its template does not know such turns.
+    """
+    chat = [dict(turn) for turn in turns]
+    if not chat or any(set(turn) != {"role", "content"} for turn in chat):
+        raise UserError('a conversation is a list of turns such as {"role": "user", "content": "Hello"}')
+    try:
+        return _render(tokenizer, chat, answer=chat[-1]["role"] == "user")
+    except TemplateError as error:
+        raise UserError(f"the model's chat template refuses the conversation: {error}") from error
 
 
 def chat_turns(tokenizer: PreTrainedTokenizerBase) -> ChatTurns:
