@@ -89,7 +89,12 @@ def compare_studies(a: Study, b: Study, wanted: ExactPlan, folder: Path, on_prog
     ]
     tests, exact = [], []
     for at, one in enumerate(groups if wanted.top else ()):
-        measured, folds = _measure(a, b, one, wanted, about(on_progress, names[at]))
+        fresh = common_test_pairs(a, b, names[at])
+        folds = change_folds(one.entries, one.common, fresh, wanted.top)
+        if not any(len(fold.ranked) for fold in folds):
+            notes.append(f"{names[at]}: no feature, or no pair that did not rank it, is left: nothing is tested")
+            continue
+        measured = _measure(a, b, folds, wanted, about(on_progress, names[at]))
         estimates = pd.concat([fold.ranked for fold in folds]).groupby(FEATURE)["change_mean"].mean().to_dict()
         tests.append(change_tests(measured.effects, estimates, measured.gaps, wanted.smallest))
         exact.append(measured.effects)
@@ -124,19 +129,17 @@ def _attributions(study: Study, group: str) -> pd.DataFrame:
     return read_table(Attribution.folder(study.folder, group) / f"{ATTRIBUTIONS.name}.parquet", ATTRIBUTIONS, READ)
 
 
-def _measure(
-    a: Study, b: Study, group: _Group, wanted: ExactPlan, on_step: OnStep
-) -> tuple[ExactChanges, Sequence[ChangeFold]]:
-    """Exact effects of the group's most changed features in both models, on pairs that did not rank them."""
-    folds = change_folds(group.entries, group.common, common_test_pairs(a, b, group.common.group), wanted.top)
-    active = a.active(group.common.group)[FEATURE].merge(b.active(group.common.group)[FEATURE])
+def _measure(a: Study, b: Study, folds: Sequence[ChangeFold], wanted: ExactPlan, on_step: OnStep) -> ExactChanges:
+    """Exact effects of a group's most changed features in both models, on pairs that did not rank them."""
+    group = folds[0].pairs[0].group
+    active = a.active(group)[FEATURE].merge(b.active(group)[FEATURE])
     files = {file.site: file for file in study_saes(a)}
     directions = draw_directions(folds, files, active, wanted.n_controls, wanted.pace.seed)
 
     def opener(study: Study) -> Callable[[], Task]:
         return lambda: dataclasses.replace(study_task(study, on_step, wanted.device), pace=wanted.pace)
 
-    return measure_both(opener(a), opener(b), folds, directions), folds
+    return measure_both(opener(a), opener(b), folds, directions)
 
 
 def _with_taken_back(sites: pd.DataFrame, measured: ExactChanges) -> pd.DataFrame:
@@ -156,7 +159,8 @@ def _power(changes: pd.DataFrame) -> list[str]:
         return ["no feature has an effect in half of the pairs of either model: nothing is compared"]
     n_pairs, n_features = int(changes["n_pairs"].max()), len(changes)
     if n_pairs < FEWEST_PAIRS:
-        return [f"{n_pairs} pairs in common: no interval and no q-value can be known with fewer than {FEWEST_PAIRS}"]
+        known = f"{n_pairs} pair{'' if n_pairs == 1 else 's'}"
+        return [f"{known} in common: no interval and no q-value can be known with fewer than {FEWEST_PAIRS}"]
     # All of them have the smallest p-value that so many pairs allow (Benjamini and Hochberg).
     together = math.ceil(float(sign_test(np.ones((1, n_pairs)))[0]) * n_features / ALPHA)
     if together > n_features:
