@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from saeattr.comparison.changes import entry_changes, feature_changes, with_q_values
+from saeattr.comparison.changes import entry_changes, feature_changes, site_changes, with_q_values
 from saeattr.sites import Site
 from saeattr.tables import FEATURE, sites_of
 from tests.comparison.tuned import LAYER, compared, studies
@@ -117,3 +117,15 @@ def test_q_values_answer_for_the_groups_together() -> None:
     own = both[both["group"] == "cities"]["q_value"].to_numpy()
     assert (own >= table["q_value"].to_numpy() - 1e-12).all()
     assert own.max() > table["q_value"].min()
+
+
+def test_where_no_feature_is_compared_the_site_is_still_told() -> None:
+    pairs = {f"p{at}": f"p{at}" for at in range(8)}
+    a, b = rows({("p0", 1, 2): (1.0, 0.0, 1.0)}), rows({("p1", 2, 2): (1.0, 0.0, 1.0)})
+    entries = entry_changes(a, b, pairs)
+    table = feature_changes("g", entries, dict.fromkeys(pairs, 1))
+    assert table.empty
+    (site,) = site_changes("g", entries, table, 0.05).to_dict("records")
+    assert (site["n_features"], site["n_changed"]) == (0, 0)
+    # One activation of 1 is gone and one is new: sqrt(2) of what was there.
+    assert site["activation_change"] == pytest.approx(2**0.5)
