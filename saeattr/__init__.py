@@ -13,7 +13,7 @@ from saeattr.errors import UserError
 
 if TYPE_CHECKING:
     from saeattr import plots
-    from saeattr.api import attribute, compare, overlap, plan, report, select, validate
+    from saeattr.api import attribute, check_pairs, compare, overlap, plan, report, select, validate
     from saeattr.behaviours.lists.topics import TOPICS
     from saeattr.model.loading import load_model
     from saeattr.neuronpedia.inspection import inspect
@@ -28,6 +28,7 @@ __all__ = [
     "Study",
     "UserError",
     "attribute",
+    "check_pairs",
     "compare",
     "find_saes",
     "inspect",
@@ -47,6 +48,7 @@ _HOMES = {
     "TOPICS": "saeattr.behaviours.lists.topics",
     "Study": "saeattr.study.results",
     "attribute": "saeattr.api",
+    "check_pairs": "saeattr.api",
     "compare": "saeattr.api",
     "find_saes": "saeattr.saes.loading",
     "inspect": "saeattr.neuronpedia.inspection",

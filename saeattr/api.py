@@ -12,19 +12,24 @@ import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import pandas as pd
 
+from saeattr.behaviours.given.behaviour import Given, reading_of
+from saeattr.behaviours.given.check import CheckedRows, check_rows
+from saeattr.behaviours.given.source import read_source
 from saeattr.comparison.results import Comparison, check_folder, write_comparison
 from saeattr.comparison.run import ExactPlan, compare_studies
 from saeattr.errors import UserError
 from saeattr.features.recurrence import feature_families, overlap_table
 from saeattr.generation.group import GenerationPlan
-from saeattr.model.loading import resolve_device
+from saeattr.model.loading import find_model, load_tokenizer, read_config, resolve_device
 from saeattr.neuronpedia.links import link_study
 from saeattr.progress import OnProgress, about, quiet
 from saeattr.runs.memory import MemoryPlan
+from saeattr.runs.metric import find_metric
 from saeattr.runs.question import Pace
 from saeattr.selection.measure import Selection
 from saeattr.settings import changed_settings, make_settings, recorded_settings
@@ -33,7 +38,7 @@ from saeattr.study.borrowed import with_borrowed
 from saeattr.study.folder import StudyFolder, open_study, remove_leftovers
 from saeattr.study.generation import Generating, check_lists
 from saeattr.study.memory import memory_plan
-from saeattr.study.pairs import MakingTestPairs
+from saeattr.study.pairs import MakingTestPairs, store_given, stored_given
 from saeattr.study.prepare import Prepared, default_folder, prepare
 from saeattr.study.reopen import opened, study_task
 from saeattr.study.results import Study
@@ -80,7 +85,8 @@ def attribute(
         config: a YAML file with settings.
         figures: draw them.
         on_progress: called as the work goes on.
-        settings: any field of ``StudySettings``, e.g. ``lists=5, base="zero", sites=["resid_post.3"]``.
+        settings: any field of ``StudySettings``; ``pairs`` may be rows too: a list of dicts, a DataFrame or a
+            ``datasets.Dataset`` (docs/pairs.md). E.g. ``n_pairs=5, base="zero", sites=["resid_post.3"]``.
 
     Returns:
         The study; its tables are read from the folder when asked for.
@@ -92,7 +98,7 @@ def attribute(
     chosen = prepared.settings
     if chosen.vram is not None:
         # The pairs are not known yet; a budget that no usual pair fits is refused before anything is written.
-        memory_plan(prepared, chosen.lists, USUAL_LENGTH, resolve_device(chosen.device))
+        memory_plan(prepared, chosen.n_pairs, USUAL_LENGTH, resolve_device(chosen.device))
     folder = _folder(prepared, out)
     stages: list[Stage] = [Attribution()]
     if chosen.validate_top:
@@ -116,7 +122,7 @@ def validate(
             controls of equal length, steering and nothing beside.
         settings: ``validate_top`` (or ``top``; features tested in each group, those of the highest ranks),
             ``positions`` (``all``, or ``single`` to patch a feature only where its attribution is largest),
-            ``validate_lists``, ``controls``, ``smallest``, ``curves``, ``generate_features``, ``device``,
+            ``validate_pairs``, ``controls``, ``smallest``, ``curves``, ``generate_features``, ``device``,
             ``batch_size`` or ``vram``.
 
     Raises:
@@ -127,7 +133,8 @@ def validate(
             raise UserError("top is another name of validate_top: give one of them")
         settings["validate_top"] = settings.pop("top")
     known = opened(study)
-    prepared = prepare(changed_settings(recorded_settings(known.record), settings, "validate"))
+    asked = changed_settings(recorded_settings(known.record), settings, "validate")
+    prepared = prepare(asked, given=stored_given(known.folder))
     asked = prepared.settings
     if not asked.validate_top:
         raise UserError("validate_top cannot be 0 here: give the number of features to measure, 1 or more")
@@ -189,7 +196,31 @@ def plan(
         UserError: the input cannot be used, or the budget (``vram``) is too small.
     """
     prepared = _prepared(group, config, settings, weights=False)
-    return memory_plan(prepared, prepared.settings.lists, length, resolve_device(prepared.settings.device))
+    return memory_plan(prepared, prepared.settings.n_pairs, length, resolve_device(prepared.settings.device))
+
+
+def check_pairs(
+    pairs: Any, *, config: str | Path | None = None, columns: Sequence[str] = (), **settings: Any
+) -> CheckedRows:
+    """What pairs of your own would become with a model's tokenizer; no weights are loaded, nothing is written.
+
+    Args:
+        pairs: as for ``attribute``.
+        columns: ``OURS=THEIRS`` for columns of another name.
+        settings: ``model``, ``metric``, ``contrast`` and ``unequal`` decide what a row becomes.
+
+    Raises:
+        UserError: the source cannot be read, or a setting cannot be used.
+    """
+    given = read_source(pairs, columns)
+    asked = make_settings({**settings, "pairs": given.name}, None if config is None else Path(config))
+    folder = find_model(asked.model, weights=False)
+    tokenizer, behaviour = load_tokenizer(folder), Given(given)
+    if asked.metric not in (None, *behaviour.metrics):
+        find_metric(str(asked.metric), tuple(behaviour.metrics))
+    longest = getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
+    contrast = behaviour.contrast(tokenizer, asked)
+    return check_rows(tokenizer, given, reading_of(tokenizer, asked, contrast, longest))
 
 
 def report(
@@ -285,9 +316,17 @@ def _prepared(
     group: str | Sequence[str] | None, config: str | Path | None, settings: dict[str, Any], weights: bool = True
 ) -> Prepared:
     names = (group,) if isinstance(group, str) else None if group is None else tuple(group)
-    given = settings if names is None else {**settings, "group": names}
-    wanted = make_settings(given, None if config is None else Path(config))
-    return prepare(with_borrowed(wanted), weights=weights)
+    asked = settings if names is None else {**settings, "group": names}
+    rows = None
+    if not isinstance(asked.get("pairs"), (str, Path, NoneType)):
+        rows = read_source(asked["pairs"], asked.get("columns") or ())
+        asked = {**asked, "pairs": rows.name}
+    elif asked.get("pairs") is not None:
+        asked = {**asked, "pairs": str(asked["pairs"])}
+    wanted = make_settings(asked, None if config is None else Path(config))
+    if wanted.pairs_of is not None:
+        wanted, rows = with_borrowed(wanted)
+    return prepare(wanted, weights=weights, given=rows)
 
 
 def _validation_stages(prepared: Prepared) -> list[Stage]:
@@ -302,13 +341,14 @@ def _validation_stages(prepared: Prepared) -> list[Stage]:
     )
     if not prepared.behaviour.draws:
         return [Validation(plan)]
-    fresh = settings.validate_lists or settings.lists
+    fresh = settings.validate_pairs or settings.n_pairs
     return [MakingTestPairs(fresh), Validation(plan, fresh)]
 
 
 def _folder(prepared: Prepared, out: str | Path | None) -> StudyFolder:
-    folder = open_study(Path(out) if out is not None else default_folder(prepared.settings), prepared.record)
+    folder = open_study(Path(out) if out is not None else default_folder(prepared), prepared.record)
     remove_leftovers(folder)
+    store_given(folder, prepared.behaviour)
     return folder
 
 

@@ -22,9 +22,10 @@ from saeattr.sites import Kind
 Decision = Literal["last", "all"]
 BaseName = Literal["corrupted", "zero", "mean"]
 Positions = Literal["all", "single"]
+Unequal = Literal["refuse", "zero"]
 
-#: Other names of a field, in Python, in YAML and as an option: the groups of the behaviour lists are topics.
-ALIASES = {"topic": "group"}
+#: Other names of a field, in Python, in YAML and as an option: the groups of lists are topics, and a list makes a pair.
+ALIASES = {"topic": "group", "lists": "n_pairs", "validate_lists": "validate_pairs"}
 
 #: Commands that take a setting.
 _ALL = ("attribute", "select", "plan")
@@ -56,6 +57,28 @@ class StudySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     behaviour: str = _setting("lists", "pairs", "Where the pairs of prompts come from")
+    pairs: str | None = _setting(
+        None,
+        "pairs",
+        "Your own pairs in place of a behaviour: a file (JSON lines, CSV, Parquet) or org/name of a dataset on the "
+        "hub; docs/pairs.md tells the columns",
+        without="the behaviour's own",
+        identifies=False,
+    )
+    columns: tuple[str, ...] | None = _setting(
+        None,
+        "pairs",
+        "Columns of the file that have another name there, such as clean=clean_prefix,wrong=patch_answer",
+        without="as they are",
+        identifies=False,
+        min_length=1,
+    )
+    unequal: Unequal = _setting(
+        "refuse",
+        "pairs",
+        "Prompts of a pair with unequally many tokens: refused, or aligned by their common beginning and end with "
+        "features between patched to zero",
+    )
     group: tuple[str, ...] = _setting(
         (),
         "pairs",
@@ -64,7 +87,9 @@ class StudySettings(BaseModel):
         commands=_MEASURE,
         identifies=False,
     )
-    lists: int = _setting(10, "pairs", "Lists sampled for each topic", ge=1, le=10_000)
+    n_pairs: int = _setting(
+        10, "pairs", "Pairs of each group that are drawn, such as lists sampled for each topic", ge=1, le=10_000
+    )
     temperature: float = _setting(0.8, "pairs", "Temperature of the sampled lists", commands=_MEASURE, ge=0, le=10)
     top_p: float = _setting(
         0.9,
@@ -124,11 +149,11 @@ class StudySettings(BaseModel):
         ge=0,
         le=1000,
     )
-    validate_lists: int | None = _setting(
+    validate_pairs: int | None = _setting(
         None,
         "question",
-        "Lists of each topic, sampled with another seed, on which features are tested",
-        without="as many as lists",
+        "Pairs of each group, drawn with another seed, on which features are tested",
+        without="as many as n_pairs",
         commands=("attribute", "validate"),
         identifies=False,
         ge=1,
@@ -314,6 +339,8 @@ def make_settings(values: Mapping[str, Any], config: Path | None = None) -> Stud
     merged.update(_plain_names(values))
     if "sites" in merged and ("layers" in merged or "kinds" in merged):
         raise UserError("--sites names whole sites already: leave out --layers and --kinds")
+    if "pairs" in merged and merged.setdefault("behaviour", "pairs") != "pairs":
+        raise UserError(f"--pairs is a behaviour of its own: leave out --behaviour {merged['behaviour']}")
     return _valid(merged)
 
 

@@ -15,8 +15,8 @@ from saeattr.model.capture import Run, capture
 from saeattr.model.loading import LanguageModel
 from saeattr.model.precision import run_in_float32
 from saeattr.runs.base import SiteBase
-from saeattr.runs.batch import SiteTokens
-from saeattr.runs.metric import per_prompt, plan_reads, read_values
+from saeattr.runs.batch import CorruptedTokens, SiteTokens
+from saeattr.runs.metric import at_partners, per_prompt, plan_reads, read_values
 from saeattr.runs.question import Question
 from saeattr.saes.sae import SparseAutoencoder
 
@@ -54,16 +54,17 @@ def measure_rounding(lm: LanguageModel, pair: Pair, sae: SparseAutoencoder, ques
     padded = pad_pairs([pair], lm.pad_id, lm.device)
     # The clean row first, the corrupted one second.
     assert padded.corrupted is not None
-    tokens, mask = torch.cat([padded.clean, padded.corrupted]), padded.mask.repeat(2, 1)
-    reads = plan_reads([pair, pair], question.decision)
+    own = torch.arange(len(pair.clean_ids), device=lm.device)[None]
+    partner = torch.cat([own, own if padded.partner is None else padded.partner])
+    reads = at_partners(plan_reads([pair, pair], question.decision), partner)
 
     def read(hidden: Tensor) -> Tensor:
-        return per_prompt(reads, read_values(lm, question.metric, reads, hidden))
+        return per_prompt(question.metric, reads, read_values(lm, question.metric, reads, hidden))
 
-    run = capture(lm, tokens, mask, [sae.site], read, keep=("g", "calls"))
+    run = capture(lm, padded.clean.above(padded.corrupted), [sae.site], read, keep=("g", "calls"))
     exact = run_in_float32(lm, run, [sae.site], read)
-    first, last = pair.changed_positions[0], int(reads.last_position()[0])
-    effects, effects_float32 = (_effects(sae, one, first, last) for one in (run, exact))
+    position = torch.arange(pair.first_change, int(reads.last_position()[0]) + 1, device=lm.device)
+    effects, effects_float32 = (_effects(sae, one, position, partner[1, position]) for one in (run, exact))
     assert run.metric is not None
     assert exact.metric is not None
     pair_of = torch.stack([effects, effects_float32])
@@ -98,12 +99,10 @@ def typical(found: Sequence[Rounding]) -> float:
     return statistics.median(one.difference for one in found)
 
 
-def _effects(sae: SparseAutoencoder, run: Run, first: int, last: int) -> Tensor:
-    """Effects by feature, the corrupted base, summed over the positions ``first`` to ``last``."""
+def _effects(sae: SparseAutoencoder, run: Run, position: Tensor, partner: Tensor) -> Tensor:
+    """Effects by feature, the corrupted base, summed over positions of the clean row."""
     x, g = run.x[sae.site], run.g[sae.site]
-    position = torch.arange(first, last + 1, device=x.device)
-    tokens = SiteTokens(
-        torch.zeros_like(position), position, x[0, position].float(), x[1, position].float(), g[0, position].float()
-    )
+    corrupted = CorruptedTokens(x[1, partner.clamp(min=0)].float(), partner >= 0)
+    tokens = SiteTokens(torch.zeros_like(position), position, x[0, position].float(), corrupted, g[0, position].float())
     found = attribute_site(SiteBase("corrupted", sae), tokens)
     return torch.zeros(sae.d_sae, device=x.device).index_add(0, found.feature, found.effect)

@@ -147,22 +147,31 @@ def site_effect_rows(
 
 
 def metric_rows(batch: BatchRuns) -> pd.DataFrame:
-    """The metric at every decision point, clean and corrupted."""
-    rows = batch.reads.row.numpy()
-    n_points = np.bincount(rows)[rows]
+    """The metric at every decision point, clean and corrupted; of points that make one decision, their sum as one."""
+    reads, of_prompt = batch.reads, batch.question.metric.of_prompt
+    rows = reads.row.numpy()
+    whole = np.array([pair.whole for pair in batch.pairs])
+    kept = ~whole[rows] | (reads.point.numpy() == 1)
+    n_points = np.where(whole, 1, np.bincount(rows))[rows]
     both = []
-    for run, values in (("clean", batch.clean_reads), ("corrupted", batch.corrupted_reads)):
-        if values is None:
+    for name, run, values in (
+        ("clean", batch.clean, batch.clean_reads),
+        ("corrupted", batch.corrupted, batch.corrupted_reads),
+    ):
+        if run is None or values is None:
             continue
+        assert run.metric is not None
+        at_points = (values if of_prompt is None else of_prompt(values)).float().cpu().numpy()
+        of_pairs = run.metric.float().cpu().numpy()
         both.append(
             pd.DataFrame(
                 {
                     "group": batch.pairs[0].group,
-                    "pair_id": np.array([pair.pair_id for pair in batch.pairs], dtype=object)[rows],
-                    "point": batch.reads.point.numpy().astype(np.int32),
-                    "n_points": n_points.astype(np.int32),
-                    "run": run,
-                    "metric": values.float().cpu().numpy(),
+                    "pair_id": np.array([pair.pair_id for pair in batch.pairs], dtype=object)[rows[kept]],
+                    "point": reads.point.numpy().astype(np.int32)[kept],
+                    "n_points": n_points.astype(np.int32)[kept],
+                    "run": name,
+                    "metric": np.where(whole[rows], of_pairs[rows], at_points)[kept],
                 }
             )
         )

@@ -76,7 +76,7 @@ def _attribute_chunk(base: SiteBase, tokens: SiteTokens, chunk: slice) -> tuple[
     their effects, and the error term's is the rest.
     """
     sae, clean, g = base.sae, tokens.clean[chunk], tokens.g[chunk]
-    corrupted = None if tokens.corrupted is None else tokens.corrupted[chunk]
+    corrupted = None if tokens.corrupted is None else tokens.corrupted.take(chunk)
     f_clean = sae.encode(clean)
     entry, f_base = base.entries(f_clean, corrupted)
     l0 = (f_clean > 0).sum(1)

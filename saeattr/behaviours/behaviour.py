@@ -108,6 +108,20 @@ class Behaviour(ABC):
             UserError: the tokenizer cannot serve the behaviour, or a group has nothing for it.
         """
 
+    def check_settings(  # noqa: B027 (most behaviours serve all settings)
+        self, tokenizer: PreTrainedTokenizerBase, groups: Sequence[str], settings: StudySettings, contrast: Contrast
+    ) -> None:
+        """Refuse settings that the groups' pairs do not serve, where that can be told before the model is opened.
+
+        Raises:
+            UserError: they do not.
+        """
+
+    @property
+    def source(self) -> dict[str, str]:
+        """What the pairs come from, where it is no part of the program: its name and its SHA-256; else nothing."""
+        return {}
+
     @abstractmethod
     def pairs(self, group: str, request: Request) -> MadePairs:
         """Make the pairs of one group; the same request gives the same pairs.
@@ -124,12 +138,18 @@ BEHAVIOURS: dict[str, tuple[str, str]] = {
 }
 
 
+#: The behaviour of ``--pairs``: made of what the user gives.
+GIVEN = "pairs"
+
+
 def find_behaviour(name: str) -> Behaviour:
     """The behaviour of that name.
 
     Raises:
         UserError: there is none.
     """
+    if name == GIVEN:
+        raise UserError("--behaviour pairs is for pairs of your own: give them with --pairs FILE")
     if name not in BEHAVIOURS:
         raise UserError(f"{name!r} is not a behaviour: choose one of {', '.join(BEHAVIOURS)}")
     return importlib.import_module(BEHAVIOURS[name][0]).BEHAVIOUR

@@ -53,6 +53,22 @@ def chat_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return _render(tokenizer, [{"role": "user", "content": text}], answer=True)
 
 
+def chat_text(tokenizer: PreTrainedTokenizerBase, text: str, system: str | None = None) -> str:
+    """One user's turn, behind a system turn if there is one, as the template writes it up to where the answer begins.
+
+    Raises:
+        UserError: the tokenizer has no chat template, or its template takes no such turns.
+    """
+    turns = [{"role": "user", "content": text}]
+    if system is not None:
+        turns = [{"role": "system", "content": system}, *turns]
+    _check_template(tokenizer)
+    try:
+        return str(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+    except TemplateError as error:
+        raise UserError(f"the chat template refuses these turns ({str(error).splitlines()[0]})") from error
+
+
 def conversation(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, str]]) -> list[int]:
     """A conversation as the model sees it; where the last turn is the user's, up to where the answer begins.
 
@@ -65,7 +81,7 @@ def conversation(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str
     try:
         return _render(tokenizer, chat, answer=chat[-1]["role"] == "user")
     except TemplateError as error:
-        raise UserError(f"the model's chat template refuses the conversation: {error}") from error
+        raise UserError(f"the chat template refuses these turns ({str(error).splitlines()[0]})") from error
 
 
 def chat_turns(tokenizer: PreTrainedTokenizerBase) -> ChatTurns:
@@ -92,13 +108,17 @@ def chat_turns(tokenizer: PreTrainedTokenizerBase) -> ChatTurns:
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, str]], answer: bool) -> list[int]:
+    _check_template(tokenizer)
+    ids: Any = tokenizer.apply_chat_template(chat, add_generation_prompt=answer, tokenize=True, return_dict=False)
+    return [int(token) for token in ids]
+
+
+def _check_template(tokenizer: PreTrainedTokenizerBase) -> None:
     if not tokenizer.chat_template:
         raise UserError(
             "the tokenizer has no chat template, so nothing can be put as a chat: use an instruction-tuned model, or a "
             "behaviour of plain text (--behaviour facts)"
         )
-    ids: Any = tokenizer.apply_chat_template(chat, add_generation_prompt=answer, tokenize=True, return_dict=False)
-    return [int(token) for token in ids]
 
 
 def _common_start(first: list[int], second: list[int]) -> list[int]:

@@ -8,13 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from saeattr.errors import UserError
+from saeattr.model.prompts import Prompts
 
 #: The role of the beginning-of-sequence token, whose activations are of another size than all others.
 BOS = "bos"
+#: Stands for the token that a clean one has no partner in.
+NO_PARTNER = "∅"
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Pair:
-    """A clean prompt and a corrupted one of as many tokens; one aligns with the other position by position.
+    """A clean prompt and a corrupted one; each token of the first has its partner in the second, or none.
 
     Attributes:
         group, pair_id: its address; ids are unique within a group.
@@ -43,9 +46,14 @@ class Pair:
         points: in the order of positions; one at least.
         roles: what each position is for; ``bos`` is the only role that every behaviour shares.
         times: how often it was drawn. The same tokens drawn again are no new evidence, but they weigh in means.
+        partners: by clean position that of the corrupted prompt, -1 for none; None where both have equally many tokens
+            and align one to one. A feature without a partner is patched to zero there.
+        branches: by clean position 0 for the prompt, 1 for its first continuation, 2 for its second, which does not see
+            the first; None where it has one at most.
+        whole: its points make one decision together, such as the tokens of a continuation: the metric adds them up.
 
     Raises:
-        UserError: the prompts do not align, or a decision point lies outside.
+        UserError: the prompts do not align, or a decision point lies outside or has no partner.
     """
 
     group: str
@@ -56,10 +64,14 @@ class Pair:
     points: tuple[Point, ...]
     roles: tuple[str, ...]
     times: int = 1
+    partners: tuple[int, ...] | None = None
+    branches: tuple[int, ...] | None = None
+    whole: bool = False
 
     def __post_init__(self) -> None:
         what = f"pair {self.pair_id} of {self.group!r}"
-        if self.corrupted_ids is not None and len(self.corrupted_ids) != len(self.clean_ids):
+        aligned = self.clean_ids if self.partners is None else self.corrupted_ids
+        if self.corrupted_ids is not None and len(self.corrupted_ids) != len(aligned or ()):
             raise UserError(
                 f"{what} has {len(self.clean_ids)} clean and {len(self.corrupted_ids)} corrupted tokens: "
                 "both prompts must have equally many"
@@ -70,6 +82,8 @@ class Pair:
             raise UserError(f"{what} has {len(self.roles)} roles for {len(self.clean_ids)} tokens: name one for each")
         if not self.points or not all(0 <= point.position < len(self.clean_ids) for point in self.points):
             raise UserError(f"{what} needs decision points, each at one of its {len(self.clean_ids)} tokens")
+        if self.partners is not None and any(self.partners[point.position] < 0 for point in self.points):
+            raise UserError(f"{what} is read at a token that the corrupted prompt does not have: read it elsewhere")
 
     @property
     def evidence(self) -> tuple[object, ...]:
@@ -77,38 +91,76 @@ class Pair:
         return self.clean_ids, self.corrupted_ids, self.points
 
     @property
+    def partner_ids(self) -> tuple[int | None, ...]:
+        """The corrupted prompt's token beside each of the clean one; None where it has none there."""
+        corrupted = self.corrupted_ids
+        if corrupted is None:
+            return (None,) * len(self.clean_ids)
+        partners = range(len(corrupted)) if self.partners is None else self.partners
+        return tuple(corrupted[at] if at >= 0 else None for at in partners)
+
+    @property
     def changed_positions(self) -> tuple[int, ...]:
-        """Where the prompts differ; nothing without a corrupted one."""
-        both = zip(self.clean_ids, self.corrupted_ids or self.clean_ids, strict=True)
-        return tuple(at for at, (clean, corrupted) in enumerate(both) if clean != corrupted)
+        """Where the clean prompt has another token than its partner, or no partner; nothing without a corrupted one."""
+        if self.corrupted_ids is None:
+            return ()
+        both = zip(self.clean_ids, self.partner_ids, strict=True)
+        return tuple(at for at, (clean, partner) in enumerate(both) if clean != partner)
+
+    @property
+    def first_change(self) -> int:
+        """The first position at which the runs can differ: what comes before is the same in both prompts."""
+        corrupted = self.corrupted_ids or ()
+        both = enumerate(zip(self.clean_ids, corrupted, strict=False))
+        return next((at for at, (one, other) in both if one != other), min(len(self.clean_ids), len(corrupted)))
 
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Pairs padded on the right to one length; ``mask`` is True at real tokens.
+    """Pairs padded on the right, the clean prompts to one length and the corrupted ones to another.
 
-    ``corrupted`` is None where any of the pairs has no corrupted prompt.
+    Attributes:
+        corrupted: None where any of the pairs has no corrupted prompt.
+        partner: by clean position that of the corrupted prompt, -1 for none; None where all pairs align one to one.
     """
 
-    clean: Int[Tensor, "batch pos"]
-    corrupted: Int[Tensor, "batch pos"] | None
-    mask: Bool[Tensor, "batch pos"]
+    clean: Prompts
+    corrupted: Prompts | None
+    partner: Int[Tensor, "batch pos"] | None = None
 
 
 def pad_pairs(pairs: Sequence[Pair], pad_id: int, device: torch.device | str = "cpu") -> PairBatch:
     """Stack one or more pairs."""
-    lengths = torch.tensor([len(pair.clean_ids) for pair in pairs])
-    width = int(lengths.max())
+    branched = any(pair.branches is not None for pair in pairs)
 
-    def stack(rows: list[tuple[int, ...]]) -> Int[Tensor, "batch pos"]:
-        return torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in rows], device=device)
+    def stack(rows: Sequence[Sequence[int]], fill: int) -> Int[Tensor, "batch pos"]:
+        width = max(map(len, rows))
+        return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], device=device)
 
-    corrupted = [pair.corrupted_ids for pair in pairs if pair.corrupted_ids is not None]
-    return PairBatch(
-        clean=stack([pair.clean_ids for pair in pairs]),
-        corrupted=stack(corrupted) if len(corrupted) == len(pairs) else None,
-        mask=(torch.arange(width) < lengths[:, None]).to(device),
-    )
+    def prompts(rows: Sequence[Sequence[int]], branches: Sequence[Sequence[int]]) -> Prompts:
+        mask = stack([[1] * len(row) for row in rows], 0).bool()
+        return Prompts(stack(rows, pad_id), mask, stack(branches, 0) if branched else None)
+
+    own = [pair.branches or (0,) * len(pair.clean_ids) for pair in pairs]
+    clean = prompts([pair.clean_ids for pair in pairs], own)
+    ids = [pair.corrupted_ids for pair in pairs if pair.corrupted_ids is not None]
+    if len(ids) < len(pairs):
+        return PairBatch(clean, None)
+    corrupted = prompts(ids, [_corrupted_branches(pair) for pair in pairs])
+    if all(pair.partners is None for pair in pairs):
+        return PairBatch(clean, corrupted)
+    partners = [range(len(pair.clean_ids)) if pair.partners is None else pair.partners for pair in pairs]
+    return PairBatch(clean, corrupted, stack(partners, -1))
+
+
+def _corrupted_branches(pair: Pair) -> list[int]:
+    """The branches of the corrupted prompt: those of the clean tokens that they are partners of."""
+    branches = [0] * len(pair.corrupted_ids or ())
+    partners = range(len(branches)) if pair.partners is None else pair.partners
+    for branch, at in zip(pair.branches or (0,) * len(pair.clean_ids), partners, strict=True):
+        if at >= 0:
+            branches[at] = branch
+    return branches
 
 
 def chunks(pairs: Sequence[Pair], size: int) -> Iterator[list[Pair]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
-from saeattr.behaviours.pair import Pair, Point
+from saeattr.behaviours.pair import NO_PARTNER, Pair, Point
 from saeattr.tables import PAIRS
 
 
@@ -23,12 +23,15 @@ def pairs_to_rows(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> 
             "clean_ids": list(pair.clean_ids),
             "corrupted_ids": list(pair.corrupted_ids or ()),
             "clean_tokens": [text(token) for token in pair.clean_ids],
-            "corrupted_tokens": [text(token) for token in pair.corrupted_ids or ()],
+            "corrupted_tokens": _partner_texts(pair, text),
+            "partners": list(pair.partners or ()),
+            "branches": list(pair.branches or ()),
             "roles": list(pair.roles),
             "positions": [point.position for point in pair.points],
             "wanted": [list(point.wanted) for point in pair.points],
             "unwanted": [list(point.unwanted) for point in pair.points],
             "weights": [point.weight for point in pair.points],
+            "whole": pair.whole,
             "times": pair.times,
         }
         for pair in pairs
@@ -58,9 +61,18 @@ def pairs_from_rows(table: pd.DataFrame) -> list[Pair]:
                 ),
                 roles=tuple(map(str, row["roles"])),
                 times=int(row["times"]),
+                partners=_ids(row["partners"]) or None,
+                branches=_ids(row["branches"]) or None,
+                whole=bool(row["whole"]),
             )
         )
     return pairs
+
+
+def _partner_texts(pair: Pair, text: Callable[[int], str]) -> list[str]:
+    if pair.corrupted_ids is None:
+        return []
+    return [NO_PARTNER if token is None else text(token) for token in pair.partner_ids]
 
 
 def _ids(values: Sequence[int]) -> tuple[int, ...]:

@@ -1,10 +1,22 @@
-"""Texts that must be one token."""
+"""Texts as tokens: prompts as the model reads them, and texts that must be one token."""
 
 from __future__ import annotations
 
 from transformers import PreTrainedTokenizerBase
 
 from saeattr.errors import UserError
+
+
+def prompt_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """A plain text as the model reads it: behind the beginning-of-sequence token, where the tokenizer has one.
+
+    Tokenizers differ in whether they put one (GPT-2's does not, and its first position would be a word of the text).
+    """
+    bos = tokenizer.bos_token_id
+    ids = [int(token) for token in tokenizer.encode(text, add_special_tokens=False)]
+    if bos is None or ids[:1] == [bos]:
+        return ids
+    return [int(bos), *ids]  # pyright: ignore[reportArgumentType]
 
 
 def single_token(tokenizer: PreTrainedTokenizerBase, text: str) -> int:

@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from saeattr.behaviours.pair import BOS, Pair, chunks, pad_pairs
+from saeattr.behaviours.pair import BOS, NO_PARTNER, Pair, chunks, pad_pairs
 from saeattr.features.activity import Activity, Context, summarise
 from saeattr.features.directions import NormScales, inverse_rms, project_heads
 from saeattr.model.capture import capture
 from saeattr.model.loading import LanguageModel
 from saeattr.progress import OnCount, quiet
+from saeattr.runs.batch import at_clean_positions
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
 
@@ -61,16 +62,18 @@ def read_firings(
         start = nth * batch_size
         on_batch(start, len(pairs))
         padded = pad_pairs(batch, lm.pad_id, lm.device)
-        keep = padded.mask.clone()
+        keep = padded.clean.mask.clone()
         keep[:, 0] &= torch.tensor([pair.roles[0] != BOS for pair in batch], device=keep.device)
         row, position = (index.cpu().numpy() for index in keep.nonzero(as_tuple=True))
         where.append((row + start, position))
-        for run, tokens in (("clean", padded.clean), ("corrupted", padded.corrupted)):
-            if tokens is None or (run == "corrupted" and not all_paired):
+        for run, prompts in (("clean", padded.clean), ("corrupted", padded.corrupted)):
+            if prompts is None or (run == "corrupted" and not all_paired):
                 continue
-            x = capture(lm, tokens, padded.mask, sites).x
+            x, there = capture(lm, prompts, sites).x, torch.ones_like(keep)
+            if run == "corrupted" and padded.partner is not None:
+                x, there = at_clean_positions(x, padded.partner), padded.partner >= 0
             for site, sae in chosen.items():
-                found[run][site].append(sae.encode(x[site][keep]).cpu().numpy())
+                found[run][site].append((sae.encode(x[site][keep]) * there[keep][:, None]).cpu().numpy())
             if run == "clean":
                 at = _decisions(batch)
                 final.append(inverse_rms(x[last][at]))
@@ -89,11 +92,11 @@ def read_firings(
 
 def pair_contexts(lm: LanguageModel, pairs: Sequence[Pair]) -> list[Context]:
     """Each pair's tokens without BOS, with the corrupted run's tokens where they differ."""
-    text = functools.cache(lambda token_id: str(lm.tokenizer.decode([token_id])))
+    text = functools.cache(lambda token_id: NO_PARTNER if token_id is None else str(lm.tokenizer.decode([token_id])))
     contexts = []
     for pair in pairs:
         start = 1 if pair.roles[0] == BOS else 0
-        other = pair.corrupted_ids or pair.clean_ids
+        other = pair.partner_ids
         swaps = {position - start: text(other[position]) for position in pair.changed_positions}
         tokens = tuple(text(token) for token in pair.clean_ids[start:])
         contexts.append(Context(pair.group, pair.pair_id, start, tokens, tuple(pair.roles[start:]), swaps))

@@ -17,6 +17,7 @@ from saeattr.behaviours.chat import chat_prompt, conversation
 from saeattr.errors import UserError
 from saeattr.model.capture import capture
 from saeattr.model.loading import LanguageModel
+from saeattr.model.prompts import Prompts
 from saeattr.progress import OnCount, quiet
 from saeattr.runs.base import token_chunks
 from saeattr.saes.formats import SaeFile
@@ -125,7 +126,7 @@ def look_at(
 def _activations(lm: LanguageModel, text: ReadText, sites: Sequence[Site]) -> dict[Site, Float[Tensor, "tokens d_in"]]:
     """x at every token but BOS."""
     tokens = torch.tensor([text.ids], device=lm.device)
-    x = capture(lm, tokens, torch.ones_like(tokens, dtype=torch.bool), sites).x
+    x = capture(lm, Prompts(tokens, torch.ones_like(tokens, dtype=torch.bool)), sites).x
     return {site: x[site][0, text.start :] for site in sites}
 
 

@@ -125,14 +125,15 @@ def _gradients(
 
     hooks = [(place.hook_name, reader(place)) for place in [*earlier, site]]
     with torch.enable_grad(), lm.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
-        final_hidden(lm, padded.clean, padded.mask)
+        final_hidden(lm, padded.clean)
         at_site = seen.pop(site).flatten(2)
         position = torch.tensor([target.position for target in targets], device=lm.device)
         directions = torch.stack([target.direction for target in targets]).to(lm.device)
         # Each row is its own prompt, so the sum's gradient is each target's own.
         value = (at_site[torch.arange(len(targets)), position].float() * directions).sum()
         slopes = torch.autograd.grad(value, list(seen.values()))
-    keep = padded.mask & (torch.arange(padded.mask.shape[1], device=lm.device) <= position[:, None])
+    mask = padded.clean.mask
+    keep = mask & (torch.arange(mask.shape[1], device=lm.device) <= position[:, None])
     keep[:, 0] &= torch.tensor([pair.roles[0] != BOS for pair in batch], device=lm.device)
     row, where = keep.nonzero(as_tuple=True)
     number = torch.tensor(numbers, device=lm.device)[row]

@@ -27,7 +27,7 @@ from saeattr.generation.summary import ConditionName, measure_list
 from saeattr.model.loading import LanguageModel
 from saeattr.progress import OnCount, quiet
 from saeattr.runs.base import SiteBase
-from saeattr.runs.batch import BatchRuns, effect_tokens
+from saeattr.runs.batch import BatchRuns, CorruptedTokens, effect_tokens
 from saeattr.sites import Site
 from saeattr.tables import GENERATED, site_columns
 from saeattr.validation.controls import stand_in_move
@@ -150,7 +150,7 @@ def _few(base: SiteBase, features: Sequence[int]) -> SiteBase:
 
 def _change(few: SiteBase, x: Tensor, corrupted: Tensor | None) -> Float[Tensor, "tokens features"]:
     f = few.sae.encode(x.flatten(0, 1))
-    return few.change(f, None if corrupted is None else corrupted.flatten(0, 1))
+    return few.change(f, None if corrupted is None else CorruptedTokens(corrupted.flatten(0, 1)))
 
 
 def mean_difference(batches: Sequence[BatchRuns], site: Site) -> Float[Tensor, " d_in"]:
@@ -158,9 +158,9 @@ def mean_difference(batches: Sequence[BatchRuns], site: Site) -> Float[Tensor, "
     parts = []
     for batch in batches:
         chosen = effect_tokens(batch, "corrupted")
-        corrupted = batch.corrupted_x(site, *chosen.nonzero(as_tuple=True))
+        corrupted = batch.corrupted_tokens(site, *chosen.nonzero(as_tuple=True))
         assert corrupted is not None
-        parts.append(batch.clean.x[site][chosen].float() - corrupted)
+        parts.append(batch.clean.x[site][chosen].float() - corrupted.x)
     return torch.cat(parts).mean(0)
 
 

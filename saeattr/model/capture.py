@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from saeattr.model.loading import LanguageModel
+from saeattr.model.prompts import Prompts, model_inputs
 from saeattr.sites import Site
 
 #: From the output of the final norm, [batch, pos, d_model], to one number per prompt, [batch].
@@ -39,7 +40,7 @@ class Run:
 
     Attributes:
         lm: the model that ran.
-        tokens, mask: the padded batch; mask is True at real tokens.
+        prompts: the padded batch.
         x: activations by site, detached, [batch, pos, d_in] (heads concatenated at attn_z).
         g: d metric / d x by site, same shapes; empty when no gradient was asked for.
         metric: one number per prompt, [batch]; None without a metric.
@@ -47,8 +48,7 @@ class Run:
     """
 
     lm: LanguageModel
-    tokens: Int[Tensor, "batch pos"]
-    mask: Bool[Tensor, "batch pos"]
+    prompts: Prompts
     x: dict[Site, Float[Tensor, "batch pos d_in"]]
     g: dict[Site, Float[Tensor, "batch pos d_in"]]
     metric: Float[Tensor, " batch"] | None
@@ -57,8 +57,7 @@ class Run:
 
 def capture(
     lm: LanguageModel,
-    tokens: Int[Tensor, "batch pos"],
-    mask: Bool[Tensor, "batch pos"],
+    prompts: Prompts,
     sites: Sequence[Site],
     metric: ReadMetric | None = None,
     keep: Collection[Keep] = (),
@@ -91,7 +90,7 @@ def capture(
     calls = LayerCalls()
     with torch.set_grad_enabled(gradients), lm.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
         with _record_calls(lm, calls) if for_recompute else nullcontext():
-            hidden = final_hidden(lm, tokens, mask)
+            hidden = final_hidden(lm, prompts)
         values = metric(hidden) if metric is not None else None
     g: dict[Site, Tensor] = {}
     if gradients and values is not None:
@@ -101,15 +100,16 @@ def capture(
     # attn_z arrives as [batch, pos, head, d_head]; SAEs read the heads concatenated.
     # With the layers on several cards, all sites are gathered on the first, where the SAEs are.
     x = {site: value.detach().flatten(2).to(lm.device) for site, value in seen.items()}
-    return Run(lm, tokens, mask, x, g, None if values is None else values.detach().to(lm.device), calls)
+    return Run(lm, prompts, x, g, None if values is None else values.detach().to(lm.device), calls)
 
 
-def final_hidden(
-    lm: LanguageModel, tokens: Int[Tensor, "batch pos"], mask: Bool[Tensor, "batch pos"]
-) -> Float[Tensor, "batch pos d_model"]:
-    """The output of the final norm; no logits are computed."""
-    output = lm.hf.base_model(input_ids=tokens.to(lm.device), attention_mask=mask.to(lm.device).long(), use_cache=False)
-    return output.last_hidden_state
+def final_hidden(lm: LanguageModel, prompts: Prompts) -> Float[Tensor, "batch pos d_model"]:
+    """The output of the final norm; no logits are computed.
+
+    Raises:
+        UserError: rows have branches, and the model cannot be told what each token sees.
+    """
+    return lm.hf.base_model(**model_inputs(lm, prompts), use_cache=False).last_hidden_state
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from transformers import AutoModelForCausalLM
 
 from saeattr.model.capture import capture
 from saeattr.model.loading import DTYPES, LanguageModel, boot, load_tokenizer, read_config
+from saeattr.model.prompts import Prompts
 from saeattr.model.recompute import recompute
 from saeattr.model.weights import unusable
 from saeattr.sites import Site
@@ -108,15 +109,15 @@ def rehearse(lm: LanguageModel, sites: Sequence[Site], batch: int, length: int) 
         batch, length: prompts, and tokens in each.
     """
     tokens = torch.zeros(batch, length, dtype=torch.long, device="meta")
-    mask = torch.ones(batch, length, dtype=torch.bool, device="meta")
+    prompts = Prompts(tokens, torch.ones(batch, length, dtype=torch.bool, device="meta"))
 
     def read(hidden: torch.Tensor) -> torch.Tensor:
         return hidden[:, -1, 0].float()
 
     parameters = list(lm.hf.parameters())
     with LiveBytes(parameters) as live:
-        clean = capture(lm, tokens, mask, sites, read, keep=("g", "calls"))
-        corrupted = capture(lm, tokens, mask, sites, read)
+        clean = capture(lm, prompts, sites, read, keep=("g", "calls"))
+        corrupted = capture(lm, prompts, sites, read)
         kept, peak = live.now, live.peak
     with LiveBytes(parameters) as again, torch.no_grad():
         first = min(sites)

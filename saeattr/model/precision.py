@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from saeattr.model.capture import ReadMetric, Run, capture
 from saeattr.model.loading import LanguageModel, load_model
+from saeattr.model.prompts import Prompts
 from saeattr.sites import Site
 
 
@@ -44,7 +45,7 @@ def run_in_float32(lm: LanguageModel, run: Run, sites: Sequence[Site], metric: R
         slope = slopes[0]
         x |= {site: value.detach().flatten(2) for site, value in seen.items()}
         g |= {site: value.flatten(2) for site, value in zip(seen, slopes[1:], strict=True)}
-    return Run(run.lm, run.tokens, run.mask, x, g, values.detach(), run.calls)
+    return Run(run.lm, run.prompts, x, g, values.detach(), run.calls)
 
 
 def _call_layer(lm: LanguageModel, run: Run, layer: int, hidden: Tensor) -> Tensor:
@@ -107,6 +108,6 @@ def _small_case(device: str) -> list[torch.Tensor]:
     tokens = torch.randint(3, 200, (2, 24), generator=generator)
     mask = torch.arange(24) < torch.tensor([[24], [17]])
     sites = [Site("attn_z", 1), Site("resid_post", lm.n_layers - 2)]
-    run = capture(lm, tokens, mask, sites, lambda hidden: hidden[:, 12].float().square().sum(1), keep=("g",))
+    run = capture(lm, Prompts(tokens, mask), sites, lambda hidden: hidden[:, 12].float().square().sum(1), keep=("g",))
     rows = mask[:, :13].nonzero(as_tuple=True)
     return [values[site].cpu().float()[rows] for values in (run.x, run.g) for site in sites]

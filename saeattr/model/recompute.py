@@ -28,7 +28,7 @@ class Span:
 
     @classmethod
     def whole(cls, run: Run) -> Span:
-        return cls(0, run.tokens.shape[1])
+        return cls(0, run.prompts.tokens.shape[1])
 
 
 def recompute(
@@ -117,7 +117,7 @@ def run_layer(
 
 def _edit_arguments(run: Run, layer: int, rows: Int[Tensor, " edits"], span: Span) -> dict[str, Any]:
     """The arguments of a layer in ``run``, for a span of copies of its rows."""
-    n_rows = run.tokens.shape[0]
+    n_rows = run.prompts.tokens.shape[0]
     captured = run.calls.kwargs[layer]
     return {name: _take_rows(_take_span(name, value, span), rows, n_rows) for name, value in captured.items()}
 

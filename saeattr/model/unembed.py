@@ -5,9 +5,13 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from saeattr.model.loading import LanguageModel
 from saeattr.model.relevance import hold_ratio
+
+#: Tokens of the vocabulary whose unembedding rows are held in float32 at a time: 150 MB at a width of 2,304.
+VOCABULARY_SLICE = 2**14
 
 
 def token_logits(
@@ -26,6 +30,15 @@ def token_logits(
     return soft_cap(lm, logits)
 
 
+def single_logits(
+    lm: LanguageModel, hidden: Float[Tensor, "rows d_model"], token_ids: Int[Tensor, " rows"]
+) -> Float[Tensor, " rows"]:
+    """The logit of one token for each row, as ``token_logits`` makes them."""
+    distinct, which = torch.unique(token_ids, return_inverse=True)
+    logits = token_logits(lm, hidden, distinct)
+    return logits.gather(1, which.to(logits.device)[:, None])[:, 0]
+
+
 def full_logits(lm: LanguageModel, hidden: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows vocab"]:
     """Logits of the whole vocabulary, in float32 with the model's final soft-cap."""
     weight = unembedding(lm)
@@ -34,6 +47,24 @@ def full_logits(lm: LanguageModel, hidden: Float[Tensor, "rows d_model"]) -> Flo
     if isinstance(bias, Tensor):
         logits = logits + bias.float()
     return soft_cap(lm, logits)
+
+
+def log_normaliser(lm: LanguageModel, hidden: Float[Tensor, "rows d_model"]) -> Float[Tensor, " rows"]:
+    """log sum exp of the whole vocabulary's logits, in float32: what a logit lacks to be a log-probability.
+
+    The vocabulary is taken in slices, and a backward computes them again: a float32 copy of the unembedding is held of
+    one slice at a time.
+    """
+    n_tokens = unembedding(lm).shape[0]
+    parts = []
+    for start in range(0, n_tokens, VOCABULARY_SLICE):
+        token_ids = torch.arange(start, min(start + VOCABULARY_SLICE, n_tokens), device=hidden.device)
+
+        def of_slice(hidden: Tensor, token_ids: Tensor = token_ids) -> Tensor:
+            return token_logits(lm, hidden, token_ids).logsumexp(dim=1)
+
+        parts.append(checkpoint(of_slice, hidden, use_reentrant=False) if torch.is_grad_enabled() else of_slice(hidden))
+    return torch.stack(parts, dim=1).logsumexp(dim=1)  # pyright: ignore[reportArgumentType]
 
 
 def unembedding(lm: LanguageModel) -> Float[Tensor, "vocab d_model"]:

@@ -6,6 +6,8 @@
 | zero | 0 | active in this run | 0, so x becomes b_dec |
 | mean | its mean over the clean tokens | active in this run | so that x becomes the mean x |
 
+Where prompts of unequal length are aligned, a token without a partner in the corrupted prompt has the zero base.
+
 With the mean base almost every feature has a small mean everywhere: a mean is set where the feature is active, and what
 that leaves out counts in the sum over all features alone (``saeattr.attribution.site``).
 """
@@ -21,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saeattr.runs.batch import BatchRuns, clean_tokens
+from saeattr.runs.batch import BatchRuns, CorruptedTokens, clean_tokens
 from saeattr.saes.sae import SparseAutoencoder, take_features
 from saeattr.settings import BaseName
 
@@ -55,18 +57,20 @@ class SiteBase:
         return cls(name, sae, means)
 
     def entries(
-        self, f: Float[Tensor, "tokens d_sae"], corrupted: Float[Tensor, "tokens d_in"] | None
+        self, f: Float[Tensor, "tokens d_sae"], corrupted: CorruptedTokens | None
     ) -> tuple[Bool[Tensor, "tokens d_sae"], Float[Tensor, "tokens d_sae"]]:
         """Which features have an entry at which token, and what all features become.
 
         Args:
             f: activations in the run that is patched.
-            corrupted: x of the corrupted run at the same tokens; needed for the corrupted base alone.
+            corrupted: the corrupted run at the same tokens; needed for the corrupted base alone.
         """
         active = f > 0
         if self.name == "corrupted":
             assert corrupted is not None
-            f_base = self.sae.encode(corrupted)
+            f_base = self.sae.encode(corrupted.x)
+            if corrupted.there is not None:
+                f_base = torch.where(corrupted.there[:, None], f_base, 0.0)
             return active | (f_base > 0), f_base
         if self.name == "zero":
             return active, f.new_zeros(()).expand_as(f)
@@ -74,19 +78,21 @@ class SiteBase:
         return active, self.means.f.expand_as(f)
 
     def change(
-        self, f: Float[Tensor, "tokens d_sae"], corrupted: Float[Tensor, "tokens d_in"] | None
+        self, f: Float[Tensor, "tokens d_sae"], corrupted: CorruptedTokens | None
     ) -> Float[Tensor, "tokens d_sae"]:
         """f_base - f, 0 where a feature has no entry."""
         entry, f_base = self.entries(f, corrupted)
         return torch.where(entry, f_base - f, 0.0)
 
     def activation(
-        self, x: Float[Tensor, "tokens d_in"], corrupted: Float[Tensor, "tokens d_in"] | None
+        self, x: Float[Tensor, "tokens d_in"], corrupted: CorruptedTokens | None
     ) -> Float[Tensor, "tokens d_in"]:
         """What x becomes when every feature and the error term are at their base value."""
         if self.name == "corrupted":
             assert corrupted is not None
-            return corrupted.float()
+            if corrupted.there is None:
+                return corrupted.x
+            return torch.where(corrupted.there[:, None], corrupted.x, self.sae.b_dec)
         if self.name == "zero":
             return self.sae.b_dec.expand(x.shape)
         assert self.means is not None

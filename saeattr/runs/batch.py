@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ from saeattr.behaviours.pair import BOS, Pair, pad_pairs
 from saeattr.errors import UserError
 from saeattr.model.capture import Keep, Run, capture
 from saeattr.model.loading import LanguageModel
-from saeattr.runs.metric import Reads, per_prompt, plan_reads, read_values
+from saeattr.model.prompts import Prompts
+from saeattr.runs.metric import Metric, Reads, at_partners, per_prompt, plan_reads, read_values
 from saeattr.runs.question import Question
 from saeattr.settings import BaseName
 from saeattr.sites import Site
@@ -32,6 +34,7 @@ class BatchRuns:
         corrupted: x and the metric of the corrupted prompts; None where there are none.
         clean_reads, corrupted_reads: the metric at every decision point, [reads].
         usable: real tokens other than BOS, whose activations are of another size than all others.
+        has_partner: where x of the corrupted run is that of a token, and not 0 for want of one; None for everywhere.
     """
 
     lm: LanguageModel
@@ -43,16 +46,33 @@ class BatchRuns:
     clean_reads: Float[Tensor, " reads"]
     corrupted_reads: Float[Tensor, " reads"] | None
     usable: Bool[Tensor, "batch pos"]
+    has_partner: Bool[Tensor, "batch pos"] | None = None
 
     def read(self, hidden: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, " batch"]:
         """The metric of each prompt from the final norm's output."""
-        return per_prompt(self.reads, read_values(self.lm, self.question.metric, self.reads, hidden))
+        metric, reads = self.question.metric, self.reads
+        return per_prompt(metric, reads, read_values(self.lm, metric, reads, hidden))
 
-    def corrupted_x(
+    def corrupted_tokens(
         self, site: Site, row: Int[Tensor, " tokens"], position: Int[Tensor, " tokens"]
-    ) -> Float[Tensor, "tokens d_in"] | None:
+    ) -> CorruptedTokens | None:
         """x of the corrupted run at some tokens; None where there is no such run."""
-        return None if self.corrupted is None else self.corrupted.x[site][row, position].float()
+        if self.corrupted is None:
+            return None
+        there = None if self.has_partner is None else self.has_partner[row, position]
+        return CorruptedTokens(self.corrupted.x[site][row, position].float(), there)
+
+
+@dataclass(frozen=True)
+class CorruptedTokens:
+    """x of the corrupted run beside some clean tokens, float32; ``there`` says which have a partner, None: all."""
+
+    x: Float[Tensor, "tokens d_in"]
+    there: Bool[Tensor, " tokens"] | None = None
+
+    def take(self, which: slice | Bool[Tensor, " tokens"]) -> CorruptedTokens:
+        """Some of the tokens."""
+        return CorruptedTokens(self.x[which], None if self.there is None else self.there[which])
 
 
 @dataclass(frozen=True)
@@ -61,14 +81,14 @@ class SiteTokens:
 
     Attributes:
         row, position: where each token stands in the padded batch.
-        clean, corrupted: activations, float32; corrupted is None where there is no corrupted run.
+        clean, corrupted: activations; corrupted is None where there is no corrupted run.
         g: gradient of the metric at the clean activation (or a method's replacement for it), float32.
     """
 
     row: Int[Tensor, " tokens"]
     position: Int[Tensor, " tokens"]
     clean: Float[Tensor, "tokens d_in"]
-    corrupted: Float[Tensor, "tokens d_in"] | None
+    corrupted: CorruptedTokens | None
     g: Float[Tensor, "tokens d_in"]
 
 
@@ -98,22 +118,43 @@ def run_batch(
             "mean only"
         )
     reads = plan_reads(pairs, question.decision)
+    keep: tuple[Keep, ...] = ("g", "calls") if gradients else ("calls",)
+    with rules(lm):
+        clean, clean_reads = _run(lm, padded.clean, sites, question.metric, reads, keep)
+    usable = padded.clean.mask.clone()
+    for row, pair in enumerate(pairs):
+        usable[row, [position for position, role in enumerate(pair.roles) if role == BOS]] = False
+    if padded.corrupted is None:
+        return BatchRuns(lm, question, list(pairs), reads, clean, None, clean_reads, None, usable)
+    corrupted, corrupted_reads = _run(lm, padded.corrupted, sites, question.metric, at_partners(reads, padded.partner))
+    found = BatchRuns(lm, question, list(pairs), reads, clean, corrupted, clean_reads, corrupted_reads, usable)
+    if padded.partner is None:
+        return found
+    beside = dataclasses.replace(corrupted, x=at_clean_positions(corrupted.x, padded.partner))
+    return dataclasses.replace(found, corrupted=beside, has_partner=padded.partner >= 0)
+
+
+def _run(
+    lm: LanguageModel, prompts: Prompts, sites: Sequence[Site], metric: Metric, reads: Reads, keep: Sequence[Keep] = ()
+) -> tuple[Run, Float[Tensor, " reads"]]:
+    """One run, and its metric at every decision point."""
     at_reads: list[Tensor] = []
 
     def read(hidden: Tensor) -> Tensor:
-        values = read_values(lm, question.metric, reads, hidden)
+        values = read_values(lm, metric, reads, hidden)
         at_reads.append(values.detach())
-        return per_prompt(reads, values)
+        return per_prompt(metric, reads, values)
 
-    keep: tuple[Keep, ...] = ("g", "calls") if gradients else ("calls",)
-    with rules(lm):
-        clean = capture(lm, padded.clean, padded.mask, sites, read, keep)
-    corrupted = None if padded.corrupted is None else capture(lm, padded.corrupted, padded.mask, sites, read)
-    usable = padded.mask.clone()
-    for row, pair in enumerate(pairs):
-        usable[row, [position for position, role in enumerate(pair.roles) if role == BOS]] = False
-    corrupted_reads = at_reads[1] if corrupted is not None else None
-    return BatchRuns(lm, question, list(pairs), reads, clean, corrupted, at_reads[0], corrupted_reads, usable)
+    return capture(lm, prompts, sites, read, keep), at_reads[0]
+
+
+def at_clean_positions(
+    x: Mapping[Site, Float[Tensor, "batch corrupted_pos d_in"]], partner: Int[Tensor, "batch pos"]
+) -> dict[Site, Float[Tensor, "batch pos d_in"]]:
+    """x of corrupted prompts beside the clean tokens that are their partners; 0 where a token has none."""
+    row = torch.arange(len(partner), device=partner.device)[:, None]
+    there = (partner >= 0)[..., None]
+    return {site: torch.where(there, values[row, partner.clamp(min=0)], 0.0) for site, values in x.items()}
 
 
 def effect_tokens(batch: BatchRuns, base: BaseName) -> Bool[Tensor, "batch pos"]:
@@ -126,7 +167,7 @@ def effect_tokens(batch: BatchRuns, base: BaseName) -> Bool[Tensor, "batch pos"]
     position = torch.arange(usable.shape[1], device=usable.device)
     chosen = usable & (position <= batch.reads.last_position().to(usable.device)[:, None])
     if base == "corrupted":
-        first_change = torch.tensor([pair.changed_positions[0] for pair in batch.pairs], device=usable.device)
+        first_change = torch.tensor([pair.first_change for pair in batch.pairs], device=usable.device)
         chosen &= position >= first_change[:, None]
     return chosen
 
@@ -135,7 +176,7 @@ def site_tokens(batch: BatchRuns, site: Site, chosen: Bool[Tensor, "batch pos"])
     """The chosen tokens of a site in float32, in row order."""
     row, position = chosen.nonzero(as_tuple=True)
     clean, g = (values[site][row, position].float() for values in (batch.clean.x, batch.clean.g))
-    return SiteTokens(row, position, clean, batch.corrupted_x(site, row, position), g)
+    return SiteTokens(row, position, clean, batch.corrupted_tokens(site, row, position), g)
 
 
 def clean_tokens(batches: Sequence[BatchRuns], site: Site) -> Float[Tensor, "tokens d_in"]:

@@ -176,13 +176,18 @@ def metric_change(
         hidden: at the positions of ``decision_slots``.
         since: nothing before this position was computed again, so nothing changed there.
     """
-    reads, (_, slot) = batch.reads, decision_slots(batch)
+    reads, (_, slot), metric = batch.reads, decision_slots(batch), batch.question.metric
     used = ((reads.weight > 0) & (reads.position >= since)).nonzero()[:, 0]
     copy, nth = (rows.cpu()[:, None] == reads.row[used]).nonzero(as_tuple=True)
     at, device = used[nth], hidden.device
-    values = batch.question.metric.values(batch.lm, hidden[copy.to(device), slot[at].to(device)], reads.take(at))
+    values = metric.values(batch.lm, hidden[copy.to(device), slot[at].to(device)], reads.take(at))
     change = (values - batch.clean_reads[at.to(device)]) * reads.weight[at].to(device)
-    return torch.zeros(len(rows), device=device).index_add(0, copy.to(device), change)
+    total = torch.zeros(len(rows), device=device).index_add(0, copy.to(device), change)
+    if metric.of_prompt is None:
+        return total
+    clean = torch.zeros(reads.n_rows, device=device)
+    clean = clean.index_add(0, reads.row.to(device), batch.clean_reads * reads.weight.to(device))[rows]
+    return metric.of_prompt(clean + total) - metric.of_prompt(clean)
 
 
 def base_change(
@@ -195,4 +200,4 @@ def base_change(
     """f_base - f_clean of chosen features at chosen tokens; 0 where the feature has no entry."""
     few, site = base.of_features(features), base.sae.site
     f_clean = few.sae.encode(batch.clean.x[site][row, position])
-    return few.change(f_clean, batch.corrupted_x(site, row, position))
+    return few.change(f_clean, batch.corrupted_tokens(site, row, position))

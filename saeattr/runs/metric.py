@@ -16,7 +16,7 @@ from torch import Tensor
 from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
 from saeattr.model.loading import LanguageModel
-from saeattr.model.unembed import full_logits, token_logits
+from saeattr.model.unembed import log_normaliser, single_logits, token_logits
 from saeattr.settings import Decision
 
 
@@ -26,8 +26,9 @@ class Reads:
 
     Attributes:
         point: 1 is a row's first.
-        weight: sums to 1 in each row: 1 at the last point (``last``), or shared (``all``).
-        next_ids: the token that follows in the clean prompt; the point's own where none does.
+        weight: sums to 1 in each row: 1 at the last point (``last``), or shared (``all``). Where points make one
+            decision (``Pair.whole``) it is 1 at each.
+        next_ids: the token that follows in the clean prompt; -1 where none does.
         tokens: every token that some point contrasts; wanted, unwanted: which of them a point wants and does not want.
     """
 
@@ -67,12 +68,14 @@ class Metric:
         name: as for ``--metric``; help: one line, which labels figures too.
         values: the function.
         whole_vocabulary: what it costs: every row of the unembedding, or those of the contrasted tokens alone.
+        of_prompt: what a prompt's weighted sum of values goes through; None leaves it as it is.
     """
 
     name: str
     help: str
     values: ReadValues
     whole_vocabulary: bool = False
+    of_prompt: Callable[[Tensor], Tensor] | None = None
 
 
 def logit_difference(
@@ -83,17 +86,48 @@ def logit_difference(
     The logit of several tokens is that of their summed probability: log sum exp.
     """
     logits = token_logits(lm, hidden, reads.tokens)
+    return _joint_logit(logits, reads.wanted) - _joint_logit(logits, reads.unwanted)
 
-    def of(members: Bool[Tensor, "reads tokens"]) -> Float[Tensor, " reads"]:
-        return logits.masked_fill(~members.to(logits.device), -torch.inf).logsumexp(dim=1)
 
-    return of(reads.wanted) - of(reads.unwanted)
+def log_prob(lm: LanguageModel, hidden: Float[Tensor, "reads d_model"], reads: Reads) -> Float[Tensor, " reads"]:
+    """log P(wanted); 0 where a point wants nothing. Over the points of a continuation it adds up to its log P."""
+    logits = token_logits(lm, hidden, reads.tokens)
+    return _log_prob_of(logits, reads.wanted, log_normaliser(lm, hidden))
+
+
+def log_prob_difference(
+    lm: LanguageModel, hidden: Float[Tensor, "reads d_model"], reads: Reads
+) -> Float[Tensor, " reads"]:
+    """log P(wanted) - log P(unwanted), each 0 where a point has no such token.
+
+    Over the points of two continuations it adds up to the difference of their log-probabilities. Where both are read at
+    one point it is the logit difference, and costs the whole vocabulary more.
+    """
+    logits, total = token_logits(lm, hidden, reads.tokens), log_normaliser(lm, hidden)
+    return _log_prob_of(logits, reads.wanted, total) - _log_prob_of(logits, reads.unwanted, total)
 
 
 def neg_log_prob(lm: LanguageModel, hidden: Float[Tensor, "reads d_model"], reads: Reads) -> Float[Tensor, " reads"]:
-    """Minus log-probability of the token that follows; needs every row of the unembedding."""
-    log_probs = torch.log_softmax(full_logits(lm, hidden), dim=-1)
-    return -log_probs.gather(1, reads.next_ids.to(log_probs.device)[:, None])[:, 0]
+    """Minus log-probability of the token that follows; at the end of a prompt, of the wanted tokens."""
+    following, total = reads.next_ids.to(hidden.device), log_normaliser(lm, hidden)
+    inside = single_logits(lm, hidden, following.clamp(min=0)) - total
+    at_end = _log_prob_of(token_logits(lm, hidden, reads.tokens), reads.wanted, total)
+    return -torch.where(following >= 0, inside, at_end)
+
+
+def _joint_logit(logits: Float[Tensor, "reads tokens"], members: Bool[Tensor, "reads tokens"]) -> Tensor:
+    """The logit of several tokens' summed probability: log sum exp."""
+    return logits.masked_fill(~members.to(logits.device), -torch.inf).logsumexp(dim=1)
+
+
+def _log_prob_of(
+    logits: Float[Tensor, "reads tokens"], members: Bool[Tensor, "reads tokens"], total: Float[Tensor, " reads"]
+) -> Float[Tensor, " reads"]:
+    """log P of any of the tokens; 0 at points without any."""
+    some = members.any(1).to(logits.device)
+    # Where there is none, any tokens stand in: infinity would leave NaN in the gradient.
+    members = members.to(logits.device) | ~some[:, None]
+    return torch.where(some, _joint_logit(logits, members) - total.to(logits.device), 0.0)
 
 
 LOGIT_DIFFERENCE = Metric("logit-difference", "logit(wanted) - logit(unwanted)", logit_difference)
@@ -101,6 +135,9 @@ METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         LOGIT_DIFFERENCE,
+        Metric("log-prob-difference", "log P(wanted) - log P(unwanted)", log_prob_difference, whole_vocabulary=True),
+        Metric("log-prob", "log P(wanted)", log_prob, whole_vocabulary=True),
+        Metric("probability", "P(wanted)", log_prob, whole_vocabulary=True, of_prompt=torch.exp),
         Metric("neg-log-prob", "minus log-probability of the next token", neg_log_prob, whole_vocabulary=True),
     )
 }
@@ -125,12 +162,13 @@ def plan_reads(pairs: Sequence[Pair], decision: Decision = "last") -> Reads:
     for row, nth, point in points:
         own = pairs[row].points
         shared = point.weight / sum(other.weight for other in own)
-        weights.append(shared if decision == "all" else float(nth == len(own) - 1))
+        last_or_mean = shared if decision == "all" else float(nth == len(own) - 1)
+        weights.append(1.0 if pairs[row].whole else last_or_mean)
     tokens = list(dict.fromkeys(token for _, _, point in points for token in (*point.wanted, *point.unwanted)))
     following = []
     for row, _, point in points:
         ids = pairs[row].clean_ids
-        following.append(ids[min(point.position + 1, len(ids) - 1)])
+        following.append(ids[point.position + 1] if point.position + 1 < len(ids) else -1)
     places = [(row, point.position, nth + 1) for row, nth, point in points]
     row, position, number = torch.tensor(places, dtype=torch.long).T.contiguous()
     wanted, unwanted = (
@@ -150,7 +188,15 @@ def read_values(
     return metric.values(lm, picked, reads)
 
 
-def per_prompt(reads: Reads, values: Float[Tensor, " reads"]) -> Float[Tensor, " batch"]:
-    """One number per prompt: the weighted sum of its decision points."""
+def per_prompt(metric: Metric, reads: Reads, values: Float[Tensor, " reads"]) -> Float[Tensor, " batch"]:
+    """One number per prompt: the weighted sum of its decision points, as the metric takes it."""
     out = values.new_zeros(reads.n_rows)
-    return out.index_add(0, reads.row.to(values.device), values * reads.weight.to(values.device))
+    total = out.index_add(0, reads.row.to(values.device), values * reads.weight.to(values.device))
+    return total if metric.of_prompt is None else metric.of_prompt(total)
+
+
+def at_partners(reads: Reads, partner: Int[Tensor, "batch pos"] | None) -> Reads:
+    """The same decision points in the corrupted prompts; ``partner`` as in ``PairBatch``."""
+    if partner is None:
+        return reads
+    return dataclasses.replace(reads, position=partner.cpu()[reads.row, reads.position])

@@ -19,7 +19,8 @@ from torch import Tensor
 from saeattr.behaviours.pair import Pair, chunks, pad_pairs
 from saeattr.model.capture import final_hidden
 from saeattr.model.loading import LanguageModel
-from saeattr.runs.metric import Metric, Reads, per_prompt, plan_reads
+from saeattr.model.prompts import Prompts
+from saeattr.runs.metric import Metric, Reads, at_partners, per_prompt, plan_reads
 from saeattr.runs.task import Task
 from saeattr.sites import Site
 from saeattr.tables import LENS
@@ -42,14 +43,14 @@ def logit_lens(task: Task) -> pd.DataFrame:
         padded = pad_pairs(chunk, lm.pad_id, lm.device)
         assert padded.corrupted is not None
         reads = plan_reads(chunk, task.question.decision)
-        clean = _read_layers(lm, metric, reads, padded.clean, padded.mask)
-        corrupted = _read_layers(lm, metric, reads, padded.corrupted, padded.mask)
+        clean = _read_layers(lm, metric, reads, padded.clean)
+        corrupted = _read_layers(lm, metric, at_partners(reads, padded.partner), padded.corrupted)
         tables.append(_lens_rows(chunk, clean, corrupted))
     return pd.concat(tables, ignore_index=True)
 
 
 def _read_layers(
-    lm: LanguageModel, metric: Metric, reads: Reads, tokens: Tensor, mask: Tensor
+    lm: LanguageModel, metric: Metric, reads: Reads, prompts: Prompts
 ) -> Float[Tensor, "layers two batch"]:
     """The metric after each layer's attention and after its MLP."""
     row, position = reads.row.to(lm.device), reads.position.to(lm.device)
@@ -64,11 +65,11 @@ def _read_layers(
     sites = [Site(kind, layer) for layer in range(lm.n_layers) for kind in ("mlp_out", "resid_post")]
     hooks = [(site.hook_name, keeper(site)) for site in sites]
     with lm.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
-        final_hidden(lm, tokens, mask)
+        final_hidden(lm, prompts)
 
     def read(stream: Float[Tensor, "reads d_model"]) -> Float[Tensor, " batch"]:
         hidden = lm.bridge.ln_final(stream[None])[0]
-        return per_prompt(reads, metric.values(lm, hidden, reads))
+        return per_prompt(metric, reads, metric.values(lm, hidden, reads))
 
     out = []
     for layer in range(lm.n_layers):

@@ -135,7 +135,7 @@ def coordinate_effects(batch: BatchRuns, site: Site) -> Float[Tensor, "2 d_in"]:
     """g * (x_corrupted - x_clean) summed over pairs and positions: those before the decision, and the decision's."""
     tokens = site_tokens(batch, site, effect_tokens(batch, "corrupted"))
     assert tokens.corrupted is not None
-    effects = (tokens.corrupted - tokens.clean) * tokens.g
+    effects = (tokens.corrupted.x - tokens.clean) * tokens.g
     decides = decision_mask(batch)[tokens.row, tokens.position]
     return effects.new_zeros(2, effects.shape[1]).index_add(0, decides.long(), effects)
 

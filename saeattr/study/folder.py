@@ -13,10 +13,10 @@ import yaml
 from saeattr.errors import UserError
 from saeattr.files import disk_errors, write_text
 
-FORMAT = 3
+FORMAT = 4
 
 #: Parts of study.yaml that may differ when a study goes on: groups are added, libraries are updated.
-NOT_COMPARED = ("groups", "versions")
+NOT_COMPARED = ("groups", "versions", "source")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class StudyFolder:
     @property
     def lists(self) -> Path:
         return self.root / "lists"
+
+    @property
+    def given_path(self) -> Path:
+        """The user's own pairs, as they were read."""
+        return self.root / "given.jsonl"
 
     @property
     def plan_path(self) -> Path:
@@ -108,7 +113,7 @@ def remove_leftovers(study: StudyFolder) -> None:
 
 
 def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """Where two records differ, as ``settings.lists is 10 there and 5 here``."""
+    """Where two records differ, as ``settings.n_pairs is 10 there and 5 here``."""
     if isinstance(old, dict) and isinstance(new, Mapping):
         for key in [*old, *(key for key in new if key not in old)]:
             if not where and key in NOT_COMPARED:

@@ -34,7 +34,7 @@ class Generating(Stage):
         sites = set(sites_of(features.sort_values("rank", kind="stable").head(self.plan.top)))
         task = dataclasses.replace(work.task, saes=[file for file in work.task.saes if file.site in sites])
         sampling = Sampling(
-            n_lists=settings.lists,
+            n_lists=settings.n_pairs,
             temperature=settings.temperature,
             top_p=settings.top_p,
             max_new_tokens=settings.max_new_tokens,

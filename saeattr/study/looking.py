@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from saeattr.behaviours.behaviour import find_behaviour
 from saeattr.errors import UserError
 from saeattr.features.texts import TOP, Chat, FeatureNames, Look, look_at, read_text
 from saeattr.model.loading import LanguageModel, find_model, load_model
@@ -115,7 +116,8 @@ def _open(features: FeatureNames, settings: Mapping[str, Any], device: str) -> t
     for name in settings:
         if name not in NAMES:
             raise UserError(f"{name!r} is not a setting of look, which takes {', '.join(NAMES)}")
-    chosen = resolve(make_settings({**settings, "device": device}))
+    given = make_settings({**settings, "device": device})
+    chosen = resolve(given, find_behaviour(given.behaviour))
     if chosen.sites is None:
         sites = _sites_of(features)
         if not sites:

@@ -12,6 +12,8 @@ from transformers import PreTrainedTokenizerBase
 from saeattr import bundle
 from saeattr.attribution.methods import find_method
 from saeattr.behaviours.behaviour import Behaviour, Contrast, find_behaviour
+from saeattr.behaviours.given.behaviour import Given
+from saeattr.behaviours.given.source import GivenRows, read_source
 from saeattr.errors import UserError
 from saeattr.model.hub import hub_name, named, unknown_model
 from saeattr.model.loading import count_layers, find_model, load_tokenizer, model_name, resolve_device, site_widths
@@ -39,7 +41,7 @@ class Prepared:
     record: dict[str, Any]
 
 
-def resolve(settings: StudySettings) -> StudySettings:
+def resolve(settings: StudySettings, behaviour: Behaviour) -> StudySettings:
     """Settings with what was left open filled in: the model's own SAEs, and bfloat16 on a GPU.
 
     Raises:
@@ -60,31 +62,36 @@ def resolve(settings: StudySettings) -> StudySettings:
             "a model of your own needs SAEs made for it: give their folder, or a release in sae-lens' directory, "
             "with --saes"
         )
-    metric = settings.metric or next(iter(find_behaviour(settings.behaviour).metrics))
+    metric = settings.metric or next(iter(behaviour.metrics))
     return settings.model_copy(update={"dtype": dtype, "saes": saes, "sae_width": sae_width, "metric": metric})
 
 
-def prepare(settings: StudySettings, *, weights: bool = True) -> Prepared:
+def prepare(settings: StudySettings, *, weights: bool = True, given: GivenRows | None = None) -> Prepared:
     """Check everything that can be checked without loading weights; what is on the hub is downloaded first.
 
     Args:
         settings: as the user gave them.
         weights: False leaves the weights of model and SAEs alone (they need not be there).
+        given: the rows of ``pairs``, where they are at hand; else they are read from what it names.
 
     Raises:
         UserError: a group, token, site, SAE or model file cannot be used.
     """
-    behaviour = find_behaviour(settings.behaviour)
+    if given is None and settings.pairs is not None:
+        given = read_source(settings.pairs, settings.columns or ())
+    if given is None and settings.columns is not None:
+        raise UserError("--columns names the columns of --pairs: give both, or leave it out")
+    behaviour = find_behaviour(settings.behaviour) if given is None else Given(given)
     groups = behaviour.groups(settings.group or behaviour.default_groups)
     find_method(settings.method)
     if settings.vram is not None:
         parse_bytes(settings.vram)
-    if settings.validate_lists is not None and not behaviour.draws:
+    if settings.validate_pairs is not None and not behaviour.draws:
         raise UserError(
-            f"--validate-lists draws more pairs, and those of {behaviour.name} are fixed (each half tests what the "
+            f"--validate-pairs draws more pairs, and those of {behaviour.name} are fixed (each half tests what the "
             "other ranks): leave it out"
         )
-    settings = resolve(settings)
+    settings = resolve(settings, behaviour)
     folder = find_model(settings.model, weights=weights)
     saes = named_saes(settings, folder, weights)
     tokenizer = load_tokenizer(folder)
@@ -92,6 +99,7 @@ def prepare(settings: StudySettings, *, weights: bool = True) -> Prepared:
         find_metric(str(settings.metric), tuple(behaviour.metrics))
     contrast = behaviour.contrast(tokenizer, settings)
     behaviour.check(tokenizer, groups)
+    behaviour.check_settings(tokenizer, groups, settings, contrast)
     metric = find_metric(contrast.metric)
     question = Question(metric, settings.decision, settings.base, settings.method, settings.ig_steps)
     record = {
@@ -103,6 +111,8 @@ def prepare(settings: StudySettings, *, weights: bool = True) -> Prepared:
         "versions": _versions(),
         "groups": [],
     }
+    if behaviour.source:
+        record |= {"pairs": {"sha256": behaviour.source["sha256"]}, "source": behaviour.source["name"]}
     return Prepared(settings, behaviour, groups, tokenizer, contrast, question, saes, record)
 
 
@@ -161,13 +171,17 @@ def _offer(available: list[Site]) -> str:
     return "there are SAEs for " + "; ".join(listed)
 
 
-def default_folder(settings: StudySettings) -> Path:
-    """``runs/MODEL``, with every setting that is not the default in its name."""
-    metric = next(iter(find_behaviour(settings.behaviour).metrics))
+def default_folder(prepared: Prepared) -> Path:
+    """``runs/MODEL``, with every setting that is not the default in its name, and where own pairs come from."""
+    settings, source = prepared.settings, prepared.behaviour.source
+    metric = next(iter(prepared.behaviour.metrics))
     plain = StudySettings(dtype="float32", metric=metric).identity()
     named_apart = ("model", "saes", "sae_width")
     changed = {k: v for k, v in settings.identity().items() if v != plain[k] and k not in named_apart}
     parts = [model_name(settings.model)]
+    if source:
+        changed.pop("behaviour", None)
+        parts.append(f"{Path(source['name']).stem}-{source['sha256'][:8]}")
     for name, value in changed.items():
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         parts.append(f"{name}={text}")

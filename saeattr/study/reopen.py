@@ -15,7 +15,7 @@ from saeattr.saes.formats import SaeFile
 from saeattr.saes.loading import find_saes
 from saeattr.settings import recorded_settings
 from saeattr.sites import Site, parse_site
-from saeattr.study.pairs import stored_pairs
+from saeattr.study.pairs import stored_given, stored_pairs
 from saeattr.study.prepare import prepare
 from saeattr.study.results import Study, load_study
 
@@ -40,7 +40,7 @@ def study_task(study: Study, on_step: OnStep = quiet, device: str = "auto") -> T
     saes = study_saes(study)
     lm = load_model(settings.model, device=device, dtype=settings.dtype or "float32")
     on_step("loading the model", 1, 1)
-    question = prepare(settings, weights=False).question
+    question = prepare(settings, weights=False, given=stored_given(study.folder)).question
     return Task(lm, stored_pairs(study.folder, study.groups), saes, question, on_step=on_step)
 
 

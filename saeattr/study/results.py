@@ -14,7 +14,7 @@ from saeattr.files import read_table
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder, read_record
 from saeattr.study.generation import Generating
-from saeattr.study.pairs import MakingPairs, MakingTestPairs
+from saeattr.study.pairs import MakingPairs, MakingTestPairs, stored_given
 from saeattr.study.selection import Choosing
 from saeattr.study.validation import Validation, power_of
 from saeattr.tables import (
@@ -109,6 +109,12 @@ class Study:
     def pairs(self, group: str | None = None) -> pd.DataFrame:
         """The pairs of prompts, token by token."""
         return MakingPairs.read(self.folder, PAIRS, group)
+
+    def given(self) -> pd.DataFrame:
+        """The user's own rows with all their columns, and group and pair_id to join them by; empty without any."""
+        rows = stored_given(self.folder)
+        listed = [] if rows is None else [{**row.model_dump(), "pair_id": row.pair_id} for row in rows.rows]
+        return pd.DataFrame(listed).drop(columns=["id", "row"], errors="ignore")
 
     def test_pairs(self, group: str | None = None) -> pd.DataFrame:
         """The pairs that test what the others ranked; empty where each half of the pairs tests the other."""

@@ -53,11 +53,11 @@ def profile_site(base: SiteBase, batches: Sequence[BatchRuns]) -> SiteProfile:
     n_tokens = 0
     for batch in batches:
         row, position = effect_tokens(batch, base.name).nonzero(as_tuple=True)
-        clean, corrupted = batch.clean.x[sae.site][row, position], batch.corrupted_x(sae.site, row, position)
+        clean, corrupted = batch.clean.x[sae.site][row, position], batch.corrupted_tokens(sae.site, row, position)
         n_tokens += len(clean)
         for chunk in token_chunks(sae, len(clean)):
             f_clean = sae.encode(clean[chunk])
-            entry, _ = base.entries(f_clean, None if corrupted is None else corrupted[chunk])
+            entry, _ = base.entries(f_clean, None if corrupted is None else corrupted.take(chunk))
             activation += f_clean.sum(0).cpu()
             entries += entry.sum(0).cpu()
     length = sae.W_dec.norm(dim=1).cpu().double()

@@ -19,7 +19,7 @@ from torch import Tensor
 from saeattr.model.recompute import Span, layer_input, run_layer
 from saeattr.progress import OnCount, quiet
 from saeattr.runs.base import SiteBase, token_chunks
-from saeattr.runs.batch import BatchRuns, effect_tokens
+from saeattr.runs.batch import BatchRuns, CorruptedTokens, effect_tokens
 from saeattr.runs.effects import decision_slots, metric_change
 from saeattr.saes.formats import SaeFile
 from saeattr.saes.loading import stream_saes
@@ -100,12 +100,12 @@ class SitePatch:
             x = value.flatten(2).clone()
             for chunk in token_chunks(self.base.sae, len(copy)):
                 at = copy[chunk], position[chunk]
-                corrupted = batch.corrupted_x(self.site, rows[at[0]], at[1] + span.first)
+                corrupted = batch.corrupted_tokens(self.site, rows[at[0]], at[1] + span.first)
                 was, numbers = x[at].float(), number[at[0]]
                 x[at] = self.patched(was, corrupted, numbers).to(x.dtype)
                 for nth in self.stand_ins:
                     mine = numbers == nth
-                    own = None if corrupted is None else corrupted[mine]
+                    own = None if corrupted is None else corrupted.take(mine)
                     x[at[0][mine], at[1][mine]] = self._stood_in(nth, was[mine], own, x.dtype)
             return x.view_as(value)
 
@@ -114,7 +114,7 @@ class SitePatch:
     def patched(
         self,
         x: Float[Tensor, "tokens d_in"],
-        corrupted: Float[Tensor, "tokens d_in"] | None,
+        corrupted: CorruptedTokens | None,
         number: Int[Tensor, " tokens"],
     ) -> Float[Tensor, "tokens d_in"]:
         """x with the features of set ``number[t]`` at their base value in token t, the error term kept or patched."""
@@ -136,7 +136,7 @@ class SitePatch:
         self,
         nth: int,
         x: Float[Tensor, "tokens d_in"],
-        corrupted: Float[Tensor, "tokens d_in"] | None,
+        corrupted: CorruptedTokens | None,
         dtype: torch.dtype,
     ) -> Float[Tensor, "tokens d_in"]:
         """x moved by the stand-ins of one set and rounded to ``dtype``; the lengths are noted."""

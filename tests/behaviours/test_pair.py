@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -55,21 +56,63 @@ def test_padding_is_on_the_right_and_masked() -> None:
     pairs = [pair_of((1, 2, 3), (1, 4, 3)), pair_of((1, 2, 3, 4, 5), (1, 2, 7, 8, 5)), pair_of((1, 2), (1, 3))]
     batch = pad_pairs(pairs, 0, torch.device("cpu"))
     assert batch.corrupted is not None
-    assert batch.clean.shape == batch.corrupted.shape == batch.mask.shape == (3, 5)
-    assert batch.clean.dtype == torch.long
+    assert batch.partner is None
+    assert batch.clean.branch is batch.corrupted.branch is None
+    for prompts in (batch.clean, batch.corrupted):
+        assert prompts.tokens.shape == prompts.mask.shape == (3, 5)
+        assert prompts.tokens.dtype == torch.long
     for row, pair in enumerate(pairs):
         size = len(pair.clean_ids)
-        assert batch.mask[row].tolist() == [at < size for at in range(5)]
-        assert tuple(batch.clean[row, :size].tolist()) == pair.clean_ids
-        assert tuple(batch.corrupted[row, :size].tolist()) == pair.corrupted_ids
-        assert not batch.clean[row, size:].any()
-        assert not batch.corrupted[row, size:].any()
+        for prompts, ids in ((batch.clean, pair.clean_ids), (batch.corrupted, pair.corrupted_ids)):
+            assert prompts.mask[row].tolist() == [at < size for at in range(5)]
+            assert tuple(prompts.tokens[row, :size].tolist()) == ids
+            assert not prompts.tokens[row, size:].any()
+
+
+def test_prompts_of_unequal_length_are_padded_apart_with_each_tokens_partner() -> None:
+    longer = Pair(
+        "g", "0", "t", (1, 2, 3, 9), (1, 5, 6, 7, 9), (Point(3, (4,), (8,)),), ("x",) * 4, partners=(0, -1, -1, 4)
+    )
+    equal = pair_of((1, 2), (1, 3))
+    batch = pad_pairs([longer, equal], 0)
+    assert batch.corrupted is not None
+    assert batch.partner is not None
+    assert batch.clean.tokens.tolist() == [[1, 2, 3, 9], [1, 2, 0, 0]]
+    assert batch.corrupted.tokens.tolist() == [[1, 5, 6, 7, 9], [1, 3, 0, 0, 0]]
+    assert batch.partner.tolist() == [[0, -1, -1, 4], [0, 1, -1, -1]]
+    assert longer.changed_positions == (1, 2)
+    assert longer.first_change == 1
+    assert longer.partner_ids == (1, None, None, 9)
+    with pytest.raises(UserError, match="is read at a token that the corrupted prompt does not have"):
+        dataclasses.replace(longer, points=(Point(2, (4,), (8,)),))
+
+
+def test_the_branches_of_a_corrupted_prompt_are_those_of_the_clean_tokens_beside_it() -> None:
+    pair = Pair(
+        "g",
+        "0",
+        "t",
+        (1, 2, 3, 11, 12),
+        (1, 2, 5, 6, 3, 11, 12),
+        (Point(2, (11,), (12,)),),
+        ("x",) * 5,
+        partners=(0, 1, 4, 5, 6),
+        branches=(0, 0, 0, 1, 2),
+    )
+    batch = pad_pairs([pair], 0)
+    assert batch.clean.branch is not None
+    assert batch.corrupted is not None
+    assert batch.corrupted.branch is not None
+    assert batch.clean.branch.tolist() == [[0, 0, 0, 1, 2]]
+    assert batch.corrupted.branch.tolist() == [[0, 0, 0, 0, 0, 1, 2]]
+    assert pair.changed_positions == ()
+    assert pair.first_change == 2
 
 
 def test_one_pair_without_a_corrupted_prompt_leaves_the_batch_without() -> None:
     batch = pad_pairs([pair_of((1, 2, 3), (1, 4, 3)), pair_of((1, 2), None)], 9)
     assert batch.corrupted is None
-    assert batch.clean.tolist() == [[1, 2, 3], [1, 2, 9]]
+    assert batch.clean.tokens.tolist() == [[1, 2, 3], [1, 2, 9]]
 
 
 def test_chunks_and_groups_keep_the_order() -> None:

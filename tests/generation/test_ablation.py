@@ -39,8 +39,8 @@ BRIEF = Sampling(n_lists=1, temperature=0, max_new_tokens=8)
 def busiest(lm: LanguageModel, sae: SparseAutoencoder, pairs: list[Pair], count: int = 4) -> list[int]:
     """The features with the largest mean activation in the pairs."""
     padded = pad_pairs(pairs, lm.pad_id)
-    run = capture(lm, padded.clean, padded.mask, [sae.site])
-    mask = padded.mask.clone()
+    run = capture(lm, padded.clean, [sae.site])
+    mask = padded.clean.mask.clone()
     mask[:, 0] = False
     return sae.encode(run.x[sae.site][mask]).mean(0).topk(count).indices.tolist()
 
@@ -148,9 +148,7 @@ def test_the_mean_difference_takes_tokens_that_can_differ(lm: LanguageModel, pai
     for pair in pairs:
         padded = pad_pairs([pair], lm.pad_id)
         assert padded.corrupted is not None
-        clean, corrupted = (
-            capture(lm, ids, padded.mask, [site]).x[site][0] for ids in (padded.clean, padded.corrupted)
-        )
+        clean, corrupted = (capture(lm, ids, [site]).x[site][0] for ids in (padded.clean, padded.corrupted))
         parts.append((clean - corrupted)[min(pair.changed_positions) : pair.points[-1].position + 1])
     torch.testing.assert_close(mean_difference(batches, site), torch.cat(parts).mean(0), rtol=1e-4, atol=1e-5)
 

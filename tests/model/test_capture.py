@@ -10,6 +10,7 @@ import torch
 from saeattr.behaviours.pair import Pair, pad_pairs
 from saeattr.model.capture import capture, final_hidden
 from saeattr.model.loading import LanguageModel
+from saeattr.model.prompts import Prompts
 from saeattr.runs.metric import LOGIT_DIFFERENCE, per_prompt, plan_reads, read_values
 from saeattr.sites import KINDS, Site
 from tests import plain
@@ -19,7 +20,7 @@ SITES = [Site(kind, layer) for layer in (0, 2, 5) for kind in KINDS]
 
 def test_activations_equal_those_of_the_plain_model(lm: LanguageModel, pairs: list[Pair], plain_model: Any) -> None:
     padded = pad_pairs(pairs, lm.pad_id)
-    run = capture(lm, padded.clean, padded.mask, SITES)
+    run = capture(lm, padded.clean, SITES)
     assert set(run.x) == set(SITES)
     for row, pair in enumerate(pairs):
         for site in SITES:
@@ -35,9 +36,8 @@ def test_gradients_equal_those_of_the_plain_model_without_padding(
     run = capture(
         lm,
         padded.clean,
-        padded.mask,
         SITES,
-        lambda hidden: per_prompt(reads, read_values(lm, LOGIT_DIFFERENCE, reads, hidden)),
+        lambda hidden: per_prompt(LOGIT_DIFFERENCE, reads, read_values(lm, LOGIT_DIFFERENCE, reads, hidden)),
         keep=("g",),
     )
     assert run.metric is not None
@@ -57,14 +57,15 @@ def test_gradients_equal_those_of_the_plain_model_without_padding(
 def test_padding_has_no_gradient_and_leaves_no_trace(lm: LanguageModel, pairs: list[Pair]) -> None:
     reads = plan_reads(pairs, "last")
     padded = pad_pairs(pairs, lm.pad_id)
-    other = padded.clean.masked_fill(~padded.mask, 7)
+    other = padded.clean.tokens.masked_fill(~padded.clean.mask, 7)
 
     def read(hidden: torch.Tensor) -> torch.Tensor:
-        return per_prompt(reads, read_values(lm, LOGIT_DIFFERENCE, reads, hidden))
+        return per_prompt(LOGIT_DIFFERENCE, reads, read_values(lm, LOGIT_DIFFERENCE, reads, hidden))
 
-    runs = [capture(lm, tokens, padded.mask, SITES, read, keep=("g",)) for tokens in (padded.clean, other)]
+    mask, both = padded.clean.mask, (padded.clean.tokens, other)
+    runs = [capture(lm, Prompts(tokens, mask), SITES, read, keep=("g",)) for tokens in both]
     for site in SITES:
-        assert float(runs[0].g[site][~padded.mask].abs().max()) == 0
+        assert float(runs[0].g[site][~padded.clean.mask].abs().max()) == 0
         torch.testing.assert_close(runs[0].g[site], runs[1].g[site], rtol=0, atol=0)
 
 
@@ -78,12 +79,11 @@ def test_no_logits_of_the_whole_vocabulary_are_computed(lm: LanguageModel, pairs
         capture(
             lm,
             padded.clean,
-            padded.mask,
             SITES,
-            lambda h: per_prompt(reads, read_values(lm, LOGIT_DIFFERENCE, reads, h)),
+            lambda h: per_prompt(LOGIT_DIFFERENCE, reads, read_values(lm, LOGIT_DIFFERENCE, reads, h)),
         )
         assert called == []
-        lm.hf(padded.clean[:1])
+        lm.hf(padded.clean.tokens[:1])
         assert called == [1]
     finally:
         handle.remove()
@@ -91,7 +91,7 @@ def test_no_logits_of_the_whole_vocabulary_are_computed(lm: LanguageModel, pairs
 
 def test_capturing_leaves_the_model_as_it_was(lm: LanguageModel, pairs: list[Pair]) -> None:
     padded = pad_pairs(pairs, lm.pad_id)
-    before = final_hidden(lm, padded.clean, padded.mask)
-    capture(lm, padded.clean, padded.mask, SITES, keep=("calls",))
-    torch.testing.assert_close(final_hidden(lm, padded.clean, padded.mask), before, rtol=0, atol=0)
+    before = final_hidden(lm, padded.clean)
+    capture(lm, padded.clean, SITES, keep=("calls",))
+    torch.testing.assert_close(final_hidden(lm, padded.clean), before, rtol=0, atol=0)
     assert not any(parameter.requires_grad for parameter in lm.hf.parameters())

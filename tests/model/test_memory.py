@@ -9,6 +9,7 @@ from saeattr import bundle
 from saeattr.model.capture import capture
 from saeattr.model.loading import LanguageModel
 from saeattr.model.memory import LiveBytes, meta_model, rehearse
+from saeattr.model.prompts import Prompts
 from saeattr.sites import KINDS, Site
 
 SITES = [Site(kind, layer) for layer in range(6) for kind in KINDS]
@@ -38,7 +39,7 @@ def test_the_rehearsed_peak_is_that_of_real_tensors(meta: LanguageModel, lm: Lan
     found = rehearse(meta, SITES, batch, length)
     tokens, mask = torch.zeros(batch, length, dtype=torch.long), torch.ones(batch, length, dtype=torch.bool)
     with LiveBytes(lm.hf.parameters()) as live:
-        capture(lm, tokens, mask, SITES, lambda h: h[:, -1, 0], keep=("g", "calls"))
+        capture(lm, Prompts(tokens, mask), SITES, lambda h: h[:, -1, 0], keep=("g", "calls"))
     assert live.peak == pytest.approx(found.peak, rel=0.1)
 
 

@@ -13,6 +13,7 @@ from saeattr.behaviours.lists.sampling import Sampling, sample_lists
 from saeattr.behaviours.pair import Pair, pad_pairs
 from saeattr.model.capture import capture, final_hidden
 from saeattr.model.loading import LanguageModel, load_model
+from saeattr.model.prompts import Prompts
 from saeattr.model.recompute import Span, recompute
 from saeattr.sites import KINDS, Site
 from tests import plain
@@ -27,7 +28,7 @@ def test_recompute_equals_a_full_forward(
     """Edited copies of several rows, in any order and more than once, in a padded batch."""
     site = Site(kind, layer)
     padded = pad_pairs(pairs, lm.pad_id)
-    run = capture(lm, padded.clean, padded.mask, [site], keep=("calls",))
+    run = capture(lm, padded.clean, [site], keep=("calls",))
     rows = torch.tensor([3, 0, 3])
     noise = torch.randn(run.x[site][rows].shape, generator=torch.Generator().manual_seed(layer))
     x = run.x[site][rows] + 0.3 * noise
@@ -44,7 +45,7 @@ def test_recompute_equals_a_full_forward(
 def test_only_layers_above_the_site_run(lm: LanguageModel, pairs: list[Pair]) -> None:
     padded = pad_pairs(pairs, lm.pad_id)
     site = Site("resid_post", 3)
-    run = capture(lm, padded.clean, padded.mask, [site], keep=("calls",))
+    run = capture(lm, padded.clean, [site], keep=("calls",))
     ran: list[int] = []
     handles = [
         layer.register_forward_hook(lambda *_, index=index: ran.append(index)) for index, layer in enumerate(lm.layers)
@@ -67,7 +68,7 @@ def test_positions_before_an_edit_are_not_computed_again(family: str, tmp_path: 
     tokens, mask = toy_batch()
     rows, span = torch.tensor([2, 0, 2]), Span(WINDOW + 1, 9)
     for site in [Site(kind, layer) for layer in range(3) for kind in KINDS]:
-        run = capture(lm, tokens, mask, [site], keep=("calls",))
+        run = capture(lm, Prompts(tokens, mask), [site], keep=("calls",))
         x = run.x[site][rows]
         x[:, span.first :] += torch.randn(x[:, span.first :].shape, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
@@ -77,12 +78,12 @@ def test_positions_before_an_edit_are_not_computed_again(family: str, tmp_path: 
             some = recompute(run, site, x[:, span.first : span.stop], rows, span, at)
             put_in = [(site.hook_name, lambda value, hook, x=x: x.view_as(value))]
             with lm.bridge.hooks(fwd_hooks=put_in):  # pyright: ignore[reportArgumentType]
-                hooked = final_hidden(lm, tokens[rows], mask[rows])
+                hooked = final_hidden(lm, Prompts(tokens[rows], mask[rows]))
         inside = slice(span.first, span.stop)
         torch.testing.assert_close(whole[:, inside], hooked[:, inside], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(part, hooked[:, inside], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(some, hooked[torch.arange(3)[:, None], at], rtol=1e-5, atol=1e-5)
-        assert (hooked - final_hidden(lm, tokens[rows], mask[rows]))[:, inside].abs().max() > 1e-2
+        assert (hooked - final_hidden(lm, Prompts(tokens[rows], mask[rows])))[:, inside].abs().max() > 1e-2
 
 
 def test_bfloat16_agrees_to_its_precision() -> None:
@@ -90,24 +91,24 @@ def test_bfloat16_agrees_to_its_precision() -> None:
     lm = load_model("bundled", device="cpu", dtype="bfloat16")
     found, _ = make_pairs(lm.tokenizer, sample_lists(lm, "animals", Sampling(3, seed=1)))
     padded = pad_pairs(found, lm.pad_id)
-    span = Span(20, int(padded.mask.sum(1).min()))
+    span = Span(20, int(padded.clean.mask.sum(1).min()))
     rows = torch.tensor([2, 0, 1])
     for site in (Site("attn_z", 0), Site("mlp_out", 2), Site("resid_post", 4)):
-        run = capture(lm, padded.clean, padded.mask, [site], keep=("calls",))
+        run = capture(lm, padded.clean, [site], keep=("calls",))
         x = run.x[site][rows].float()
         x[:, span.first :] *= 1.2
         with torch.no_grad():
             part = recompute(run, site, x[:, span.first : span.stop], rows, span)
             put_in = [(site.hook_name, lambda value, hook, x=x: x.to(value.dtype).view_as(value))]
             with lm.bridge.hooks(fwd_hooks=put_in):  # pyright: ignore[reportArgumentType]
-                hooked = final_hidden(lm, padded.clean[rows], padded.mask[rows])[:, span.first : span.stop]
+                hooked = final_hidden(lm, padded.clean.take(rows))[:, span.first : span.stop]
         assert (part - hooked).float().norm() < 1e-2 * hooked.float().norm()
 
 
 def test_keys_and_values_of_a_run_are_made_once(lm: LanguageModel, pairs: list[Pair]) -> None:
     padded = pad_pairs(pairs, lm.pad_id)
     site, span = Site("resid_post", 3), Span(10, 20)
-    run = capture(lm, padded.clean, padded.mask, [site], keep=("calls",))
+    run = capture(lm, padded.clean, [site], keep=("calls",))
     rows = torch.arange(len(pairs))
     first = recompute(run, site, run.x[site][:, 10:20], rows, span)
     kept = {layer: id(both[0]) for layer, both in run.calls.keys_values.items()}

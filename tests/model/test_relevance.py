@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from saeattr import UserError, bundle
 from saeattr.model.capture import Run, capture
 from saeattr.model.loading import LanguageModel, load_model, load_tokenizer
+from saeattr.model.prompts import Prompts
 from saeattr.model.relevance import hold_ratio, relevance_rules
 from saeattr.model.unembed import token_logits
 from saeattr.sites import KINDS, Site
@@ -41,9 +42,9 @@ def read_last(lm: LanguageModel, mask: Tensor) -> Callable[[Tensor], Tensor]:
 def run(lm: LanguageModel, *, relevance: bool) -> Run:
     tokens, mask = toy_batch()
     if not relevance:
-        return capture(lm, tokens, mask, SITES, read_last(lm, mask), keep=("g",))
+        return capture(lm, Prompts(tokens, mask), SITES, read_last(lm, mask), keep=("g",))
     with relevance_rules(lm):
-        return capture(lm, tokens, mask, SITES, read_last(lm, mask), keep=("g",))
+        return capture(lm, Prompts(tokens, mask), SITES, read_last(lm, mask), keep=("g",))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -173,9 +174,8 @@ def test_a_gated_mlp_by_hand(tmp_path: Path) -> None:
     lm = load_model(str(tmp_path), device="cpu")
     site = Site("resid_post", 0)
     with relevance_rules(lm):
-        found = capture(
-            lm, torch.tensor([[3]]), torch.ones(1, 1).bool(), [site], lambda hidden: hidden[:, -1, 0], keep=("g",)
-        )
+        prompts = Prompts(torch.tensor([[3]]), torch.ones(1, 1).bool())
+        found = capture(lm, prompts, [site], lambda hidden: hidden[:, -1, 0], keep=("g",))
     after = (1 + 2 * silu, 7.0)
     scale = ((after[0] ** 2 + after[1] ** 2) / 2) ** -0.5
     expected = torch.tensor([(1 + silu) * scale, silu / 2 * (10 / 7) / 5 * scale])

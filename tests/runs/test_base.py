@@ -12,7 +12,7 @@ from saeattr.behaviours.pair import Pair
 from saeattr.generation.ablation import ablation, stand_in
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.base import BASES, SiteBase, site_means, token_chunks
-from saeattr.runs.batch import effect_tokens, run_batch, site_tokens
+from saeattr.runs.batch import CorruptedTokens, effect_tokens, run_batch, site_tokens
 from saeattr.runs.effects import base_change
 from saeattr.runs.question import Question
 from saeattr.saes.loading import SaeFile, load_sae
@@ -45,7 +45,7 @@ def test_a_whole_site_is_set_to_the_corrupted_x_the_decoders_bias_or_the_mean() 
     means = site_means(SAE, torch.tensor([[1.0, -4.0], [3.0, 2.0]]))
     clean = torch.tensor([[9.0, 8.0], [7.0, 6.0], [5.0, 4.0]])
     corrupted = torch.tensor([[0.5, 0.25], [1.5, 2.5], [3.0, 4.0]])
-    assert torch.equal(SiteBase("corrupted", SAE).activation(clean, corrupted), corrupted)
+    assert torch.equal(SiteBase("corrupted", SAE).activation(clean, CorruptedTokens(corrupted)), corrupted)
     assert SiteBase("zero", SAE).activation(clean, None).tolist() == [[10.0, 20.0]] * 3
     assert SiteBase("mean", SAE, means).activation(clean, None).tolist() == [[2.0, -1.0]] * 3
 
@@ -82,12 +82,24 @@ def test_where_entries_are_and_what_features_become() -> None:
     }
     for name in BASES:
         base = SiteBase(name, JUMP, means if name == "mean" else None)
-        there = corrupted if name == "corrupted" else None
+        there = CorruptedTokens(corrupted) if name == "corrupted" else None
         entry, f_base = base.entries(f, there)
         change = base.change(f, there)
         assert (entry.tolist(), f_base.tolist(), change.tolist()) == expected[name]
         second = base.of_features(torch.tensor([1]))
         assert second.change(second.sae.encode(clean), there).tolist() == [[row[1]] for row in expected[name][2]]
+
+
+def test_a_feature_without_a_partner_is_patched_to_zero() -> None:
+    clean = torch.tensor([[3.0, 2.0], [0.5, 4.0], [2.0, -1.0]])
+    beside = CorruptedTokens(torch.tensor([[0.9, 5.0], [6.0, 4.0], [7.0, 7.0]]), torch.tensor([True, False, False]))
+    base, f = SiteBase("corrupted", JUMP), JUMP.encode(clean)
+    entry, f_base = base.entries(f, beside)
+    assert entry.tolist() == [[True, True], [False, True], [True, False]]
+    assert f_base.tolist() == [[0.0, 5.0], [0.0, 0.0], [0.0, 0.0]]
+    assert base.change(f, beside).tolist() == [[-3.0, 3.0], [0.0, -4.0], [-2.0, 0.0]]
+    # The whole site becomes what the zero base makes of it there.
+    assert base.activation(clean, beside).tolist() == [[pytest.approx(0.9), 5.0], [0.0, 0.0], [0.0, 0.0]]
 
 
 def change_by_hand(base: BaseName, f: Tensor, f_corrupted: Tensor, means: Tensor) -> Tensor:
@@ -143,7 +155,7 @@ def test_every_stage_keeps_to_the_one_rule(
     moved = x + change[:, ids] @ sae.W_dec[ids]
     patch = SitePatch.of(sae, [batch], [FeatureSet(some), FeatureSet(keep=True), FeatureSet()])
     for number, wanted in enumerate((moved, x + change @ sae.W_dec, x)):
-        patched = patch.patched(x, x_corrupted, torch.full((len(x),), number))
+        patched = patch.patched(x, CorruptedTokens(x_corrupted), torch.full((len(x),), number))
         torch.testing.assert_close(patched, wanted, rtol=0, atol=1e-4)
 
     beside = x_corrupted[None] if base == "corrupted" else None

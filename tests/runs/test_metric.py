@@ -10,6 +10,7 @@ import torch
 
 from saeattr.behaviours.pair import Pair, Point
 from saeattr.errors import UserError
+from saeattr.model import unembed
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.batch import run_batch
 from saeattr.runs.metric import METRICS, find_metric, plan_reads
@@ -102,10 +103,16 @@ def test_reads_are_the_points_in_row_order_with_weights_that_sum_to_one(pairs: l
                 assert {token for token, inside in zip(tokens, side[at].tolist(), strict=True) if inside} == set(named)
 
 
-def test_a_prompt_that_ends_at_its_point_is_followed_by_that_token_itself(pairs: list[Pair]) -> None:
+def test_where_a_prompt_ends_at_its_point_the_next_token_is_the_wanted_one(
+    lm: LanguageModel, pairs: list[Pair]
+) -> None:
     last = len(pairs[0].clean_ids) - 1
-    ends = dataclasses.replace(pairs[0], points=(Point(last, (1,), (2,)),))
-    assert plan_reads([ends]).next_ids.tolist() == [pairs[0].clean_ids[last]]
+    ends = dataclasses.replace(pairs[0], points=(Point(last, (1, 7), (2,)),))
+    reads = plan_reads([ends])
+    assert reads.next_ids.tolist() == [-1]
+    hidden = torch.randn(1, 128)
+    expected = -unembed.full_logits(lm, hidden).double().softmax(1)[0, [1, 7]].sum().log()
+    assert abs(float(find_metric("neg-log-prob").values(lm, hidden, reads)) - float(expected)) < 1e-5
 
 
 def test_a_name_that_is_no_metric_is_refused_with_those_there_are() -> None:
@@ -115,7 +122,7 @@ def test_a_name_that_is_no_metric_is_refused_with_those_there_are() -> None:
         find_metric("end-vs-contine", ("end-vs-continue", "blank-vs-newline"))
     assert str(caught.value) == (
         "'end-vs-contine' is not a metric: choose one of end-vs-continue, blank-vs-newline, logit-difference, "
-        "neg-log-prob, or --contrast TOKEN_A TOKEN_B"
+        "log-prob-difference, log-prob, probability, neg-log-prob, or --contrast TOKEN_A TOKEN_B"
     )
-    with pytest.raises(UserError, match="choose one of logit-difference, neg-log-prob, or"):
+    with pytest.raises(UserError, match="choose one of logit-difference, log-prob-difference, "):
         find_metric("")

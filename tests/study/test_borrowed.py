@@ -37,7 +37,7 @@ def test_the_pairs_are_those_of_the_other_study_whatever_this_one_would_draw(sou
     pd.testing.assert_frame_equal(found.attributions(), source.attributions())
     pd.testing.assert_frame_equal(found.validation(), source.validation())
     settings = found.record["settings"]
-    assert (settings["lists"], settings["seed"]) == (3, 4)
+    assert (settings["n_pairs"], settings["seed"]) == (3, 4)
 
 
 def test_the_study_is_validated_again_when_the_other_one_is_gone(source: Study, tmp_path: Path) -> None:
@@ -53,8 +53,9 @@ def test_the_study_is_validated_again_when_the_other_one_is_gone(source: Study, 
     ("group", "settings", "said"),
     [
         ("animals", {}, "has no pairs of the group 'animals': it has cities, rivers"),
-        (None, {"lists": 5}, "made with --lists 3: leave out --lists"),
+        (None, {"lists": 5}, "made with --n-pairs 3: leave out --n-pairs"),
         (None, {"metric": "neg-log-prob"}, "made with --metric end-vs-continue: leave out --metric"),
+        (None, {"pairs": "mine.jsonl"}, "and --pairs names your own: give one of them"),
         (None, {"behaviour": "facts"}, "made with --behaviour lists: leave out --behaviour"),
     ],
 )
@@ -83,3 +84,17 @@ def test_pairs_of_another_tokenizer_are_refused(source: Study, tmp_path: Path) -
     write_table(path, rows)
     with pytest.raises(UserError, match="are of another tokenizer: token .* is 'other' there and '<bos>' here"):
         saeattr.attribute("cities", out=tmp_path / "s", pairs_of=str(tmp_path / "lent"), validate_top=0, **SMALL)
+
+
+def test_a_users_own_rows_are_lent_too(tmp_path: Path) -> None:
+    answers = (("France", "Paris", "Rome"), ("Italy", "Rome", "Paris"))
+    rows = [
+        {"clean": f"The capital of {here} is", "corrupted": f"The capital of {there} is", "answer": f" {right}"}
+        | {"wrong": f" {wrong}"}
+        for (here, right, wrong), (there, _, _) in zip(answers, answers[::-1], strict=True)
+    ]
+    given = saeattr.attribute(pairs=rows, out=tmp_path / "given", validate_top=0, **SMALL)
+    found = saeattr.attribute(out=tmp_path / "s", pairs_of=str(tmp_path / "given"), validate_top=0, **SMALL)
+    assert found.groups == given.groups
+    assert found.metric_label == given.metric_label
+    pd.testing.assert_frame_equal(found.attributions(), given.attributions())

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from saeattr.behaviours.behaviour import Behaviour, Contrast, MadePairs, Request
 from saeattr.behaviours.pair import Pair, Point
-from saeattr.behaviours.tokens import contrast_label, contrast_tokens
+from saeattr.behaviours.tokens import contrast_label, contrast_tokens, prompt_tokens
 from saeattr.errors import UserError
 from saeattr.settings import StudySettings
 
@@ -144,12 +144,8 @@ def _prompt(
     if len(answer_ids) != 1 or answer_ids[0] == tokenizer.unk_token_id:
         found = f"{len(answer_ids)} tokens" if len(answer_ids) != 1 else "unknown to the tokenizer"
         return f"the answer {answer!r} is {found}, and must be one token"
-    ids = tuple(int(token) for token in tokenizer.encode(template.format(x=entity)))
-    bos = tokenizer.bos_token_id
-    # GPT-2's tokenizer puts no token before a text, and its first position is then a word of the prompt.
-    if bos is not None and ids[0] != bos:
-        ids = (int(bos), *ids)  # pyright: ignore[reportArgumentType]
-    return FactPrompt(number, entity, ids, int(answer_ids[0]))
+    ids = prompt_tokens(tokenizer, template.format(x=entity))
+    return FactPrompt(number, entity, tuple(ids), int(answer_ids[0]))
 
 
 def _aligns(clean: FactPrompt, other: FactPrompt) -> bool:

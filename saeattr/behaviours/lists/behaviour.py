@@ -69,10 +69,10 @@ def topic_lists(topic: str, request: Request) -> list[SampledList]:
     path = request.folder / f"{slug(topic)}.parquet"
     if path.exists():
         table = read_table(path, LISTS)
-        if len(table) == settings.lists:
+        if len(table) == settings.n_pairs:
             return lists_from_rows(table, ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer))
     sampling = Sampling(
-        n_lists=settings.lists,
+        n_lists=settings.n_pairs,
         temperature=settings.temperature,
         top_p=settings.top_p,
         max_new_tokens=settings.max_new_tokens,

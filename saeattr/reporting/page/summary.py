@@ -19,7 +19,7 @@ from saeattr.tables import SITE, sites_of
 #: Settings that a reader wants to see; the others are in study.yaml.
 SHOWN_SETTINGS = ("behaviour", "method", "base", "decision", "seed", "dtype")
 #: And of the behaviour lists.
-LIST_SETTINGS = ("lists", "temperature")
+LIST_SETTINGS = ("n_pairs", "temperature")
 
 #: What the columns of one group's features hold, and those of a group that was validated.
 ESTIMATED = "Effect: estimated, in logits, mean over pairs; median: of the same over distinct pairs, with its interval."

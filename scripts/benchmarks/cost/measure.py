@@ -125,8 +125,8 @@ def bare(model: Gemma2ForCausalLM, pairs: list[Pair], lm: LanguageModel) -> None
     """The least that any gradient method pays: one forward and backward."""
     padded = pad_pairs(pairs, lm.pad_id)
     reads = plan_reads(pairs, "last")
-    x = model.get_input_embeddings()(padded.clean).requires_grad_()
-    logits = model(inputs_embeds=x, attention_mask=padded.mask.long(), use_cache=False).logits
+    x = model.get_input_embeddings()(padded.clean.tokens).requires_grad_()
+    logits = model(inputs_embeds=x, attention_mask=padded.clean.mask.long(), use_cache=False).logits
     at_end = logits[reads.row, reads.position][:, reads.tokens]
     value = ((at_end * (reads.wanted.float() - reads.unwanted.float())).sum(1) * reads.weight).sum()
     torch.autograd.grad(value, [x])
@@ -141,7 +141,7 @@ def encodes(lm: LanguageModel, pairs: list[Pair], saes: list[SparseAutoencoder])
         tokens = site_tokens(batch, sae.site, chosen)
         sae.encode(tokens.clean)
         assert tokens.corrupted is not None
-        sae.encode(tokens.corrupted)
+        sae.encode(tokens.corrupted.x)
     return time.perf_counter() - started
 
 

@@ -74,7 +74,7 @@ def change_profile(base: SiteBase, batches: Sequence[BatchRuns]) -> tuple[np.nda
     for batch in batches:
         row, position = effect_tokens(batch, base.name).nonzero(as_tuple=True)
         f_clean = sae.encode(batch.clean.x[sae.site][row, position])
-        entry, f_base = base.entries(f_clean, batch.corrupted_x(sae.site, row, position))
+        entry, f_base = base.entries(f_clean, batch.corrupted_tokens(sae.site, row, position))
         change += torch.where(entry, (f_base - f_clean).abs(), 0.0).sum(0).cpu()
         entries += entry.sum(0).cpu()
         n_tokens += len(row)

@@ -1,0 +1,155 @@
+"""One row of a file of pairs: what it may hold, and what a row that holds something else is told."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from saeattr.errors import UserError
+
+#: The group of rows that name none.
+ALONE = "pairs"
+
+
+class RowUnusable(UserError):
+    """A row that makes no pair: the reason, and the mend."""
+
+    def __init__(self, reason: str, mend: str) -> None:
+        super().__init__(f"{reason}: {mend}")
+        self.reason, self.mend = reason, mend
+
+
+@dataclass(frozen=True)
+class RowFault:
+    """A row that cannot be used; ``row`` counts from 1, ``pair_id`` is blank where it has none."""
+
+    row: int
+    pair_id: str
+    reason: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"row {self.row}{f' ({self.pair_id})' if self.pair_id else ''}: {self.reason}: {self.mend}"
+
+
+def _several(value: Any) -> Any:
+    """One text or number as a tuple of one; a CSV cell may hold a JSON list."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return (value,)
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def _object(value: Any) -> Any:
+    """A CSV cell may hold a JSON object; what Parquet fills up with nothing is left out."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return value
+    return {key: at for key, at in value.items() if at is not None} if isinstance(value, dict) else value
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _index(value: Any) -> Any:
+    """A CSV cell holds an index as text, Parquet perhaps as a float."""
+    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+        return int(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_several)]
+TokenIds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_several)]
+Name = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+
+
+class PairRow(BaseModel):
+    """A row as the user wrote it; columns that are not named here are kept, and nothing reads them.
+
+    Attributes:
+        row: its number in the file, from 1.
+        clean, corrupted: prompts, or user turns (``chat``).
+        answer, wrong: what the model goes on with after the clean prompt, and what it should not; one text of one or
+            more tokens, or several of one token each. answer_ids, wrong_ids: the same as token ids, one token each.
+        position: where the answer is read: a token index (negative from the end) or the name of a span; None: the last.
+        spans: by name a text that stands once in the clean prompt, or its [start, end) characters.
+        chat: the prompts are user turns; system is the turn before, start the beginning of the answer.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    row: int
+    clean: Annotated[str, Field(min_length=1)]
+    corrupted: str | None = None
+    answer: Texts = ()
+    wrong: Texts = ()
+    answer_ids: TokenIds = ()
+    wrong_ids: TokenIds = ()
+    group: Name = ALONE
+    id: Name | None = None
+    position: Annotated[int | str | None, BeforeValidator(_index)] = None
+    spans: Annotated[dict[str, str | tuple[int, int]], BeforeValidator(_object)] = {}
+    chat: bool = False
+    system: str | None = None
+    start: str = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> PairRow:
+        for name in ("answer", "wrong"):
+            if getattr(self, name) and getattr(self, f"{name}_ids"):
+                raise ValueError(f"{name} and {name}_ids are both given: leave one of them out")
+        if not (self.answer or self.answer_ids):
+            raise ValueError("there is no answer: say what the model goes on with after the clean prompt")
+        if not self.chat and (self.system is not None or self.start):
+            raise ValueError("system and start are for chats: set chat to true, or leave them out")
+        return self
+
+    @property
+    def pair_id(self) -> str:
+        return self.id or f"{self.row:05d}"
+
+
+#: Columns that mean something; every other one is kept for grouping.
+COLUMNS = tuple(name for name in PairRow.model_fields if name != "row")
+
+
+def read_row(number: int, values: Mapping[str, Any]) -> PairRow:
+    """A row from its cells; None, NaN and blank cells count as absent.
+
+    Raises:
+        RowUnusable: a cell is of another kind, or the clean prompt or the answer is missing.
+    """
+    cells = {name: _plain(value) for name, value in values.items() if isinstance(name, str) and name != "row"}
+    there = {name: value for name, value in cells.items() if value is not None and value != ""}
+    try:
+        return PairRow.model_validate({"row": number, **there})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = str(first["loc"][0]) if first["loc"] else ""
+        if first["type"] == "missing":
+            raise RowUnusable(f"there is no {where}", f"fill the column {where}") from error
+        reason, _, mend = first["msg"].removeprefix("Value error, ").partition(": ")
+        if where:
+            reason = f"{where} cannot be {first.get('input')!r}"
+            mend = first["msg"][0].lower() + first["msg"][1:]
+        raise RowUnusable(reason, mend or "see the columns in docs/pairs.md") from error
+
+
+def _plain(value: Any) -> Any:
+    """A cell without numpy's and pandas' kinds; None for what stands for nothing."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    # pandas' missing values are no floats.
+    return None if type(value).__name__ in ("NAType", "NaTType") else value

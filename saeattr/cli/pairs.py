@@ -1,0 +1,44 @@
+"""Pairs of your own, before anything is run with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saeattr.cli.app import OnceCommand, app, load_api
+from saeattr.settings import read_text
+
+pairs = typer.Typer(no_args_is_help=True, help="Pairs of prompts of your own: check a file of them.")
+app.add_typer(pairs, name="pairs")
+
+
+@pairs.command(cls=OnceCommand)
+def check(
+    file: Annotated[str, typer.Argument(help="JSON lines, CSV or Parquet, or org/name of a dataset on the hub.")],
+    model: Annotated[str, typer.Option(help="The model whose tokens count; its weights are not loaded.")] = "bundled",
+    columns: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Columns of another name, such as clean=clean_prefix.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="What is to be explained, as for attribute.")] = None,
+    contrast: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="A B", help="Two tokens in place of the answers.")
+    ] = None,
+    unequal: Annotated[str | None, typer.Option(help="refuse or zero, as for attribute.")] = None,
+    show: Annotated[int, typer.Option(help="Pairs to print token by token.", min=0)] = 2,
+    faults: Annotated[Path | None, typer.Option(help="Write all rows that cannot be used into this CSV file.")] = None,
+) -> None:
+    """Say which rows make a pair with a model's tokenizer, token by token, and why the others do not."""
+    api = load_api()
+    from saeattr.model.loading import find_model, load_tokenizer
+    from saeattr.reporting.terminal.pairs import print_checked
+
+    renamed = () if columns is None else read_text("columns", columns)
+    settings = {"model": model, "metric": metric, "contrast": contrast, "unequal": unequal}
+    found = api.check_pairs(file, columns=renamed, **settings)
+    print_checked(found, load_tokenizer(find_model(model, weights=False)), show)
+    if faults is not None:
+        found.faults.to_csv(faults, index=False)
+    if not found.pairs:
+        raise typer.Exit(2)
