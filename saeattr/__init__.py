@@ -13,11 +13,12 @@ from saeattr.errors import UserError
 
 if TYPE_CHECKING:
     from saeattr import plots
-    from saeattr.api import attribute, check_pairs, overlap, plan, report, select, validate
+    from saeattr.api import attribute, check_pairs, compare, overlap, plan, report, select, validate
     from saeattr.behaviours.lists.topics import TOPICS
     from saeattr.model.loading import load_model
     from saeattr.neuronpedia.inspection import inspect
     from saeattr.saes.loading import find_saes, load_sae
+    from saeattr.study.looking import look
     from saeattr.study.results import Study, load_study
 
 __version__ = "0.1.0"
@@ -28,11 +29,13 @@ __all__ = [
     "UserError",
     "attribute",
     "check_pairs",
+    "compare",
     "find_saes",
     "inspect",
     "load_model",
     "load_sae",
     "load_study",
+    "look",
     "overlap",
     "plan",
     "plots",
@@ -46,11 +49,13 @@ _HOMES = {
     "Study": "saeattr.study.results",
     "attribute": "saeattr.api",
     "check_pairs": "saeattr.api",
+    "compare": "saeattr.api",
     "find_saes": "saeattr.saes.loading",
     "inspect": "saeattr.neuronpedia.inspection",
     "load_model": "saeattr.model.loading",
     "load_sae": "saeattr.saes.loading",
     "load_study": "saeattr.study.results",
+    "look": "saeattr.study.looking",
     "overlap": "saeattr.api",
     "plan": "saeattr.api",
     "report": "saeattr.api",

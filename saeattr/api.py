@@ -2,7 +2,7 @@
 
 attribute: pairs, layers, attributions, exact effects. validate: more exact effects, and lists written under ablation.
 select: which layers are worth an SAE. plan: what memory it takes. report: one page. overlap: which features recur.
-inspect: the features on Neuronpedia.
+compare: two models on the same pairs. inspect: the features on Neuronpedia.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import pandas as pd
 from saeattr.behaviours.given.behaviour import Given, reading_of
 from saeattr.behaviours.given.check import CheckedRows, check_rows
 from saeattr.behaviours.given.source import read_source
+from saeattr.comparison.results import Comparison, check_folder, write_comparison
+from saeattr.comparison.run import ExactPlan, compare_studies
 from saeattr.errors import UserError
 from saeattr.features.recurrence import feature_families, overlap_table
 from saeattr.generation.group import GenerationPlan
@@ -28,9 +30,11 @@ from saeattr.neuronpedia.links import link_study
 from saeattr.progress import OnProgress, about, quiet
 from saeattr.runs.memory import MemoryPlan
 from saeattr.runs.metric import find_metric
+from saeattr.runs.question import Pace
 from saeattr.selection.measure import Selection
 from saeattr.settings import changed_settings, make_settings, recorded_settings
 from saeattr.study.attribution import Attribution
+from saeattr.study.borrowed import with_borrowed
 from saeattr.study.folder import StudyFolder, open_study, remove_leftovers
 from saeattr.study.generation import Generating, check_lists
 from saeattr.study.memory import memory_plan
@@ -44,6 +48,7 @@ from saeattr.study.sets import read_feature_sets
 from saeattr.study.stage import Stage
 from saeattr.study.validation import Validation
 from saeattr.validation.agreement import agreement_warnings
+from saeattr.validation.controls import CONTROLS
 from saeattr.validation.group import ValidationPlan
 
 #: Tokens of a short list of a dozen items with its request.
@@ -263,6 +268,50 @@ def overlap(sources: Sequence[str | Path], *, depth: int | None = 30) -> Overlap
     return Overlap(pairs, feature_families(sets.features, depth))
 
 
+def compare(
+    a: str | Path | Study,
+    b: str | Path | Study,
+    *,
+    out: str | Path | None = None,
+    exact: int = 0,
+    controls: int = CONTROLS,
+    smallest: float = 0.01,
+    device: str = "auto",
+    batch_size: int = 16,
+    figures: bool = True,
+    on_progress: OnProgress = quiet,
+) -> Comparison:
+    """Which features' effects differ between two models: two studies of the same pairs with the same SAEs.
+
+    Args:
+        a, b: their folders, or what ``attribute`` returned; B made with ``pairs_of`` A where a behaviour's pairs are
+            its model's own. Changes are B minus A.
+        out: the folder of the comparison; by default ``runs/A-to-B``.
+        exact: of so many features of each group, the most changed ones, the change of the exact effect is measured too,
+            in both models, on pairs that did not rank them.
+        controls: of each of these: x moved as far in the directions of so many other features, in both models.
+        smallest: the smallest change of interest, as a share of the clean-corrupted gap in A.
+        device, batch_size: for exact effects; one model is in memory at a time.
+
+    Raises:
+        UserError: the studies differ in more than their model, or what they were made with has changed.
+    """
+    if exact < 0 or controls < 19 or batch_size < 1:
+        raise UserError("exact cannot be below 0, controls below 19 or batch_size below 1: a rank needs 19 controls")
+    one, other = opened(a), opened(b)
+    name = f"{one.folder.root.resolve().name}-to-{other.folder.root.resolve().name}"
+    folder = Path(out) if out is not None else Path("runs") / name
+    check_folder(folder)
+    wanted = ExactPlan(exact, controls, smallest, device, Pace(batch_size=batch_size))
+    found = compare_studies(one, other, wanted, folder, on_progress)
+    write_comparison(found, (one, other), {"exact": exact, "controls": controls, "smallest": smallest})
+    if figures:
+        from saeattr.reporting.figures.comparison import draw_comparison
+
+        draw_comparison(found)
+    return found
+
+
 def _prepared(
     group: str | Sequence[str] | None, config: str | Path | None, settings: dict[str, Any], weights: bool = True
 ) -> Prepared:
@@ -274,7 +323,10 @@ def _prepared(
         asked = {**asked, "pairs": rows.name}
     elif asked.get("pairs") is not None:
         asked = {**asked, "pairs": str(asked["pairs"])}
-    return prepare(make_settings(asked, None if config is None else Path(config)), weights=weights, given=rows)
+    wanted = make_settings(asked, None if config is None else Path(config))
+    if wanted.pairs_of is not None:
+        wanted, rows = with_borrowed(wanted)
+    return prepare(wanted, weights=weights, given=rows)
 
 
 def _validation_stages(prepared: Prepared) -> list[Stage]:

@@ -107,6 +107,12 @@ class StudySettings(BaseModel):
     )
     max_new_tokens: int = _setting(200, "pairs", "Longest list, in tokens", commands=_MEASURE, ge=1, le=8192)
     seed: int = _setting(0, "pairs", "Seed of sampling, controls and random orders", commands=_MEASURE, ge=0, lt=2**31)
+    pairs_of: str | None = _setting(
+        None,
+        "pairs",
+        "A study folder whose stored pairs are taken as they are, in place of making some (to compare two models)",
+        without="pairs are made",
+    )
     model: str = _setting("bundled", "model and SAEs", "bundled, a folder or a name (gemma-2-2b-it, org/name)")
     saes: str | None = _setting(
         None, "model and SAEs", "A folder of SAEs, or published releases with commas", without="the model's own"

@@ -534,6 +534,102 @@ OVERLAP = Table(
     "seed 0) among all features that have an effect in that group (active.parquet), as many from each class of "
     "activity (share of pairs with an effect, in tenths) as the set holds.",
 )
+CHANGES = Table(
+    "changes",
+    "one compared feature of one group",
+    (
+        _GROUP,
+        *_SITE_COLUMNS,
+        _FEATURE,
+        Column("effect_a", "float64", "its estimated effect in model A, median over pairs", _METRIC),
+        Column("effect_b", "float64", "in model B", _METRIC),
+        Column("change_mean", "float64", "effect in B minus effect in A, mean over pairs", _METRIC),
+        *_median("change"),
+        Column("activation_part", "float64", "its part of change_mean through other activations", _METRIC),
+        Column("slope_part", "float64", "through another slope of the metric; both parts add up", _METRIC),
+        Column("n_active", "int32", "pairs in which it has an effect in either model"),
+        Column("n_pairs", "int32", "distinct pairs that both studies have"),
+        Column("p_value", "float64", "sign test over pairs that the median change is 0"),
+        Column("q_value", "float64", "Benjamini-Hochberg over all compared features of all groups"),
+    ),
+    "Features with an effect in at least half of the pairs, in either model, are compared. The effects are estimates; "
+    "change_tests.parquet has exact ones.",
+)
+SITE_CHANGES = Table(
+    "site_changes",
+    "one site of one group",
+    (
+        _GROUP,
+        *_SITE_COLUMNS,
+        Column("n_features", "int64", "features compared"),
+        Column("n_changed", "int64", "those with q <= 0.05"),
+        Column(
+            "activation_change", "float64", "|f_B - f_A| / |f_A| over the entries in either model: 0 where x is equal"
+        ),
+        Column("activation_part", "float64", "sum over compared features of |activation_part|", _METRIC),
+        Column("slope_part", "float64", "sum over them of |slope_part|", _METRIC),
+        *_share(
+            "taken_back", "share of the metric's change from A to B that is undone with A's x in B here; needs --exact"
+        ),
+    ),
+    "The first site whose activation_change is not 0 is where the models begin to differ on these pairs.",
+)
+CHANGE_TESTS = Table(
+    "change_tests",
+    "one tested feature of one group",
+    (
+        _GROUP,
+        *_SITE_COLUMNS,
+        _FEATURE,
+        Column("estimate_mean", "float64", "the change_mean that ranked it, on other pairs", _METRIC),
+        Column("exact_a", "float64", "exact effect in model A, median over the pairs that test", _METRIC),
+        Column("exact_b", "float64", "in model B", _METRIC),
+        *_median("change"),
+        Column("activation_part", "float64", "median change through other activations, exact", _METRIC),
+        Column("path_part", "float64", "median change with the activations of A in both: the layers above", _METRIC),
+        Column("n_pairs", "int32", "distinct pairs that test it"),
+        Column("gap", "float64", "median over them of corrupted - clean metric in A", _METRIC),
+        Column("share", "float64", "|change_median| / |gap|"),
+        Column("smallest", "float64", "the smallest share of interest"),
+        Column("control_median", "float64", "median over its controls of |median change|", _METRIC),
+        Column("control_high", "float64", "95 % of its controls change less than this", _METRIC),
+        Column("control_activation", "float64", "largest |median activation part| of its controls", _METRIC),
+        Column("n_controls", "int32", "other features along whose directions x was moved as far, in both models"),
+        Column("n_as_strong", "int32", "controls whose |median change| is at least the feature's"),
+        Column("p_value", "float64", "sign test over pairs that the median change is 0"),
+        Column("q_value", "float64", "Benjamini-Hochberg over all that the comparison tests"),
+        Column("verdict", "text", "changed, within controls, small, not shown, too few pairs or too few controls"),
+    ),
+)
+CHANGE_EXACT = Table(
+    "change_exact",
+    "x moved at one feature's tokens in one pair, in both models",
+    (
+        _GROUP,
+        *_SITE_COLUMNS,
+        _FEATURE,
+        Column("along", "int32", "whose decoder direction: the feature's own (it is patched), or a control's"),
+        _PAIR_ID,
+        Column("exact_a", "float64", "exact effect in A, moved as far as the feature's patch moves x in A", _METRIC),
+        Column("exact_b", "float64", "in B, as far as its patch moves x in B", _METRIC),
+        Column("exact_moved", "float64", "in B, but moved as far as in A", _METRIC),
+    ),
+)
+FIRING = Table(
+    "firing",
+    "one token at which a feature fires",
+    (
+        Column("text", "int32", "which of the texts, from 0 on"),
+        Column("position", "int32", "token index (BOS is 0, and is left out)"),
+        Column("token", "text", "the token there"),
+        *_SITE_COLUMNS,
+        _FEATURE,
+        Column("activation", "float32", "of the feature there", "activation"),
+    ),
+    "What ``saeattr look`` and ``study.activations`` give of texts of one's own.",
+)
+#: Tables of a comparison's folder; all others are of a study's.
+COMPARISON = (CHANGES, SITE_CHANGES, CHANGE_TESTS, CHANGE_EXACT)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -560,5 +656,7 @@ TABLES: dict[str, Table] = {
         GENERATION,
         GENERATED,
         OVERLAP,
+        *COMPARISON,
+        FIRING,
     )
 }

@@ -17,7 +17,8 @@ from saeattr.behaviours.behaviour import BEHAVIOURS, find_behaviour
 from saeattr.cli import main
 from saeattr.runs.metric import METRICS
 
-COMMANDS = ["attribute", "select", "plan", "validate", "report", "overlap", "inspect", "saes", "topics", "behaviours"]
+COMMANDS = ["attribute", "select", "plan", "validate", "report", "overlap", "inspect", "compare"]
+COMMANDS += ["look", "saes", "topics", "behaviours"]
 SMALL = ["--lists", "2", "--sites", "resid_post.2", "--device", "cpu"]
 
 

@@ -49,6 +49,7 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "unequal": (["--unequal", "zero"], "zero", "zero"),
     "n_pairs": (["--n-pairs", "7"], "7", 7),
     "lists_from": (["--lists-from", "some/lists.json"], "some/lists.json", "some/lists.json"),
+    "pairs_of": (["--pairs-of", "runs/base"], "runs/base", "runs/base"),
     "model": (["--model", "gemma-2-2b-it"], "gemma-2-2b-it", "gemma-2-2b-it"),
     "saes": (["--saes", "some/folder"], "some/folder", "some/folder"),
     "sae_width": (["--sae-width", "65k"], "65k", "65k"),
@@ -81,7 +82,7 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "dtype": (["--dtype", "bfloat16"], "bfloat16", "bfloat16"),
 }
 #: What each command takes, written out: a field's ``commands`` must say the same.
-WHICH_PAIRS = {"behaviour", "pairs", "columns", "unequal", "n_pairs", "lists_from"}
+WHICH_PAIRS = {"behaviour", "pairs", "columns", "unequal", "n_pairs", "lists_from", "pairs_of"}
 WHICH_MODEL = {"model", "saes", "sae_width", "sae_l0", "dtype", "kinds", "max_sites", "batch_size", "vram", "device"}
 COMMANDS = {
     "attribute": set(FIELDS) - {"generate_features"},
@@ -151,6 +152,8 @@ def test_a_field_has_the_same_name_and_value_in_python_in_yaml_and_as_an_option(
     def checked(ask: Callable[[], object]) -> StudySettings:
         with monkeypatch.context() as patched:
             patched.setattr(saeattr.api, "prepare", raise_called)
+            # No study is there to borrow from.
+            patched.setattr(saeattr.api, "with_borrowed", lambda settings: (settings, None))
             with pytest.raises(Called) as called:
                 ask()
         return called.value.args_given[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,21 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, text: str, system: str | None 
     _check_template(tokenizer)
     try:
         return str(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+    except TemplateError as error:
+        raise UserError(f"the chat template refuses these turns ({str(error).splitlines()[0]})") from error
+
+
+def conversation(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, str]]) -> list[int]:
+    """A conversation as the model sees it; where the last turn is the user's, up to where the answer begins.
+
+    Raises:
+        UserError: the tokenizer has no chat template, or its template does not know such turns.
+    """
+    chat = [dict(turn) for turn in turns]
+    if not chat or any(set(turn) != {"role", "content"} for turn in chat):
+        raise UserError('a conversation is a list of turns such as {"role": "user", "content": "Hello"}')
+    try:
+        return _render(tokenizer, chat, answer=chat[-1]["role"] == "user")
     except TemplateError as error:
         raise UserError(f"the chat template refuses these turns ({str(error).splitlines()[0]})") from error
 

@@ -42,6 +42,43 @@ def overlap(
 
 
 @command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A study folder.")],
+    b: Annotated[Path, typer.Argument(metavar="RUN_B", help="A study of another model on the same pairs.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for tables and figure.", show_default="runs/A-to-B")] = None,
+    exact: Annotated[int, typer.Option(help="Of so many most changed features, exact effects too.", min=0)] = 0,
+    controls: Annotated[int, typer.Option(help="Controls of each of these.", min=19, max=999)] = 39,
+    smallest: Annotated[float, typer.Option(help="Smallest change of interest, as a share of the gap.", min=0)] = 0.01,
+    top: Annotated[int, typer.Option(help="Features to print.", min=1)] = 20,
+    figures: Annotated[bool, typer.Option(help="Draw the figure.")] = True,
+    batch_size: Annotated[int, typer.Option(help="Prompts in one forward, for --exact.", min=1)] = 16,
+    device: Annotated[str, typer.Option(help="Where --exact runs the models.")] = "auto",
+) -> None:
+    """Say which features' effects changed from one model to another: the same pairs, the same SAEs.
+
+    Make the second study with attribute --pairs-of RUN_A. Changes are B minus A.
+    """
+    api = load_api()
+    from saeattr.reporting.terminal.comparison import print_comparison
+    from saeattr.reporting.terminal.study import StageProgress
+
+    with StageProgress() as progress:
+        found = api.compare(
+            a,
+            b,
+            out=out,
+            exact=exact,
+            controls=controls,
+            smallest=smallest,
+            figures=figures,
+            batch_size=batch_size,
+            device=device,
+            on_progress=progress,
+        )
+    print_comparison(found, top)
+
+
+@command()
 def inspect(
     run: Annotated[Path, typer.Argument(help="A study folder.")],
     top: Annotated[int, typer.Option(help="Features to look up.", min=1)] = 20,

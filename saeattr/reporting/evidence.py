@@ -31,9 +31,13 @@ def evidence_text(study: Study, group: str) -> str:
 
 
 def untested_text(study: Study, group: str) -> str:
-    """Why nothing of a group could be tested, in one line; blank where something was, or where it was not asked for."""
+    """Why nothing of a group could be tested, in one line; blank where something was, or where it was not asked for.
+
+    Of a single pair it is said in any case: whatever is measured of it is of that prompt alone.
+    """
     if not MakingTestPairs.is_there(study.folder, group) or len(study.test_pairs(group)):
-        return ""
+        alone = n_ranking(study, group) == 1 and study.validation(group).empty
+        return f"{group}: 1 distinct pair: no interval, no verdict; effects of this prompt only" if alone else ""
     known = pairs_text([n_ranking(study, group)])
     return f"{group}: {known}, and none that was drawn to test on is another: no verdict"
 

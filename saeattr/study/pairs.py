@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
+
+from transformers import PreTrainedTokenizerBase
 
 from saeattr.behaviours.behaviour import Behaviour, MadePairs, Request
 from saeattr.behaviours.given.behaviour import Given
 from saeattr.behaviours.given.source import GivenRows, read_source
 from saeattr.behaviours.pair import Pair, distinct_pairs
 from saeattr.behaviours.table import pairs_from_rows, pairs_to_rows
-from saeattr.files import read_metadata, write_text
+from saeattr.errors import UserError
+from saeattr.files import read_metadata, read_table, slug, write_text
 from saeattr.settings import StudySettings
 from saeattr.study.folder import StudyFolder, read_record
 from saeattr.study.stage import Outcome, Stage, Work
@@ -37,7 +41,7 @@ class MakingPairs(Stage):
     joined: ClassVar[tuple[Table, ...]] = (PAIRS,)
 
     def run(self, work: Work) -> Outcome:
-        made = _made(work, work.prepared.settings, "lists")
+        made = _made(work, work.prepared.settings, "lists", PAIRS)
         distinct, told = distinct_pairs(made.pairs), list(made.warnings)
         work.task.on_step(f"distinct {work.prepared.behaviour.unit}s", len(distinct), len(distinct))
         if len(distinct) < len(made.pairs):
@@ -64,7 +68,7 @@ class MakingTestPairs(Stage):
     def run(self, work: Work) -> Outcome:
         settings = work.prepared.settings
         other = {"seed": fresh_seed(settings), "n_pairs": self.n_pairs}
-        made = _made(work, settings.model_copy(update=other), "test_lists")
+        made = _made(work, settings.model_copy(update=other), "test_lists", TEST_PAIRS)
         fresh = distinct_pairs(made.pairs, work.task.pairs)
         work.task.on_step(f"fresh {work.prepared.behaviour.unit}s to test on", len(fresh), len(fresh))
         told = []
@@ -79,13 +83,43 @@ def count(number: int, work: Work) -> str:
     return f"{number} distinct {work.prepared.behaviour.unit}{'' if number == 1 else 's'}"
 
 
-def _made(work: Work, settings: StudySettings, kept_in: str) -> MadePairs:
-    """What the behaviour makes; what its pairs are made of stays in a folder of the study."""
+def _made(work: Work, settings: StudySettings, kept_in: str, table: Table) -> MadePairs:
+    """What the behaviour makes, or what another study has; what pairs are made of stays in a folder of the study."""
     task = work.task
+    if settings.pairs_of is not None:
+        return MadePairs(borrowed_pairs(settings.pairs_of, work.group, table, task.lm.tokenizer))
     request = Request(
         task.lm, settings, work.prepared.contrast, work.study.root / kept_in, task.pace.batch_size, task.on_step
     )
     return work.prepared.behaviour.pairs(work.group, request)
+
+
+def borrowed_pairs(folder: str, group: str, table: Table, tokenizer: PreTrainedTokenizerBase) -> list[Pair]:
+    """The stored pairs of a group, those that rank (``PAIRS``) or those that test (``TEST_PAIRS``).
+
+    Raises:
+        UserError: they are missing, or their tokens are other texts to this tokenizer.
+    """
+    rows = read_table(part_path(StudyFolder(Path(folder).expanduser()), group, table), table)
+    pairs = pairs_from_rows(rows)
+    texts = {
+        int(token): str(text)
+        for ids, tokens in zip(rows["clean_ids"], rows["clean_tokens"], strict=True)
+        for token, text in zip(ids, tokens, strict=True)
+    }
+    for token, text in texts.items():
+        found = str(tokenizer.decode([token])) if token < len(tokenizer) else "nothing"
+        if found != text:
+            raise UserError(
+                f"the pairs of {folder} are of another tokenizer: token {token} is {text!r} there and {found!r} here, "
+                "so the same pairs cannot be used"
+            )
+    return pairs
+
+
+def part_path(study: StudyFolder, group: str, table: Table) -> Path:
+    """The group's own part of ``PAIRS`` or ``TEST_PAIRS``; the stages of pairs have the names of their tables."""
+    return study.root / table.name / slug(group) / f"{table.name}.parquet"
 
 
 def store_given(study: StudyFolder, behaviour: Behaviour) -> None:

@@ -90,7 +90,7 @@ def prepare(settings: StudySettings, *, weights: bool = True, given: GivenRows |
         parse_bytes(settings.vram)
     settings = resolve(settings, behaviour)
     folder = find_model(settings.model, weights=weights)
-    saes = _named_saes(settings, folder, weights)
+    saes = named_saes(settings, folder, weights)
     tokenizer = load_tokenizer(folder)
     if settings.metric not in behaviour.metrics:
         find_metric(str(settings.metric), tuple(behaviour.metrics))
@@ -116,7 +116,7 @@ def prepare(settings: StudySettings, *, weights: bool = True, given: GivenRows |
     return Prepared(settings, behaviour, groups, tokenizer, contrast, question, saes, record)
 
 
-def _named_saes(settings: StudySettings, folder: Path, weights: bool) -> list[SaeFile]:
+def named_saes(settings: StudySettings, folder: Path, weights: bool) -> list[SaeFile]:
     """The SAEs that the settings name, checked against the model of ``folder``."""
     widths, n_layers = site_widths(folder), count_layers(folder)
     assert settings.saes is not None

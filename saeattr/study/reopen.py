@@ -15,7 +15,8 @@ from saeattr.saes.formats import SaeFile
 from saeattr.saes.loading import find_saes
 from saeattr.settings import recorded_settings
 from saeattr.sites import Site, parse_site
-from saeattr.study.pairs import stored_pairs
+from saeattr.study.pairs import stored_given, stored_pairs
+from saeattr.study.prepare import prepare
 from saeattr.study.results import Study, load_study
 
 
@@ -28,21 +29,33 @@ def opened(study: str | Path | Study) -> Study:
     return study if isinstance(study, Study) else load_study(study)
 
 
-def study_task(study: Study, on_step: OnStep = quiet) -> Task:
-    """The model, the SAEs and all pairs of a study, ready to be worked on.
+def study_task(study: Study, on_step: OnStep = quiet, device: str = "auto") -> Task:
+    """The model, the SAEs, all pairs and the question of a study, ready to be worked on.
 
     Raises:
         UserError: model or SAEs have changed, or are no longer where they were.
     """
     on_step("loading the model", 0, 1)
     settings = recorded_settings(study.record)
+    saes = study_saes(study)
+    lm = load_model(settings.model, device=device, dtype=settings.dtype or "float32")
+    on_step("loading the model", 1, 1)
+    question = prepare(settings, weights=False, given=stored_given(study.folder)).question
+    return Task(lm, stored_pairs(study.folder, study.groups), saes, question, on_step=on_step)
+
+
+def study_saes(study: Study) -> list[SaeFile]:
+    """The SAEs of a study's sites, in the order of sites.
+
+    Raises:
+        UserError: model or SAEs have changed, or are no longer where they were.
+    """
+    settings = recorded_settings(study.record)
     widths = site_widths(find_model(settings.model))
     found = find_saes(settings.saes or "bundled", widths, width=settings.sae_width, l0=settings.sae_l0)
-    saes = {site: found[site] for site in map(parse_site, study.record["saes"]) if site in found}
+    saes = {site: found[site] for site in sorted(map(parse_site, study.record["saes"])) if site in found}
     check_same(study.record, saes)
-    lm = load_model(settings.model, device=settings.device, dtype=settings.dtype or "float32")
-    on_step("loading the model", 1, 1)
-    return Task(lm, stored_pairs(study.folder, study.groups), list(saes.values()), on_step=on_step)
+    return list(saes.values())
 
 
 def check_same(record: Mapping[str, Any], saes: Mapping[Site, SaeFile]) -> None:

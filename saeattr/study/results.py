@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from saeattr.features.texts import TOP, Chat, FeatureNames
 from saeattr.files import read_table
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder, read_record
@@ -117,6 +119,34 @@ class Study:
     def test_pairs(self, group: str | None = None) -> pd.DataFrame:
         """The pairs that test what the others ranked; empty where each half of the pairs tests the other."""
         return MakingTestPairs.read(self.folder, TEST_PAIRS, group)
+
+    def activations(
+        self,
+        texts: str | Chat | Sequence[str | Chat],
+        features: FeatureNames = None,
+        *,
+        chat: bool = False,
+        top: int = TOP,
+        device: str = "auto",
+    ) -> pd.DataFrame:
+        """Which features fire where in texts of your own, at every token but BOS (``tables.FIRING``).
+
+        The study's model and SAEs are opened for it. ``saeattr.look(texts, study=study)`` can be printed and written
+        as a page.
+
+        Args:
+            texts: a text, a conversation (a list of turns with role and content), or several of these.
+            features: addresses such as ``resid_post.3/423``, indices where the study has one site, or a table with the
+                columns layer, kind and feature; None for the ``top`` of each site that fire most.
+            chat: each text is a user's turn, put into the model's chat template.
+
+        Raises:
+            UserError: a text or feature cannot be used, or model or SAEs have changed.
+        """
+        # It opens studies, so it imports this module.
+        from saeattr.study.looking import look
+
+        return look(texts, study=self, features=features, chat=chat, top=top, device=device).table
 
     def power(self, group: str) -> str:
         """What the group's tests could show, as it was said before they were made; blank without a validation."""

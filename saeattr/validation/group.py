@@ -96,13 +96,14 @@ def validate_features(
     """
     parts = parts or Parts()
     folds = [fold for fold in make_folds(task.pairs, estimates, fresh) if fold.pairs]
-    folds = [
-        dataclasses.replace(fold, pairs=some_pairs(fold.pairs, wanted.most_pairs, task.pace.seed)) for fold in folds
-    ]
+    if not folds:
+        return _untested(task, estimates, wanted, parts)
+    most, seed = wanted.most_pairs, task.pace.seed
+    folds = [dataclasses.replace(fold, pairs=some_pairs(fold.pairs, most, seed)) for fold in folds]
     features = estimates.features
-    if len(task.pairs) > 2 * wanted.most_pairs:
+    if len(task.pairs) > 2 * most:
         # The estimates that are compared with exact effects are of the pairs that these are measured in.
-        task = dataclasses.replace(task, pairs=some_pairs(task.pairs, 2 * wanted.most_pairs, task.pace.seed))
+        task = dataclasses.replace(task, pairs=some_pairs(task.pairs, 2 * most, seed))
         features = estimates.ranked_by(task.pairs)
     folds = _at_sites(folds, {file.site for file in task.saes})
     tested = _first(folds, wanted.top)
@@ -135,6 +136,23 @@ def validate_features(
     if courses:
         curves = cumulative_curves(courses, task.saes, ranking.stand_ins, task.pace, on_curve)
     return ValidationTables(table, curves, compared, site_agreement(compared), rows, power)
+
+
+def _untested(task: Task, estimates: Estimates, wanted: ValidationPlan, parts: Parts) -> ValidationTables:
+    """No pair is left to test on: exact effects in the pairs that ranked, beside the estimates, and no verdict."""
+    every = Fold(estimates.features.sort_values("rank", kind="stable"), task.pairs)
+    measured = _first(_at_sites([every], {file.site for file in task.saes}), wanted.top)
+    if not measured:
+        return _nothing()
+    task = dataclasses.replace(task, saes=sorted((f for f in task.saes if f.site in measured), key=lambda f: f.site))
+    entries, features = None, estimates.features
+    if wanted.positions == "single":
+        assert estimates.attributions is not None
+        entries = strongest_entries(estimates.attributions)
+        features = single_estimates(entries, features, task.times)
+    exact = measure_ranking(task, Wanted(measured, {}, 0), entries, parts).exact
+    compared = compared_effects(exact, features, VALIDATION.empty(), task.times)
+    return ValidationTables(VALIDATION.empty(), CURVES.empty(), compared, site_agreement(compared), exact)
 
 
 def _at_sites(folds: Sequence[Fold], sites: set[Site]) -> list[Fold]:
@@ -175,5 +193,5 @@ def _test(
 
 
 def _nothing() -> ValidationTables:
-    """The tables of a group in which no feature is active at any of the sites, or no pair is left to test one."""
+    """The tables of a group in which no feature is active at any of the sites."""
     return ValidationTables(VALIDATION.empty(), CURVES.empty(), COMPARED.empty(), AGREEMENT.empty(), EXACT.empty())

@@ -14,7 +14,7 @@ from pathlib import Path
 from saeattr.files import write_text
 from saeattr.settings import StudySettings, identifies
 from saeattr.study.run import STAGES
-from saeattr.tables import LISTS, OVERLAP, TABLES, Table
+from saeattr.tables import COMPARISON, FIRING, LISTS, OVERLAP, TABLES, Table
 
 TEXT = Path(__file__).with_suffix(".md")
 PAGE = Path(__file__).parents[2] / "docs" / "study-folder.md"
@@ -54,6 +54,10 @@ def where(table: Table) -> str:
         if table in (*stage.joined, *stage.kept):
             part = f"`{stage.name}/SLUG/`"
             return f"In {part}, joined on top." if table in stage.joined else f"In {part} only."
+    if table in COMPARISON:
+        return "In the folder of a comparison (`saeattr compare`), not in a study's."
+    if table == FIRING:
+        return "Where `saeattr look --table FILE` says, not in a study's folder."
     return "Kept by the behaviour lists." if table == LISTS else "On top."
 
 

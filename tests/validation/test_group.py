@@ -233,7 +233,15 @@ def test_without_a_fresh_pair_nothing_is_tested() -> None:
     found = attributed()
     nothing = validate_features(found.task(), found.estimates, SMALL, [])
     assert nothing.validation.empty
+    assert nothing.curves.empty
+    assert nothing.power == ""
     assert nothing.exact.columns.tolist() == EXACT.names
+    # What can be measured is: the exact effects in the pairs that ranked, as every validation has them.
+    tested = validated()
+    ranking = tested.exact[tested.exact["evidence"] == "ranking"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(nothing.exact, ranking)
+    pd.testing.assert_frame_equal(nothing.compared.assign(tested=False), tested.compared.assign(tested=False))
+    assert not nothing.compared["tested"].any()
 
 
 def test_too_few_pairs_are_measured_and_give_no_verdict() -> None:

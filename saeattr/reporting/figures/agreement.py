@@ -44,7 +44,7 @@ def effect_scatter(
         grid = figure.subplots(down, across, squeeze=False)
         for axes, row in zip(grid.flat, sites.to_dict("records"), strict=False):
             own = compared[(compared["layer"] == row["layer"]) & (compared["kind"] == row["kind"])]
-            _panel(axes, own, row)
+            _panel(axes, own, row, bool(compared["tested"].any()))
         for axes in list(grid.flat)[len(sites) :]:
             axes.axis("off")
         handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -57,11 +57,14 @@ def effect_scatter(
 
 
 def _mean_over(n_pairs: int | None) -> str:
+    if n_pairs == 1:
+        return "of the one pair"
     known = "the pairs" if n_pairs is None else pairs_text([n_pairs])
     return f"mean over {known} that ranked"
 
 
-def _panel(axes: Axes, own: pd.DataFrame, site: dict[str, Any]) -> None:
+def _panel(axes: Axes, own: pd.DataFrame, site: dict[str, Any], any_tested: bool) -> None:
+    """``any_tested``: at any site; where nothing is, there is no other kind to tell the points from."""
     values = own[["exact_mean", "effect_mean"]].to_numpy(dtype=float)
     low, high = min(values.min(), 0.0), max(values.max(), 0.0)
     margin = 0.08 * (high - low) or 1.0
@@ -69,7 +72,8 @@ def _panel(axes: Axes, own: pd.DataFrame, site: dict[str, Any]) -> None:
     axes.plot(limits, limits, color="0.7", linewidth=0.8, zorder=0, label="equal")
     axes.axhline(0, color="0.9", linewidth=0.6, zorder=-1)
     axes.axvline(0, color="0.9", linewidth=0.6, zorder=-1)
-    for tested, face, label in ((False, "none", "sampled"), (True, POINTS, "tested")):
+    kinds = ((False, "none", "sampled"), (True, POINTS, "tested")) if any_tested else ((False, "none", "measured"),)
+    for tested, face, label in kinds:
         part = own[own["tested"] == tested]
         axes.scatter(
             part["exact_mean"], part["effect_mean"], s=14, facecolor=face, edgecolor=POINTS, lw=0.8, label=label

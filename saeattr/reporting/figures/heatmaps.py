@@ -53,17 +53,23 @@ def feature_by_pair(
     pairs = sorted(own["pair_id"].unique())
     cells = own.merge(best[KEY]).groupby([*KEY, "pair_id"])["effect"].sum().unstack("pair_id").reindex(columns=pairs)
     rows = best.sort_values(["layer", "rank"])
-    first = best.iloc[0]
+    first = best.iloc[0].to_dict()
     in_all = int((best["n_pairs"] == len(pairs)).sum())
     title = (
         f"{group}, {kind}: {in_all} of the top {len(best)} features act in {_all_of(len(pairs))}\n"
-        f"largest: {row_address(first)}, mean effect {first['effect_mean']:+.2f}, "
-        f"median {median_text(first, 'effect')}"
+        f"largest: {row_address(first)}, {_effect_text(first, len(pairs))}"
     )
     figure, axes = _heatmap(cells, rows, kind, title, labels)
     axes.set_xlabel("pair")
     _name_columns(figure, axes, pairs)
     return figure
+
+
+def _effect_text(row: Mapping[Hashable, Any], n_pairs: int) -> str:
+    """A feature's effect over the pairs; a single one has neither a spread nor a median of its own."""
+    if n_pairs == 1:
+        return f"effect {row['effect_mean']:+.2f} (one pair: no interval)"
+    return f"mean effect {row['effect_mean']:+.2f}, median {median_text(row, 'effect')}"
 
 
 def _all_of(n_pairs: int) -> str:

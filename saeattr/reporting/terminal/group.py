@@ -9,7 +9,7 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-from saeattr.reporting.evidence import evidence_text, untested_text
+from saeattr.reporting.evidence import evidence_text, n_ranking, untested_text
 from saeattr.reporting.figures.style import show_token
 from saeattr.reporting.numbers import median_text, q_text, share_text
 from saeattr.reporting.verdicts import LOOKS, count_verdicts
@@ -24,6 +24,7 @@ EXPLAINED = (
     "also as a share of the clean-corrupted gap; controls: equally long moves along other features that do as much; "
     "q: over all that the study tests"
 )
+ALONE = "effect: estimated change of the metric when the feature is set to its base value"
 UNTESTED = (
     "effect: estimated change of the metric when the feature is set to its base value, mean, and its median; pairs: "
     "those in which it is active"
@@ -34,9 +35,12 @@ def group_table(rows: pd.DataFrame, group: str, study: Study, labels: Mapping[st
     """The estimate of each feature and, where the group was validated, what was measured of it and its verdict."""
     settings = study.record["settings"]
     checked = {_key(row): row for row in study.validation(group).to_dict("records")}
+    # Where nothing is left to test on, exact effects are of the pairs that ranked.
+    exact = {} if checked else {_key(row): row["exact_mean"] for row in study.compared(group).to_dict("records")}
+    alone = n_ranking(study, group) == 1
     table = Table(
         title=f"{escape(group)}: top features by estimated effect ({settings['method']}, base {settings['base']})",
-        caption=f"{evidence_text(study, group)}; {EXPLAINED if checked else UNTESTED}",
+        caption=f"{evidence_text(study, group)}; {EXPLAINED if checked else _untested(alone, bool(exact))}",
         title_justify="left",
         caption_justify="left",
     )
@@ -44,7 +48,8 @@ def group_table(rows: pd.DataFrame, group: str, study: Study, labels: Mapping[st
         {
             "site/feature": row_address(row),
             "effect": f"{row['effect_mean']:+.3f}",
-            **(_measured(checked.get(_key(row))) if checked else _estimated(row)),
+            **(_measured(checked.get(_key(row))) if checked else _estimated(row, alone)),
+            **({"exact": _exact_text(exact.get(_key(row)))} if exact else {}),
             **_where(row, labels),
         }
         for row in rows.to_dict("records")
@@ -76,8 +81,21 @@ def _measured(row: Mapping[Hashable, Any] | None) -> dict[str, str]:
     }
 
 
-def _estimated(row: Mapping[Hashable, Any]) -> dict[str, str]:
+def _estimated(row: Mapping[Hashable, Any], alone: bool) -> dict[str, str]:
+    """The median over pairs; of a single pair there is none."""
+    if alone:
+        return {}
     return {"median [95 %]": median_text(row, "effect"), "pairs": str(row["n_pairs"])}
+
+
+def _exact_text(effect: float | None) -> str:
+    return "not measured" if effect is None else f"{effect:+.3f}"
+
+
+def _untested(alone: bool, exact: bool) -> str:
+    """What the columns hold where nothing was tested."""
+    words = ALONE if alone else UNTESTED
+    return f"{words}; exact: measured in the same {'pair' if alone else 'pairs, mean'}" if exact else words
 
 
 def _where(row: Mapping[Hashable, Any], labels: Mapping[str, str]) -> dict[str, str]:

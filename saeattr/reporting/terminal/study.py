@@ -130,7 +130,7 @@ class StageProgress:
 
 def print_study(study: Study, top: int, console: Console | None = None) -> None:
     """Print the top features of each group (of all groups, if many), the checks and the files."""
-    console = console or _console()
+    console = console or study_console()
     features = study.features()
     labels = label_texts(read_links(study.folder).labels)
     if len(study.groups) <= GROUPS_IN_FULL:
@@ -156,7 +156,7 @@ def print_study(study: Study, top: int, console: Console | None = None) -> None:
             console.print(f"         {escape(path.name)}", highlight=False)
 
 
-def _console() -> Console:
+def study_console() -> Console:
     """Standard output; a file or a pipe is as wide as the tables, unless COLUMNS says otherwise."""
     console = Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=PIPE)

@@ -43,3 +43,10 @@ def test_sampled_features_are_hollow_and_tested_ones_filled() -> None:
 
 def test_without_rows_there_is_no_figure() -> None:
     assert effect_scatter(compared().head(0), pd.DataFrame(columns=list(AGREEMENT.names)), "cities") is None
+
+
+def test_where_nothing_is_tested_all_are_one_kind_and_one_pair_is_said() -> None:
+    figure = effect_scatter(compared().assign(tested=False), site_agreement(compared()), "cities", 1)
+    assert figure is not None
+    assert [drawn.get_label() for drawn in figure.axes[0].collections] == ["measured"]
+    assert figure.get_supxlabel().endswith("of the one pair")

@@ -68,7 +68,8 @@ def test_a_single_pair_has_a_median_without_an_interval() -> None:
     figure = feature_by_pair(one, table, "cities", "resid_post")
     assert figure is not None
     assert "1 of the top 1 features act in the one distinct pair" in title(figure)
-    assert "median -1.70 [too few pairs]" in title(figure)
+    assert "effect -1.75 (one pair: no interval)" in title(figure)
+    assert "median" not in title(figure)
 
 
 def test_shared_features_are_those_of_two_or_more_groups() -> None:
