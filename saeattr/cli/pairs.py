@@ -26,19 +26,21 @@ def check(
         tuple[str, str] | None, typer.Option(metavar="A B", help="Two tokens in place of the answers.")
     ] = None,
     unequal: Annotated[str | None, typer.Option(help="refuse or zero, as for attribute.")] = None,
+    base: Annotated[str | None, typer.Option(help="corrupted, zero or mean, as for attribute.")] = None,
     show: Annotated[int, typer.Option(help="Pairs to print token by token.", min=0)] = 2,
     faults: Annotated[Path | None, typer.Option(help="Write all rows that cannot be used into this CSV file.")] = None,
 ) -> None:
     """Say which rows make a pair with a model's tokenizer, token by token, and why the others do not."""
     api = load_api()
+    from saeattr.files import write_text
     from saeattr.model.loading import find_model, load_tokenizer
     from saeattr.reporting.terminal.pairs import print_checked
 
     renamed = () if columns is None else read_text("columns", columns)
-    settings = {"model": model, "metric": metric, "contrast": contrast, "unequal": unequal}
+    settings = {"model": model, "metric": metric, "contrast": contrast, "unequal": unequal, "base": base}
     found = api.check_pairs(file, columns=renamed, **settings)
     print_checked(found, load_tokenizer(find_model(model, weights=False)), show)
     if faults is not None:
-        found.faults.to_csv(faults, index=False)
+        write_text(faults, found.faults.to_csv(index=False))
     if not found.pairs:
         raise typer.Exit(2)
