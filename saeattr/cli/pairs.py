@@ -10,7 +10,7 @@ import typer
 from saeattr.cli.app import OnceCommand, app, load_api
 from saeattr.settings import read_text
 
-pairs = typer.Typer(no_args_is_help=True, help="Pairs of prompts of your own: check a file of them.")
+pairs = typer.Typer(no_args_is_help=True, help="Files of pairs of prompts: check one of your own, or write a study's.")
 app.add_typer(pairs, name="pairs")
 
 
@@ -44,3 +44,19 @@ def check(
         write_text(faults, found.faults.to_csv(index=False))
     if not found.pairs:
         raise typer.Exit(2)
+
+
+@pairs.command(cls=OnceCommand)
+def export(
+    run: Annotated[Path, typer.Argument(help="A study folder.")],
+    out: Annotated[Path, typer.Option(help="The file to write: JSON lines, .jsonl or .json.")],
+) -> None:
+    """Write a study's pairs as a file of pairs, which --pairs reads back: to edit them, or for another model.
+
+    A pair that would not be the same tokens again is left out and named.
+    """
+    load_api()
+    from saeattr.reporting.terminal.pairs import print_exported
+    from saeattr.study.results import load_study
+
+    print_exported(load_study(run).export_pairs(out), out)
