@@ -97,6 +97,8 @@ def _gives(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any], pair: Pair) 
         read = make_pair(tokenizer, read_row(1, row), Reading(metric, "refuse" if pair.partners is None else "zero"))
     except RowUnusable:
         return False
+    if len(read.clean_ids) != len(pair.clean_ids):
+        return False
     points = pair.points if pair.whole else tuple(dataclasses.replace(one, weight=1.0) for one in pair.points[-1:])
     asked = dataclasses.replace(pair, points=points, roles=read.roles, title=read.title, times=1)
-    return len(read.roles) == len(pair.roles) and read == asked
+    return read == asked

@@ -77,7 +77,8 @@ def _tokens_table(found: CheckedRows, at: int, tokenizer: PreTrainedTokenizerBas
         texts = [escape(repr(str(token[name]))) if token[name] else "" for name in ("clean", "corrupted")]
         role = str(token["role"])
         style = COLOURS.get(role, "cyan")
-        table.add_row(str(token["position"]), *texts, escape(role), "here" if token["read"] else "", style=style)
+        position = "" if token["position"] < 0 else str(token["position"])
+        table.add_row(position, *texts, escape(role), "here" if token["read"] else "", style=style)
     return table
 
 
