@@ -86,7 +86,7 @@ def test_rows_none_of_which_makes_a_pair_are_refused_with_the_first_reason(
     code, printed, _ = run(["pairs", "check", str(file), "--metric", "logit-difference"], capsys)
     assert code == 2
     assert "0 of 2 rows make a pair" in printed
-    assert "2 rows make no pair" in printed
+    assert "rows that make no pair: 2" in printed
 
 
 def test_chats_and_plain_prompts_in_one_group_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

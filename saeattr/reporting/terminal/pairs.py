@@ -85,7 +85,7 @@ def _tokens_table(found: CheckedRows, at: int, tokenizer: PreTrainedTokenizerBas
 def _faults_table(found: CheckedRows) -> Table:
     more = len(found.faults) - SHOWN
     caption = f"and {more} more: --faults FILE writes them all" if more > 0 else None
-    table = Table(title=f"{len(found.faults)} rows make no pair", title_justify="left", caption=caption)
+    table = Table(title=f"rows that make no pair: {len(found.faults)}", title_justify="left", caption=caption)
     for name in ("row", "id", "reason", "mend"):
         table.add_column(name, overflow="fold")
     for row in found.faults.head(SHOWN).to_dict("records"):
