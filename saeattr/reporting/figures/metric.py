@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,6 +15,8 @@ from saeattr.stats import mean_interval
 #: A point is drawn where at least so many pairs reach it.
 FEWEST_PAIRS = 2
 RUNS = (("clean", CLEAN), ("corrupted", CORRUPTED))
+#: Letters of a title in an inch.
+LETTERS = 12
 #: Groups are told apart up to so many.
 COLOURED = 10
 
@@ -30,7 +34,8 @@ def metric_by_point(table: pd.DataFrame, name: str, metric_label: str) -> Figure
             figure = _run_against_run(table, metric_label)
         else:
             figure = _spread(table, metric_label)
-        figure.suptitle(figure_text(f"{name}: {_finding(table)}"), x=0.01, ha="left", fontsize=10)
+        title = textwrap.fill(f"{name}: {_finding(table)}", int(LETTERS * figure.get_figwidth()))
+        figure.suptitle(figure_text(title), x=0.01, ha="left", fontsize=10)
     return figure
 
 
