@@ -39,10 +39,10 @@ def texts(facts: list[Pair]) -> list[dict[str, str]]:
     tokenizer = load_tokenizer(find_model("bundled", weights=False))
     return [
         {
-            "clean": tokenizer.decode(pair.clean_ids[1:]),
-            "corrupted": tokenizer.decode((pair.corrupted_ids or ())[1:]),
-            "answer": tokenizer.decode(pair.points[0].wanted),
-            "wrong": tokenizer.decode(pair.points[0].unwanted),
+            "clean": str(tokenizer.decode(list(pair.clean_ids[1:]))),
+            "corrupted": str(tokenizer.decode(list(pair.corrupted_ids or ())[1:])),
+            "answer": str(tokenizer.decode(list(pair.points[0].wanted))),
+            "wrong": str(tokenizer.decode(list(pair.points[0].unwanted))),
         }
         for pair in facts
     ]
