@@ -34,7 +34,7 @@ from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder, open_study, remove_leftovers
 from saeattr.study.generation import Generating, check_lists
 from saeattr.study.memory import memory_plan
-from saeattr.study.pairs import MakingTestPairs, store_given, stored_given
+from saeattr.study.pairs import MakingTestPairs, contrast_label, store_given, stored_given
 from saeattr.study.prepare import Prepared, default_folder, prepare
 from saeattr.study.reopen import opened, study_task
 from saeattr.study.results import Study
@@ -169,7 +169,7 @@ def select(
     found = choose_sites_of(prepared, folder, on_progress)
     from saeattr.reporting.figures.study import draw_layer_scores
 
-    draw_layer_scores(folder, prepared.record["metric_label"])
+    draw_layer_scores(folder, contrast_label(folder, prepared.groups, prepared.record["metric_label"]))
     return found
 
 
@@ -287,7 +287,7 @@ def _validation_stages(prepared: Prepared) -> list[Stage]:
         positions=settings.positions,
         longest_curve=ValidationPlan.longest_curve if settings.curves else 0,
     )
-    if not prepared.behaviour.draws:
+    if not prepared.behaviour.draws_pairs(settings):
         return [Validation(plan)]
     fresh = settings.validate_pairs or settings.n_pairs
     return [MakingTestPairs(fresh), Validation(plan, fresh)]

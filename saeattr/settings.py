@@ -90,6 +90,12 @@ class StudySettings(BaseModel):
     n_pairs: int = _setting(
         10, "pairs", "Pairs of each group that are drawn, such as lists sampled for each topic", ge=1, le=10_000
     )
+    lists_from: str | None = _setting(
+        None,
+        "pairs",
+        "A file of lists written elsewhere, in place of sampled ones: .json, .jsonl, .parquet or plain text",
+        without="the model's own",
+    )
     temperature: float = _setting(0.8, "pairs", "Temperature of the sampled lists", commands=_MEASURE, ge=0, le=10)
     top_p: float = _setting(
         0.9,
@@ -335,8 +341,6 @@ def make_settings(values: Mapping[str, Any], config: Path | None = None) -> Stud
         raise UserError("--sites names whole sites already: leave out --layers and --kinds")
     if "pairs" in merged and merged.setdefault("behaviour", "pairs") != "pairs":
         raise UserError(f"--pairs is a behaviour of its own: leave out --behaviour {merged['behaviour']}")
-    if "columns" in merged and "pairs" not in merged:
-        raise UserError("--columns names the columns of --pairs: give both, or leave it out")
     return _valid(merged)
 
 

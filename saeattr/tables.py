@@ -208,7 +208,7 @@ TEST_PAIRS = Table(
 )
 LISTS = Table(
     "lists",
-    "one list that the model wrote",
+    "one list that the model wrote, or one from elsewhere",
     (
         Column("topic", "text", "what the list is of"),
         Column("list_id", "text", "the list, unique within its topic"),
@@ -219,10 +219,12 @@ LISTS = Table(
         Column("prompt_length", "int64", "how many of these tokens were given"),
         Column("items", "list", "the names of the complete items"),
         Column("item_spans", "list", "for each of them [start, end) in token positions"),
-        Column("ended", "bool", "whether the model ended the list, before the tokens ran out"),
-        Column("temperature", "float64", "of sampling"),
-        Column("top_p", "float64", "of sampling"),
-        Column("seed", "int64", "the list's own"),
+        Column("format", "text", "how the items open: hyphen, star, bullet, numbered or bare; blank without items"),
+        Column("ended", "bool", "whether the list was ended, before the tokens ran out"),
+        Column("temperature", "float64", "of sampling; blank where the list is from elsewhere"),
+        Column("top_p", "float64", "of sampling; blank where the list is from elsewhere"),
+        Column("seed", "int64", "the list's own; -1 where the list is from elsewhere"),
+        Column("source", "text", "model, or the file and its row"),
     ),
     "One file a topic, ``lists/SLUG.parquet``; the folder opens as a Hugging Face dataset.",
 )

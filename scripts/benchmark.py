@@ -17,6 +17,7 @@ BENCHMARKS = {
     "generation": ("generation.measure", "what do lists become when features are ablated while they are written?"),
     "generation-saes": ("generation.saes", "and with other SAEs of the same site?"),
     "selection": ("selection.measure", "is the choice of layers any good?"),
+    "lists": ("lists.measure", "what changes when lists are not the model's own?"),
     "cost": ("cost.measure", "what does attribution cost?"),
     "scale": ("scale.measure", "and at full size?"),
 }

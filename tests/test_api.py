@@ -129,7 +129,7 @@ def test_interrupted_anywhere_the_next_run_ends_with_the_same_tables(study: Stud
 
 def test_other_settings_are_refused_and_named(study: Study) -> None:
     before = tables(study.folder.root)
-    with pytest.raises(UserError, match=r"settings.lists is 3 there and 4 here.*--out"):
+    with pytest.raises(UserError, match=r"settings.n_pairs is 3 there and 4 here.*--out"):
         saeattr.attribute("cities", out=study.folder.root, **{**SMALL, "lists": 4})
     assert tables(study.folder.root) == before
 

@@ -160,7 +160,7 @@ def test_the_plan_is_printed_without_a_model_being_loaded(
         (["--topic", " "], "topic is blank"),
         (["--behaviour", "nonsense"], "'nonsense' is not a behaviour: choose one of lists, facts"),
         (["--behaviour", "facts", "--group", "capitols"], "did you mean 'capitals'?"),
-        (["--behaviour", "facts", "--validate-lists", "5"], "--validate-lists draws more pairs, and those of facts"),
+        (["--behaviour", "facts", "--validate-lists", "5"], "--validate-pairs draws more pairs, and those of facts"),
         (["--controls", "3"], "--controls cannot be 3"),
         (["--method", "gradient"], "--method cannot be 'gradient': choose one of attribution, ig, relp"),
         (["--lists", "2", "--lists", "3"], "--lists is given twice"),

@@ -44,7 +44,11 @@ def call(monkeypatch: pytest.MonkeyPatch, target: str, arguments: list[str]) -> 
 FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "behaviour": (["--behaviour", "facts"], "facts", "facts"),
     "group": (["--group", "cities", "--group", "TV shows"], "[cities, TV shows]", ("cities", "TV shows")),
-    "lists": (["--lists", "7"], "7", 7),
+    "pairs": (["--pairs", "mine.jsonl"], "mine.jsonl", "mine.jsonl"),
+    "columns": (["--columns", "clean=a, wrong=b"], "[clean=a, wrong=b]", ("clean=a", "wrong=b")),
+    "unequal": (["--unequal", "zero"], "zero", "zero"),
+    "n_pairs": (["--n-pairs", "7"], "7", 7),
+    "lists_from": (["--lists-from", "some/lists.json"], "some/lists.json", "some/lists.json"),
     "model": (["--model", "gemma-2-2b-it"], "gemma-2-2b-it", "gemma-2-2b-it"),
     "saes": (["--saes", "some/folder"], "some/folder", "some/folder"),
     "sae_width": (["--sae-width", "65k"], "65k", "65k"),
@@ -60,7 +64,7 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "method": (["--method", "ig"], "ig", "ig"),
     "ig_steps": (["--ig-steps", "3"], "3", 3),
     "validate_top": (["--validate-top", "5"], "5", 5),
-    "validate_lists": (["--validate-lists", "12"], "12", 12),
+    "validate_pairs": (["--validate-pairs", "12"], "12", 12),
     "controls": (["--controls", "19"], "19", 19),
     "smallest": (["--smallest", "0.02"], "0.02", 0.02),
     "positions": (["--positions", "single"], "single", "single"),
@@ -76,7 +80,7 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "dtype": (["--dtype", "bfloat16"], "bfloat16", "bfloat16"),
 }
 #: What each command takes, written out: a field's ``commands`` must say the same.
-WHICH_PAIRS = {"behaviour", "lists"}
+WHICH_PAIRS = {"behaviour", "pairs", "columns", "unequal", "n_pairs", "lists_from"}
 WHICH_MODEL = {"model", "saes", "sae_width", "sae_l0", "dtype", "kinds", "max_sites", "batch_size", "vram", "device"}
 COMMANDS = {
     "attribute": set(FIELDS) - {"generate_features"},
@@ -87,7 +91,7 @@ COMMANDS = {
     },
     "plan": {*WHICH_PAIRS, *WHICH_MODEL, "layers", "sites"},
     "validate": {
-        *["validate_top", "validate_lists", "controls", "smallest", "positions", "curves", "generate_features"],
+        *["validate_top", "validate_pairs", "controls", "smallest", "positions", "curves", "generate_features"],
         *["batch_size", "vram", "device"],
     },
 }
@@ -152,18 +156,19 @@ def test_a_field_has_the_same_name_and_value_in_python_in_yaml_and_as_an_option(
 
     given = checked(lambda: saeattr.attribute(**{name: value}))
     assert getattr(given, name) == value != StudySettings.model_fields[name].default
-    assert given == StudySettings(**{name: value})
+    implied = {"behaviour": "pairs"} if name == "pairs" else {}
+    assert given == StudySettings(**{name: value, **implied})
     assert checked(lambda: saeattr.attribute(config=tmp_path / "settings.yaml")) == given
     assert checked(lambda: main(["attribute", *flags])) == given
     assert checked(lambda: main(["attribute", "--config", str(tmp_path / "settings.yaml")])) == given
 
 
-def test_an_option_wins_over_the_file_and_topic_is_another_name_of_group(
+def test_an_option_wins_over_the_file_and_a_field_has_other_names(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "settings.yaml").write_text("topic: cities\nlists: 3\nseed: 4\n", encoding="utf-8")
     config = tmp_path / "settings.yaml"
-    assert make_settings({"lists": 5}, config) == StudySettings(group=("cities",), lists=5, seed=4)
+    assert make_settings({"lists": 5}, config) == StudySettings(group=("cities",), n_pairs=5, seed=4)
     assert make_settings({"topic": "rivers"}, config).group == ("rivers",)
     _, settings = call(monkeypatch, "saeattr.api.attribute", ["attribute", "--topic", "a", "--group", "b"])
     assert settings["group"] == ("a", "b")
@@ -219,7 +224,7 @@ INSPECT: dict[str, Any] = {
         for flags, changes in [
             ([], {}),
             (["--top", "7"], {"validate_top": 7}),
-            (["--validate-lists", "12"], {"validate_lists": 12}),
+            (["--validate-lists", "12"], {"validate_pairs": 12}),
             (["--controls", "19"], {"controls": 19}),
             (["--smallest", "0.02"], {"smallest": 0.02}),
             (["--positions", "single"], {"positions": "single"}),

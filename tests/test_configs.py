@@ -36,9 +36,10 @@ def test_it_gives_what_the_name_and_the_behaviour_alone_give(path: Path) -> None
     written = make_settings({}, path)
     assert written.model == path.stem
     assert written.behaviour == ("facts" if path.stem == "gpt2" else "lists")
-    by_name = resolve(StudySettings(model=path.stem, behaviour=written.behaviour, device="cpu"))
-    assert resolve(written.model_copy(update={"device": "cpu"})).identity() == by_name.identity()
-    assert find_behaviour(written.behaviour).groups(written.group or ("all",))
+    behaviour = find_behaviour(written.behaviour)
+    by_name = resolve(StudySettings(model=path.stem, behaviour=written.behaviour, device="cpu"), behaviour)
+    assert resolve(written.model_copy(update={"device": "cpu"}), behaviour).identity() == by_name.identity()
+    assert behaviour.groups(written.group or ("all",))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

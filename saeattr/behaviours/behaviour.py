@@ -59,10 +59,14 @@ class Request:
 
 @dataclass(frozen=True)
 class MadePairs:
-    """The pairs of one group, and what a reader should know of them, one line each."""
+    """The pairs of one group, and what a reader should know of them, one line each.
+
+    ``label`` is the contrast's where the pairs decide it; blank leaves that of ``Contrast``.
+    """
 
     pairs: list[Pair]
     warnings: list[str] = field(default_factory=list)
+    label: str = ""
 
 
 class Behaviour(ABC):
@@ -91,6 +95,22 @@ class Behaviour(ABC):
         Raises:
             UserError: a name cannot be a group.
         """
+
+    def asked_groups(self, settings: StudySettings) -> tuple[str, ...]:
+        """The groups that the settings name, or the default ones.
+
+        Raises:
+            UserError: a name cannot be a group, or a file that the settings name cannot be read.
+        """
+        return self.groups(settings.group or self.default_groups)
+
+    def draws_pairs(self, settings: StudySettings) -> bool:
+        """``draws``, unless the settings fix the pairs."""
+        return self.draws
+
+    def inputs(self, settings: StudySettings) -> Sequence[Path]:
+        """Files that the pairs are made of: a study with others is another study."""
+        return ()
 
     @abstractmethod
     def contrast(self, tokenizer: PreTrainedTokenizerBase, settings: StudySettings) -> Contrast:

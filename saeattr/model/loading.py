@@ -202,6 +202,11 @@ def count_layers(folder: Path) -> int:
     return int(read_config(folder).get_text_config().num_hidden_layers)
 
 
+def longest_input(config: PreTrainedConfig) -> int | None:
+    """How many tokens a model can read; None where its configuration does not say."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
 def read_config(folder: Path) -> PreTrainedConfig:
     """config.json of a folder, as the class that transformers has for it.
 

@@ -15,8 +15,9 @@ from saeattr.files import disk_errors, write_text
 
 FORMAT = 4
 
-#: Parts of study.yaml that may differ when a study goes on: groups are added, libraries are updated.
-NOT_COMPARED = ("groups", "versions", "source")
+#: Parts of study.yaml that may differ when a study goes on: groups are added, libraries are updated, and the label is
+#: that of the pairs once there are some.
+NOT_COMPARED = ("groups", "versions", "metric_label", "source")
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,13 @@ from saeattr.behaviours.given.behaviour import Given
 from saeattr.behaviours.given.source import GivenRows, read_source
 from saeattr.behaviours.pair import Pair, distinct_pairs
 from saeattr.behaviours.table import pairs_from_rows, pairs_to_rows
-from saeattr.files import write_text
+from saeattr.files import read_metadata, write_text
 from saeattr.settings import StudySettings
 from saeattr.study.folder import StudyFolder, read_record
 from saeattr.study.stage import Outcome, Stage, Work
 from saeattr.tables import PAIRS, TEST_PAIRS, Table
+
+_LABEL = "saeattr.contrast_label"
 
 #: Pairs that test are drawn with the study's seed and so much more, around the end of what a seed may be.
 TEST_SEED = 1_000_003
@@ -42,7 +44,8 @@ class MakingPairs(Stage):
             told.append(
                 f"{work.group}: {count(len(distinct), work)} among {len(made.pairs)}: the same tokens are one pair"
             )
-        return Outcome({"pairs": pairs_to_rows(distinct, work.task.lm.tokenizer)}, told)
+        notes = {_LABEL: made.label} if made.label else {}
+        return Outcome({"pairs": pairs_to_rows(distinct, work.task.lm.tokenizer)}, told, notes)
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,13 @@ def stored_given(study: StudyFolder) -> GivenRows | None:
     if not study.given_path.exists():
         return None
     return dataclasses.replace(read_source(study.given_path), name=read_record(study)["source"])
+
+
+def contrast_label(study: StudyFolder, groups: Sequence[str], otherwise: str) -> str:
+    """What the pairs of some groups contrast: as their making found it, else ``otherwise``."""
+    folders = (MakingPairs.folder(study, group) for group in groups)
+    found = (read_metadata(folder / f"{PAIRS.name}.parquet").get(_LABEL) for folder in folders)
+    return " or ".join(dict.fromkeys(label or otherwise for label in found)) or otherwise
 
 
 def stored_pairs(study: StudyFolder, groups: Sequence[str]) -> list[Pair]:

@@ -87,12 +87,16 @@ def prepare(settings: StudySettings, *, weights: bool = True, given: GivenRows |
     """
     if given is None and settings.pairs is not None:
         given = read_source(settings.pairs, settings.columns or ())
+    if given is None and settings.columns is not None:
+        raise UserError("--columns names the columns of --pairs: give both, or leave it out")
     behaviour = find_behaviour(settings.behaviour) if given is None else Given(given)
-    groups = behaviour.groups(settings.group or behaviour.default_groups)
+    if settings.lists_from is not None and not behaviour.inputs(settings):
+        raise UserError(f"--lists-from names lists, and this study is of {behaviour.name}: leave it out")
+    groups = behaviour.asked_groups(settings)
     find_method(settings.method)
     if settings.vram is not None:
         parse_bytes(settings.vram)
-    if settings.validate_pairs is not None and not behaviour.draws:
+    if settings.validate_pairs is not None and not behaviour.draws_pairs(settings):
         raise UserError(
             f"--validate-pairs draws more pairs, and those of {behaviour.name} are fixed (each half tests what the "
             "other ranks): leave it out"
@@ -121,6 +125,9 @@ def prepare(settings: StudySettings, *, weights: bool = True, given: GivenRows |
     }
     if behaviour.source:
         record |= {"pairs": {"sha256": behaviour.source["sha256"]}, "source": behaviour.source["name"]}
+    inputs = {path.name: bundle.file_sha256(path) for path in behaviour.inputs(settings)}
+    if inputs:
+        record["inputs"] = inputs
     return Prepared(settings, behaviour, groups, tokenizer, contrast, question, saes, record)
 
 

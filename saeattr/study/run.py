@@ -19,7 +19,7 @@ from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder, read_record, write_record
 from saeattr.study.generation import Generating
 from saeattr.study.memory import memory_plan, note_memory, note_sites, within_memory
-from saeattr.study.pairs import MakingPairs, MakingTestPairs, stored_pairs, stored_test_pairs
+from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, stored_pairs, stored_test_pairs
 from saeattr.study.prepare import Prepared
 from saeattr.study.selection import WHOLE, Choosing, stored_selection, with_choice
 from saeattr.study.stage import Outcome, Stage, Work
@@ -166,7 +166,7 @@ def carry_out(stage: Stage, work: Work, plan: MemoryPlan | None = None) -> list[
 
 
 def join_stages(study: StudyFolder, groups: Sequence[str]) -> tuple[str, ...]:
-    """Join the tables of all groups done so far, and note them in the record.
+    """Join the tables of all groups done so far, and note them, and what their pairs contrast, in the record.
 
     Raises:
         UserError: no group gave anything.
@@ -181,8 +181,9 @@ def join_stages(study: StudyFolder, groups: Sequence[str]) -> tuple[str, ...]:
         )
     for stage in STAGES:
         stage.join(study, [WHOLE] if stage is Choosing else done)
-    if record["groups"] != done:
-        write_record(study, {**record, "groups": done})
+    now = {**record, "groups": done, "metric_label": contrast_label(study, done, record["metric_label"])}
+    if now != record:
+        write_record(study, now)
     return tuple(done)
 
 

@@ -19,7 +19,7 @@ def behaviour(request: pytest.FixtureRequest) -> Behaviour:
 
 
 def request_of(lm: LanguageModel, behaviour: Behaviour, folder: Path, **settings: object) -> Request:
-    asked = StudySettings(behaviour=behaviour.name, lists=3, **settings)  # pyright: ignore[reportArgumentType]
+    asked = StudySettings(behaviour=behaviour.name, n_pairs=3, **settings)  # pyright: ignore[reportArgumentType]
     return Request(lm, asked, behaviour.contrast(lm.tokenizer, asked), folder)
 
 

@@ -123,7 +123,7 @@ def test_as_many_lists_test_as_rank_where_nothing_else_is_said(study: Study) -> 
 
 
 def test_drawing_more_of_what_is_fixed_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--validate-lists draws more pairs, and those of facts are fixed") as refusal:
+    with pytest.raises(UserError, match="--validate-pairs draws more pairs, and those of facts are fixed") as refusal:
         saeattr.attribute("capitals", behaviour="facts", validate_lists=5, out=tmp_path / "s", device="cpu")
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "s").exists()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from saeattr import UserError, bundle
+from saeattr.behaviours.behaviour import find_behaviour
 from saeattr.runs.metric import METRICS
 from saeattr.settings import StudySettings, make_settings
 from saeattr.sites import Site
@@ -19,11 +20,12 @@ def prepared(**settings: Any):
 
 
 def test_what_was_left_open_is_filled_in() -> None:
-    settings = resolve(StudySettings(device="cpu"))
+    lists, facts = find_behaviour("lists"), find_behaviour("facts")
+    settings = resolve(StudySettings(device="cpu"), lists)
     assert (settings.saes, settings.dtype, settings.metric) == ("bundled", "float32", "end-vs-continue")
-    assert resolve(StudySettings(device="cpu", behaviour="facts")).metric == "right-vs-other"
+    assert resolve(StudySettings(device="cpu", behaviour="facts"), facts).metric == "right-vs-other"
     given = StudySettings(device="cpu", saes="mine", dtype="bfloat16", metric="neg-log-prob")
-    assert resolve(given) == given
+    assert resolve(given, lists) == given
 
 
 def test_the_question_is_that_of_the_settings() -> None:
@@ -89,12 +91,12 @@ def test_what_cannot_be_used_is_refused_in_one_line(settings: dict[str, Any], sa
 
 def test_the_default_folder_names_every_setting_that_is_not_the_default() -> None:
     def folder(**settings: Any) -> str:
-        return str(default_folder(prepared(**settings).settings))
+        return str(default_folder(prepared(**settings)))
 
     assert folder() == str(Path("runs") / "bundled")
     # What does not identify a study does not name it.
     assert folder(batch_size=2, validate_top=0, group=["rivers"]) == folder()
-    assert folder(lists=4) == str(Path("runs") / "bundled-lists=4")
+    assert folder(lists=4) == str(Path("runs") / "bundled-n_pairs=4")
     assert folder(sites=["mlp_out.1", "attn_z.0"]) == str(Path("runs") / "bundled-sites=mlp_out.1,attn_z.0")
     assert folder(behaviour="facts") == str(Path("runs") / "bundled-behaviour=facts")
     assert folder(metric="blank-vs-newline") == str(Path("runs") / "bundled-metric=blank-vs-newline")

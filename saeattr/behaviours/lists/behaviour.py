@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from transformers import PreTrainedTokenizerBase
 
 from saeattr.behaviours.behaviour import Behaviour, Contrast, MadePairs, Request
+from saeattr.behaviours.lists.decisions import contrasted, end_label
 from saeattr.behaviours.lists.pairs import ListRequest, check_swap, make_pairs
-from saeattr.behaviours.lists.parsing import ListMarkers, decoder
+from saeattr.behaviours.lists.parsing import ListMarkers, ParsedList, decoder
+from saeattr.behaviours.lists.placing import place_lists
 from saeattr.behaviours.lists.sampling import SampledList, Sampling, sample_lists
 from saeattr.behaviours.lists.table import lists_from_rows, lists_to_rows
 from saeattr.behaviours.lists.topics import near_miss, resolve_topics
+from saeattr.behaviours.lists.written import read_list_file
 from saeattr.behaviours.pair import Pair
 from saeattr.behaviours.tokens import contrast_label, contrast_tokens
 from saeattr.files import read_table, slug, write_table
+from saeattr.model.loading import longest_input
 from saeattr.progress import counting
 from saeattr.settings import StudySettings
 from saeattr.tables import LISTS
+
+#: Rows that a warning names.
+SHOWN = 5
 
 
 class Lists(Behaviour):
@@ -27,7 +36,7 @@ class Lists(Behaviour):
     name = "lists"
     help = "when does the model end a list it writes? groups are topics"
     metrics: ClassVar = {
-        "end-vs-continue": "logit(end of turn) - logit(hyphen) at the line break after an item",
+        "end-vs-continue": "logit(end of turn) - logit(what opens the next item) at the line break after an item",
         "blank-vs-newline": "logit(blank) - logit(line break) at the last token of an item",
     }
     default_groups = ("cities",)
@@ -37,6 +46,17 @@ class Lists(Behaviour):
     def groups(self, names: Sequence[str]) -> tuple[str, ...]:
         return resolve_topics(names)
 
+    def asked_groups(self, settings: StudySettings) -> tuple[str, ...]:
+        if settings.lists_from is None:
+            return super().asked_groups(settings)
+        return read_list_file(settings.lists_from).groups(settings.group)
+
+    def draws_pairs(self, settings: StudySettings) -> bool:
+        return settings.lists_from is None
+
+    def inputs(self, settings: StudySettings) -> Sequence[Path]:
+        return () if settings.lists_from is None else (Path(settings.lists_from).expanduser(),)
+
     def contrast(self, tokenizer: PreTrainedTokenizerBase, settings: StudySettings) -> Contrast:
         markers = ListMarkers.from_tokenizer(tokenizer)
         if settings.contrast is not None:
@@ -44,7 +64,7 @@ class Lists(Behaviour):
             return Contrast("contrast", contrast_label(settings.contrast))
         if settings.metric == "blank-vs-newline":
             return Contrast(settings.metric, "logit(blank) - logit(newline)")
-        label = f"logit({markers.turns.end_text}) - logit(-)"
+        label = end_label(markers.turns.end_text, ())
         if settings.metric in (None, "end-vs-continue"):
             return Contrast("end-vs-continue", label)
         return Contrast("end-vs-continue", metric=settings.metric)
@@ -55,12 +75,16 @@ class Lists(Behaviour):
 
     def pairs(self, group: str, request: Request) -> MadePairs:
         tokenizer, settings = request.lm.tokenizer, request.settings
-        lists = topic_lists(group, request)
+        if settings.lists_from is None:
+            lists, told = topic_lists(group, request), []
+        else:
+            lists, told = written_lists(group, request)
         contrast: str | tuple[int, int] = request.contrast.name
         if settings.contrast is not None:
             contrast = contrast_tokens(tokenizer, settings.contrast)
         pairs, skipped = make_pairs(tokenizer, lists, ListRequest(contrast))
-        return MadePairs(pairs, _warnings(group, lists, pairs, skipped))
+        used = [sampled.parsed for sampled in lists if sampled.list_id not in dict(skipped)]
+        return MadePairs(pairs, [*told, *_warnings(group, lists, pairs, skipped)], _label(request, used))
 
 
 def topic_lists(topic: str, request: Request) -> list[SampledList]:
@@ -84,6 +108,22 @@ def topic_lists(topic: str, request: Request) -> list[SampledList]:
     return lists
 
 
+def written_lists(topic: str, request: Request) -> tuple[list[SampledList], list[str]]:
+    """The topic's lists from the file of the settings, stored like sampled ones; and what cannot be used, in a line."""
+    lm, settings = request.lm, request.settings
+    assert settings.lists_from is not None
+    file = read_list_file(settings.lists_from)
+    lists, problems = place_lists(file, topic, lm.tokenizer, longest_input(lm.hf.config))
+    problems = [*file.problems, *problems]
+    if lists:
+        write_table(request.folder / f"{slug(topic)}.parquet", lists_to_rows(lists))
+    if not problems:
+        return lists, []
+    more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    rows = f"{len(problems)} row{'' if len(problems) == 1 else 's'} of {file.path.name}"
+    return lists, [f"{topic}: {rows} left out: {'; '.join(problems[:SHOWN])}{more}"]
+
+
 def _warnings(topic: str, lists: list[SampledList], pairs: list[Pair], skipped: Sequence[tuple[str, str]]) -> list[str]:
     close = near_miss(topic)
     warnings = [f"{topic}: did you mean the topic {close!r}?"] if close else []
@@ -91,12 +131,37 @@ def _warnings(topic: str, lists: list[SampledList], pairs: list[Pair], skipped: 
     if unused:
         reason = f" ({skipped[0][1]})" if skipped else ""
         warnings.append(f"{topic}: {unused} of {len(lists)} lists cannot be used{reason}")
+    warnings += _formats(topic, [sampled.parsed for sampled in lists if sampled.list_id not in dict(skipped)])
     endless = sum(not sampled.parsed.ended for sampled in lists)
     if endless:
         warnings.append(f"{topic}: {endless} of {len(lists)} lists did not end within the token limit")
     if not pairs:
         warnings.append(f"{topic}: no list can be used, so there is no attribution for this topic")
     return warnings
+
+
+def _formats(topic: str, used: list[ParsedList]) -> list[str]:
+    """Lines about lists whose decisions are not between the end of the turn and a hyphen."""
+    told = []
+    counts = Counter(parsed.format for parsed in used)
+    if set(counts) - {"hyphen"}:
+        listed = ", ".join(f"{number} {form}" for form, number in counts.most_common())
+        told.append(f"{topic}: formats of the lists: {listed}; each is read against what opens its own next item")
+    unbroken = sum(parsed.ends_in_item for parsed in used)
+    if unbroken:
+        told.append(
+            f"{topic}: {unbroken} of {len(used)} lists end without a line break: they are read at the last token of "
+            "each item, end of turn against line break"
+        )
+    return told
+
+
+def _label(request: Request, used: list[ParsedList]) -> str:
+    """What end-vs-continue contrasted in these lists; blank for another metric."""
+    if request.contrast.name != "end-vs-continue" or request.contrast.metric != "logit-difference":
+        return ""
+    end_text = ListMarkers.from_tokenizer(request.lm.tokenizer).turns.end_text
+    return end_label(end_text, map(contrasted, used))
 
 
 BEHAVIOUR = Lists()

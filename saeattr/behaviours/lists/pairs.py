@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from saeattr.behaviours.lists.parsing import ListMarkers, ParsedList, decision_positions, decoder, parse_list
+from saeattr.behaviours.lists.decisions import decision_points, decision_positions
+from saeattr.behaviours.lists.parsing import ListMarkers, ParsedList, decoder, parse_list
 from saeattr.behaviours.lists.roles import assign_roles, topic_positions
 from saeattr.behaviours.lists.sampling import SampledList, prompt_ids
 from saeattr.behaviours.lists.topics import LENGTH_WORDS, Length
-from saeattr.behaviours.pair import Pair, Point
+from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
 
 
@@ -20,8 +21,8 @@ class ListRequest:
     """The two requests that a list is put behind, and the metric's name, which says where it is read.
 
     Attributes:
-        contrast: ``end-vs-continue``, ``blank-vs-newline``, or two token ids (wanted, unwanted) to be contrasted at
-            the line break after each item.
+        contrast: ``end-vs-continue``, ``blank-vs-newline``, or two token ids (wanted, unwanted) to be contrasted
+            where the first of these is read.
     """
 
     contrast: str | tuple[int, int] = "end-vs-continue"
@@ -55,25 +56,9 @@ def make_pair(tokenizer: PreTrainedTokenizerBase, sampled: SampledList, request:
         title=f"{sampled.topic} {sampled.list_id}",
         clean_ids=clean_prompt + answer,
         corrupted_ids=corrupted_prompt + answer,
-        points=decision_points(parsed, markers, request.contrast),
+        points=decision_points(tokenizer, parsed, markers, request.contrast),
         roles=assign_roles(parsed, markers, length_positions=swaps, topic_positions=in_topic),
     )
-
-
-def decision_points(
-    parsed: ParsedList, markers: ListMarkers, contrast: str | tuple[int, int] = "end-vs-continue"
-) -> tuple[Point, ...]:
-    """Where a list's metric is read, one point for each complete item that another token follows.
-
-    The line break after the item (end of turn against hyphen), or its last token (blank against line break).
-    """
-    wanted, unwanted = contrast if isinstance(contrast, tuple) else (markers.end_of_turn, markers.hyphen)
-    positions = decision_positions(parsed)
-    if contrast == "blank-vs-newline":
-        wanted, unwanted = markers.blank, markers.newline
-        positions = tuple(item.last for item in parsed.complete_items)
-    read = (position for position in positions if position + 1 < len(parsed.token_ids))
-    return tuple(Point(position, (wanted,), (unwanted,)) for position in read)
 
 
 def make_pairs(
@@ -102,7 +87,7 @@ def skip_reason(parsed: ParsedList) -> str | None:
     if not parsed.complete_items:
         return "the list was cut off before its first item was complete"
     if all(position + 1 == len(parsed.token_ids) for position in decision_positions(parsed)):
-        return "no line break after an item is followed by another token"
+        return "nothing follows the line break after its only complete item"
     return None
 
 

@@ -1,19 +1,18 @@
-"""Hyphen lists read from token ids: where the answer starts, its items, and how it ends."""
+"""Lists read from token ids: where the answer starts, the format of its items, the items, and how it ends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
 from saeattr.behaviours.chat import ChatTurns, chat_turns
+from saeattr.behaviours.lists.formats import Decode, Format, Opening, find_format, read_opening
 from saeattr.errors import UserError
 
 #: Gemma has one token for each run of up to 31 line breaks or blanks; models do write such runs in lists.
 _LONGEST_RUN = 31
-
-Decode = Callable[[Sequence[int]], str]
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,8 @@ class ListMarkers:
 
     ``turns`` is what surrounds request and answer. ``newlines`` and ``blanks`` are the tokens made of nothing but line
     breaks, or of nothing but blanks and tabs; ``newline`` and ``blank`` are the single ones. ``bos`` is None where the
-    model begins a text without such a token.
+    model begins a text without such a token; ``star`` and ``bullet`` where ``*`` or ``\u2022`` is no single token, and
+    lists written with it are then not known as such.
     """
 
     turns: ChatTurns
@@ -33,6 +33,8 @@ class ListMarkers:
     blank: int
     newlines: frozenset[int] = frozenset()
     blanks: frozenset[int] = frozenset()
+    star: int | None = None
+    bullet: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "newlines", self.newlines | {self.newline})
@@ -55,12 +57,20 @@ class ListMarkers:
             blank=_marker(tokenizer, " "),
             newlines=_runs(tokenizer, "\n"),
             blanks=_runs(tokenizer, " ") | _runs(tokenizer, "\t"),
+            star=_single(tokenizer, "*"),
+            bullet=_single(tokenizer, "\u2022"),
         )
 
     @property
     def end_of_turn(self) -> int:
         """The token that closes the answer's turn."""
         return self.turns.end
+
+    @property
+    def symbols(self) -> Mapping[int, Format]:
+        """The format that a line has by its first token."""
+        known: dict[Format, int | None] = {"hyphen": self.hyphen, "star": self.star, "bullet": self.bullet}
+        return {token: form for form, token in known.items() if token is not None}
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -70,22 +80,28 @@ class ListMarkers:
 
 @dataclass(frozen=True)
 class ParsedItem:
-    """One item, by token positions: ``hyphen``, then the name in ``start:end``, then what closes its line.
+    """One item, by token positions: what opens it, the name in ``start:end``, then what closes its line.
 
     Attributes:
+        first: the first token of its marker, which is in ``first:start`` with the blanks behind it; the name's own
+            first token where lines are bare.
         blank: the first of the blanks between the name and the end of its line, if there are any.
-        newline: the line break after the item; None where the end of the turn or of the tokens follows.
+        stop: behind the last token of its line, where the line break stands, or the end of the turn or of the tokens.
+        newline: the line break after the item, the last token of it; None where there is none.
         text: the name without blanks around it.
         complete: False for an item that the tokens ran out in.
+        number: of a numbered item.
     """
 
-    hyphen: int
+    first: int
     start: int
     end: int
     blank: int | None
+    stop: int
     newline: int | None
     text: str
     complete: bool = True
+    number: int | None = None
 
     @property
     def last(self) -> int:
@@ -101,6 +117,7 @@ class ParsedList:
         answer_start: position of the answer's first token; the number of tokens where there is no answer turn.
         items: in order; only the last one can be incomplete.
         ended: whether the answer was closed, at ``end_position``, by an end of turn or end of text.
+        format: how the items open; None without items.
         text: the answer up to its end, as the model wrote it.
         problem: why there are no items, in one sentence; None if there are items.
     """
@@ -110,6 +127,7 @@ class ParsedList:
     items: tuple[ParsedItem, ...]
     ended: bool
     end_position: int | None
+    format: Format | None = None
     text: str = ""
     problem: str | None = None
 
@@ -119,14 +137,27 @@ class ParsedList:
         return not self.ended
 
     @property
+    def ends_in_item(self) -> bool:
+        """Whether the end of the turn follows the last item directly, without a line break."""
+        return self.ended and bool(self.items) and self.items[-1].newline is None
+
+    @property
     def complete_items(self) -> tuple[ParsedItem, ...]:
         return tuple(item for item in self.items if item.complete)
 
 
-def parse_list(token_ids: Sequence[int], markers: ListMarkers, decode: Decode) -> ParsedList:
-    """Read the answer of a whole conversation (request and answer) as a hyphen list.
+@dataclass(frozen=True)
+class _Line:
+    """The positions of a line, and of the line break after it: the last token of it, or None."""
 
-    A line is an item if it starts with a hyphen, indented or not, and something follows the hyphen. Other lines
+    at: range
+    newline: int | None
+
+
+def parse_list(token_ids: Sequence[int], markers: ListMarkers, decode: Decode) -> ParsedList:
+    """Read the answer of a whole conversation (request and answer) as a list.
+
+    The list has the format of most of its lines (``find_format``), and the lines of this format are its items; others
     (headings, remarks, empty bullets) are passed over. ``decode`` turns token ids into text.
     """
     ids = tuple(int(token) for token in token_ids)
@@ -135,19 +166,21 @@ def parse_list(token_ids: Sequence[int], markers: ListMarkers, decode: Decode) -
         return ParsedList(ids, len(ids), (), False, None, problem="the conversation has no answer turn")
     end = next((at for at in range(start, len(ids)) if ids[at] in markers.stop_ids), None)
     stop = len(ids) if end is None else end
-    lines = _lines(ids, markers, start, stop)
-    found = (_read_item(ids, markers, decode, line, newline, end is not None) for line, newline in lines)
-    items = tuple(item for item in found if item is not None)
     text = decode(ids[start:stop]) if stop > start else ""
-    return ParsedList(ids, start, items, end is not None, end, text, None if items else _problem(text))
-
-
-def decision_positions(parsed: ParsedList) -> tuple[int, ...]:
-    """The line break after each complete item: there the model either starts another item or ends its turn.
-
-    An item closed by the end of the turn itself has no such position.
-    """
-    return tuple(item.newline for item in parsed.complete_items if item.newline is not None)
+    opened = [
+        (opening, line)
+        for line in _lines(ids, markers, start, stop)
+        if (opening := read_opening(ids, line.at, markers.symbols, markers.blanks, decode)) is not None
+    ]
+    form = find_format(opening for opening, _ in opened)
+    if form is None:
+        return ParsedList(ids, start, (), end is not None, end, None, text, _problem(text))
+    items = tuple(
+        _read_item(ids, markers, decode, opening, line, end is not None)
+        for opening, line in opened
+        if opening.format == form
+    )
+    return ParsedList(ids, start, items, end is not None, end, form, text)
 
 
 def decoder(tokenizer: PreTrainedTokenizerBase) -> Decode:
@@ -160,37 +193,36 @@ def decoder(tokenizer: PreTrainedTokenizerBase) -> Decode:
     return decode
 
 
-def _lines(ids: tuple[int, ...], markers: ListMarkers, start: int, stop: int) -> Iterator[tuple[range, int | None]]:
-    """The positions of each line of ``start:stop``, and of the line break after it."""
+def _lines(ids: tuple[int, ...], markers: ListMarkers, start: int, stop: int) -> Iterator[_Line]:
+    behind = None
     for at in range(start, stop):
         if ids[at] in markers.newlines:
-            yield range(start, at), at
-            start = at + 1
-    yield range(start, stop), None
+            behind = at if behind is None else behind
+            if at + 1 == stop or ids[at + 1] not in markers.newlines:
+                yield _Line(range(start, behind), at)
+                start, behind = at + 1, None
+    yield _Line(range(start, stop), None)
 
 
 def _read_item(
-    ids: tuple[int, ...], markers: ListMarkers, decode: Decode, line: range, newline: int | None, ended: bool
-) -> ParsedItem | None:
-    hyphen = next((at for at in line if ids[at] not in markers.blanks), None)
-    if hyphen is None or ids[hyphen] != markers.hyphen:
-        return None
-    start = end = hyphen + 1
-    for at in range(start, line.stop):
-        if ids[at] not in markers.blanks:
-            end = at + 1
-    if start == end:
-        return None
-    blank = end if end < line.stop else None
-    complete = newline is not None or ended
-    return ParsedItem(hyphen, start, end, blank, newline, decode(ids[start:end]).strip(), complete)
+    ids: tuple[int, ...], markers: ListMarkers, decode: Decode, opening: Opening, line: _Line, ended: bool
+) -> ParsedItem:
+    start, stop = opening.start, line.at.stop
+    end = next(at for at in reversed(line.at) if ids[at] not in markers.blanks) + 1
+    blank = end if end < stop else None
+    complete = line.newline is not None or ended
+    text = decode(ids[start:end]).strip()
+    return ParsedItem(opening.first, start, end, blank, stop, line.newline, text, complete, opening.number)
 
 
 def _problem(text: str) -> str:
     if not text.strip():
         return "the answer is empty"
     shown = text.strip()[:40]
-    return f"the answer is not a hyphen list: no line has the form '- name' (it starts {shown!r})"
+    return (
+        "the answer is not a list: no line opens with -, *, a bullet or a number, and it has not two bare lines "
+        f"(it starts {shown!r})"
+    )
 
 
 def _eos(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -208,6 +240,12 @@ def _marker(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
             "lists are read with it, so use another model"
         )
     return ids[0]
+
+
+def _single(tokenizer: PreTrainedTokenizerBase, text: str) -> int | None:
+    """The token that ``text`` is; None where it is several, or unknown."""
+    ids = _encode(tokenizer, text)
+    return ids[0] if len(ids) == 1 and ids[0] != tokenizer.unk_token_id else None
 
 
 def _runs(tokenizer: PreTrainedTokenizerBase, char: str) -> frozenset[int]:

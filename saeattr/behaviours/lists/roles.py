@@ -10,10 +10,11 @@ from transformers import PreTrainedTokenizerBase
 from saeattr.behaviours.lists.parsing import ListMarkers, ParsedItem, ParsedList
 from saeattr.behaviours.lists.topics import LENGTH_WORDS, LIST_REQUEST, Length, list_request
 
-Role = Literal["bos", "request", "length", "topic", "hyphen", "item", "blank", "newline", "end", "turn", "other"]
+Role = Literal["bos", "request", "length", "topic", "marker", "item", "blank", "newline", "end", "turn", "other"]
 
-#: ``request`` is the user's text except the length word (``length``) and the topic (``topic``); ``blank`` and
-#: ``newline`` follow an item; ``end`` closes the answer; ``turn`` is the markers, role names and line breaks around
+#: ``request`` is the user's text except the length word (``length``) and the topic (``topic``); ``marker`` opens
+#: an item (a hyphen, a bullet, a number with its mark, and blanks behind it; bare lines have none), ``blank`` and
+#: ``newline`` follow it; ``end`` closes the answer; ``turn`` is the markers, role names and line breaks around
 #: the turns; ``other`` is what is in the answer but in no item.
 ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -33,7 +34,7 @@ def assign_roles(
     for position in length_positions:
         roles[position] = "length"
     for item in parsed.items:
-        _mark_item(roles, item, parsed, markers)
+        _mark_item(roles, item)
     if parsed.end_position is not None:
         roles[parsed.end_position] = "end"
     return tuple(roles)
@@ -63,13 +64,14 @@ def _prompt_roles(ids: tuple[int, ...], markers: ListMarkers) -> list[Role]:
     return ["bos" if token == markers.bos else role for token, role in zip(ids, roles, strict=True)]
 
 
-def _mark_item(roles: list[Role], item: ParsedItem, parsed: ParsedList, markers: ListMarkers) -> None:
-    roles[item.hyphen] = "hyphen"
-    for position in range(item.start, item.end):
-        roles[position] = "item"
-    after = item.end
-    while after < len(roles) and parsed.token_ids[after] in markers.blanks:
-        roles[after] = "blank"
-        after += 1
-    if item.newline is not None:
-        roles[item.newline] = "newline"
+def _mark_item(roles: list[Role], item: ParsedItem) -> None:
+    behind = item.stop if item.newline is None else item.newline + 1
+    spans: list[tuple[Role, int, int]] = [
+        ("marker", item.first, item.start),
+        ("item", item.start, item.end),
+        ("blank", item.end, item.stop),
+        ("newline", item.stop, behind),
+    ]
+    for role, start, stop in spans:
+        for position in range(start, stop):
+            roles[position] = role

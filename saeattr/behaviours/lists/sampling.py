@@ -25,10 +25,11 @@ from saeattr.progress import OnCount, quiet
 
 @dataclass(frozen=True)
 class SampledList:
-    """A list that the model wrote.
+    """A list that the model wrote, or one from elsewhere that is put behind its request.
 
     ``token_ids`` is the whole conversation, up to and including the end of the answer's turn; its first
-    ``prompt_length`` tokens were given. ``list_id`` is unique within a topic; ``seed`` is this list's own.
+    ``prompt_length`` tokens were given. ``list_id`` is unique within a topic; ``seed`` is this list's own. ``source``
+    is ``model``, or says where a list from elsewhere stands (its temperature and top_p are NaN).
     """
 
     topic: str
@@ -41,6 +42,7 @@ class SampledList:
     top_p: float
     seed: int
     parsed: ParsedList
+    source: str = "model"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from saeattr.errors import UserError
 from saeattr.tables import LISTS
 
 #: What follows from the token ids and is not read back.
-_DERIVED = ("text", "items", "item_spans", "ended")
+_DERIVED = ("text", "items", "item_spans", "format", "ended")
 
 
 def lists_to_rows(lists: Sequence[SampledList]) -> pd.DataFrame:
@@ -33,10 +33,12 @@ def lists_to_rows(lists: Sequence[SampledList]) -> pd.DataFrame:
             "prompt_length": sampled.prompt_length,
             "items": [item.text for item in sampled.parsed.complete_items],
             "item_spans": [[item.start, item.end] for item in sampled.parsed.complete_items],
+            "format": sampled.parsed.format or "",
             "ended": sampled.parsed.ended,
             "temperature": sampled.temperature,
             "top_p": sampled.top_p,
             "seed": sampled.seed,
+            "source": sampled.source,
         }
         for sampled in lists
     ]
@@ -70,6 +72,7 @@ def lists_from_rows(table: pd.DataFrame, markers: ListMarkers, decode: Decode) -
                 top_p=float(row["top_p"]),
                 seed=int(row["seed"]),
                 parsed=parse_list(ids, markers, decode),
+                source=str(row["source"]),
             )
         )
     return lists

@@ -21,16 +21,18 @@ CHAT_TEMPLATE = (
 )
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
 WORDS = "user model a short long list of cities TV shows Paris Lima Oslo New York Rome"
+#: What else can open an item, or close a heading.
+MARKS = "*):\u20220123456789"
 MakeTokenizer = Callable[..., PreTrainedTokenizerFast]
 
 
 def build_tokenizer(
-    *, cut_long: bool = False, turn_markers: bool = True, template: str | None = CHAT_TEMPLATE
+    *, cut_long: bool = False, turn_markers: bool = True, marks: str = MARKS, template: str | None = CHAT_TEMPLATE
 ) -> PreTrainedTokenizerFast:
     """Words with the blank before them, single marks, runs of blanks and of line breaks; " long" is two if cut."""
-    pattern = ("| lo|ng" if cut_long else "") + r"| ?[^\s\-.,<>]+| +|\n+|[\-.,]"
+    pattern = ("| lo|ng" if cut_long else "") + r"| ?[^\s\-.,:<>*)\d•]+| +|\n+|[\-.,:*)\d•]"
     words = f"{WORDS} {list_request('x')}".replace(",", "").replace(".", "").split()
-    pieces = [*SPECIAL, "\n", "\n\n", "-", ".", ",", " ", "  ", " lo", "ng"]
+    pieces = [*SPECIAL, "\n", "\n\n", "-", ".", ",", " ", "  ", " lo", "ng", *marks]
     pieces += [form for word in words for form in (word, f" {word}")]
     vocab = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
     backend = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
@@ -78,8 +80,9 @@ def decode(tokenizer: PreTrainedTokenizerFast) -> Decode:
 
 
 @pytest.fixture(scope="session")
-def lm(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> LanguageModel:
+def lm(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
     """Two layers, one of them with a sliding window shorter than the prompt; weights random but fixed."""
+    tokenizer = build_tokenizer(marks="")
     folder: Path = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
     config = Gemma2Config(

@@ -148,17 +148,16 @@ def test_a_list_of_another_request_is_refused(tokenizer: PreTrainedTokenizerFast
 def test_lists_without_a_decision_are_skipped_with_the_reason(
     tokenizer: PreTrainedTokenizerFast, write_list: WriteList
 ) -> None:
-    texts = [SHORT, "Paris, Lima.<end_of_turn>", "- New York", "<end_of_turn>", "- Paris<end_of_turn>", "- Paris\n"]
+    texts = [SHORT, "Paris, Lima.<end_of_turn>", "- New York", "<end_of_turn>", "- Paris\n"]
     lists = [write_list(text, list_id=f"{index:03d}") for index, text in enumerate(texts)]
     pairs, skipped = make_pairs(tokenizer, lists)
     assert [pair.pair_id for pair in pairs] == ["000"]
     reasons = dict(skipped)
-    assert list(reasons) == ["001", "002", "003", "004", "005"]
-    assert "not a hyphen list" in reasons["001"]
+    assert list(reasons) == ["001", "002", "003", "004"]
+    assert "not a list" in reasons["001"]
     assert "cut off before its first item" in reasons["002"]
     assert "empty" in reasons["003"]
-    assert "no line break" in reasons["004"]
-    assert "no line break" in reasons["005"]
+    assert "nothing follows the line break" in reasons["004"]
 
 
 def test_alignment_problems_are_raised_not_skipped(make_tokenizer, write_list: WriteList) -> None:

@@ -11,7 +11,9 @@ from tokenizers import normalizers
 from transformers import PreTrainedTokenizerFast
 
 from saeattr.behaviours.chat import ChatTurns
-from saeattr.behaviours.lists.parsing import Decode, ListMarkers, ParsedList, decision_positions, parse_list
+from saeattr.behaviours.lists.decisions import decision_positions
+from saeattr.behaviours.lists.formats import Decode
+from saeattr.behaviours.lists.parsing import ListMarkers, ParsedList, parse_list
 from saeattr.errors import UserError
 from tests.behaviours.lists.conftest import CHAT_TEMPLATE
 
@@ -41,13 +43,14 @@ def answer(*token_ids: int) -> ParsedList:
 @dataclass(frozen=True)
 class Line:
     indent: tuple[int, ...]
+    gap: tuple[int, ...]
     name: tuple[int, ...]
     blanks: tuple[int, ...]
     newline: int
 
     @property
     def ids(self) -> tuple[int, ...]:
-        return (*self.indent, IDS.hyphen, *self.name, *self.blanks, self.newline)
+        return (*self.indent, IDS.hyphen, *self.gap, *self.name, *self.blanks, self.newline)
 
 
 INSIDE = st.one_of(NAMES, st.sampled_from([IDS.hyphen, *sorted(IDS.blanks)]))
@@ -55,7 +58,10 @@ BLANKS = st.lists(st.sampled_from(sorted(IDS.blanks)), max_size=2).map(tuple)
 LINES = st.builds(
     Line,
     indent=BLANKS,
-    name=st.tuples(st.lists(INSIDE, max_size=3), NAMES).map(lambda parts: (*parts[0], parts[1])),
+    gap=BLANKS,
+    name=st.tuples(NAMES | st.just(IDS.hyphen), st.lists(INSIDE, max_size=2), NAMES).map(
+        lambda parts: (parts[0], *parts[1], parts[2])
+    ),
     blanks=BLANKS,
     newline=st.sampled_from(sorted(IDS.newlines)),
 )
@@ -67,8 +73,8 @@ def test_a_list_is_recovered_from_its_tokens(lines: list[Line], stop: int, after
     assert [parsed.token_ids[item.start : item.end] for item in parsed.items] == [line.name for line in lines]
     at = parsed.answer_start
     for line, item in zip(lines, parsed.items, strict=True):
-        assert item.hyphen == at + len(line.indent)
-        assert item.start == item.hyphen + 1
+        assert item.first == at + len(line.indent)
+        assert item.start == item.first + 1 + len(line.gap)
         assert item.blank == (item.end if line.blanks else None)
         at += len(line.ids)
         assert item.newline == at - 1
@@ -89,7 +95,7 @@ def test_a_list_cut_anywhere_keeps_what_was_complete(lines: list[Line], data: st
     for item in parsed.items[len(parsed.complete_items) :]:
         meant = whole.items[len(parsed.complete_items)]
         assert not item.complete
-        assert (item.hyphen, item.newline) == (meant.hyphen, None)
+        assert (item.first, item.newline) == (meant.first, None)
         assert item.end <= meant.end
     assert len(parsed.items) <= len(parsed.complete_items) + 1
 
@@ -99,9 +105,10 @@ def test_any_tokens_parse_to_ordered_items_or_a_problem(token_ids: list[int]) ->
     parsed = parse_list(token_ids, IDS, spell)
     assert (parsed.problem is None) == bool(parsed.items)
     stop = len(token_ids) if parsed.end_position is None else parsed.end_position
-    edges = [at for item in parsed.items for at in (item.hyphen, item.last)]
+    edges = [at for item in parsed.items for at in (item.first, item.start, item.last)]
     assert all(parsed.answer_start <= at < stop for at in edges)
-    assert all(later > earlier for earlier, later in pairwise(edges))
+    assert all(later >= earlier for earlier, later in pairwise(edges))
+    assert all(later.first > earlier.last for earlier, later in pairwise(parsed.items))
 
 
 def test_the_answer_starts_after_the_last_turn_marker_and_role() -> None:
@@ -114,12 +121,21 @@ def test_hyphens_and_blanks_inside_a_name_belong_to_it() -> None:
     assert [item.blank is not None for item in parsed.items] == [True, False]
 
 
-def test_an_item_closed_by_the_end_of_turn_has_no_decision_position() -> None:
+def test_a_list_whose_turn_ends_behind_its_last_item_is_decided_at_the_last_token_of_each_line() -> None:
     parsed = answer(5, 10, 4, 5, 11, 6, 2)
+    assert parsed.ends_in_item
     assert [item.complete for item in parsed.items] == [True, True]
     assert parsed.items[1].newline is None
     assert parsed.items[1].blank == parsed.items[1].end
-    assert decision_positions(parsed) == (parsed.items[0].newline,)
+    assert decision_positions(parsed) == (parsed.items[0].last, parsed.items[1].blank)
+
+
+def test_several_line_breaks_in_a_row_are_one_and_the_decision_is_at_the_last_of_them() -> None:
+    parsed = answer(5, 10, 4, 4, 5, 11, 6, 4, 7, 2)
+    assert [item.text for item in parsed.items] == ["10", "11"]
+    breaks = [(item.stop - parsed.answer_start, (item.newline or 0) - parsed.answer_start) for item in parsed.items]
+    assert breaks == [(2, 3), (7, 8)]
+    assert decision_positions(parsed) == tuple(item.newline for item in parsed.items)
 
 
 def test_headings_remarks_and_empty_bullets_are_passed_over() -> None:
@@ -141,9 +157,15 @@ def test_what_follows_the_end_of_turn_is_not_read() -> None:
 
 @pytest.mark.parametrize(
     ("token_ids", "said"),
-    [((), "empty"), ((2,), "empty"), ((4, 6, 2), "hyphen"), ((10, 11, 2), "hyphen list"), ((12, 5, 10, 4, 2), "'12-")],
+    [
+        ((), "empty"),
+        ((2,), "empty"),
+        ((4, 6, 2), "not a"),
+        ((10, 11, 2), "two bare lines"),
+        ((12, 5, 10, 4, 2), "'12-"),
+    ],
 )
-def test_an_answer_that_is_no_hyphen_list_says_why(token_ids: tuple[int, ...], said: str) -> None:
+def test_an_answer_that_is_no_list_says_why(token_ids: tuple[int, ...], said: str) -> None:
     parsed = answer(*token_ids)
     assert parsed.items == ()
     assert parsed.problem is not None
@@ -157,10 +179,10 @@ def test_tokens_without_an_answer_turn_are_a_problem(token_ids: tuple[int, ...])
     assert parsed.problem == "the conversation has no answer turn"
 
 
-@pytest.mark.parametrize("text", ["Paris, Lima.", "* Paris\n* Lima\n", "1. Paris\n2. Lima\n"])
-def test_prose_and_other_lists_are_no_hyphen_lists(
-    tokenizer: PreTrainedTokenizerFast, markers: ListMarkers, decode: Decode, text: str
-) -> None:
+@pytest.mark.parametrize(
+    "text", ["Paris, Lima.", "cities:\n- \n", "a list of cities.\na short list of cities.\n", "--"]
+)
+def test_prose_is_no_list(tokenizer: PreTrainedTokenizerFast, markers: ListMarkers, decode: Decode, text: str) -> None:
     ids = tokenizer.encode(f"<start_of_turn>model\n{text}<end_of_turn>", add_special_tokens=False)
     assert parse_list(ids, markers, decode).problem is not None
 

@@ -1,0 +1,1 @@
+"""Lists that the model wrote itself against lists from elsewhere."""
