@@ -25,7 +25,7 @@ from saeattr.comparison.run import ExactPlan, compare_studies
 from saeattr.errors import UserError
 from saeattr.features.recurrence import feature_families, overlap_table
 from saeattr.generation.group import GenerationPlan
-from saeattr.model.loading import find_model, load_tokenizer, read_config, resolve_device
+from saeattr.model.loading import find_model, load_tokenizer, longest_prompt, resolve_device
 from saeattr.neuronpedia.links import link_study
 from saeattr.progress import OnProgress, about, quiet
 from saeattr.runs.memory import MemoryPlan
@@ -207,7 +207,7 @@ def check_pairs(
     Args:
         pairs: as for ``attribute``.
         columns: ``OURS=THEIRS`` for columns of another name.
-        settings: ``model``, ``metric``, ``contrast`` and ``unequal`` decide what a row becomes.
+        settings: ``model``, ``metric``, ``contrast``, ``unequal`` and ``base`` decide what a row becomes.
 
     Raises:
         UserError: the source cannot be read, or a setting cannot be used.
@@ -216,11 +216,11 @@ def check_pairs(
     asked = make_settings({**settings, "pairs": given.name}, None if config is None else Path(config))
     folder = find_model(asked.model, weights=False)
     tokenizer, behaviour = load_tokenizer(folder), Given(given)
+    behaviour.check(tokenizer, behaviour.all_groups)
     if asked.metric not in (None, *behaviour.metrics):
         find_metric(str(asked.metric), tuple(behaviour.metrics))
-    longest = getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
     contrast = behaviour.contrast(tokenizer, asked)
-    return check_rows(tokenizer, given, reading_of(tokenizer, asked, contrast, longest))
+    return check_rows(tokenizer, given, reading_of(tokenizer, asked, contrast, longest_prompt(folder)))
 
 
 def report(

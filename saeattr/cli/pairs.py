@@ -11,7 +11,8 @@ from saeattr.cli.app import OnceCommand, app, load_api
 from saeattr.settings import read_text
 
 pairs = typer.Typer(
-    no_args_is_help=True, help="Pairs of prompts of your own: check a file of them, or write one to begin with."
+    no_args_is_help=True,
+    help="Files of pairs of prompts: check your own, write a ready behaviour's or a study's.",
 )
 app.add_typer(pairs, name="pairs")
 
@@ -28,20 +29,22 @@ def check(
         tuple[str, str] | None, typer.Option(metavar="A B", help="Two tokens in place of the answers.")
     ] = None,
     unequal: Annotated[str | None, typer.Option(help="refuse or zero, as for attribute.")] = None,
+    base: Annotated[str | None, typer.Option(help="corrupted, zero or mean, as for attribute.")] = None,
     show: Annotated[int, typer.Option(help="Pairs to print token by token.", min=0)] = 2,
     faults: Annotated[Path | None, typer.Option(help="Write all rows that cannot be used into this CSV file.")] = None,
 ) -> None:
     """Say which rows make a pair with a model's tokenizer, token by token, and why the others do not."""
     api = load_api()
+    from saeattr.files import write_text
     from saeattr.model.loading import find_model, load_tokenizer
     from saeattr.reporting.terminal.pairs import print_checked
 
     renamed = () if columns is None else read_text("columns", columns)
-    settings = {"model": model, "metric": metric, "contrast": contrast, "unequal": unequal}
+    settings = {"model": model, "metric": metric, "contrast": contrast, "unequal": unequal, "base": base}
     found = api.check_pairs(file, columns=renamed, **settings)
     print_checked(found, load_tokenizer(find_model(model, weights=False)), show)
     if faults is not None:
-        found.faults.to_csv(faults, index=False)
+        write_text(faults, found.faults.to_csv(index=False))
     if not found.pairs:
         raise typer.Exit(2)
 
@@ -65,3 +68,19 @@ def write(
     for note in rows.notes:
         typer.echo(note)
     typer.echo(f"{out}: {len(rows.rows)} rows")
+
+
+@pairs.command(cls=OnceCommand)
+def export(
+    run: Annotated[Path, typer.Argument(help="A study folder.")],
+    out: Annotated[Path, typer.Option(help="The file to write: JSON lines, .jsonl or .json.")],
+) -> None:
+    """Write a study's pairs as a file of pairs, which --pairs reads back: to edit them, or for another model.
+
+    A pair that would not be the same tokens again is left out and named.
+    """
+    load_api()
+    from saeattr.reporting.terminal.pairs import print_exported
+    from saeattr.study.results import load_study
+
+    print_exported(load_study(run).export_pairs(out), out)

@@ -219,6 +219,15 @@ def read_config(folder: Path) -> PreTrainedConfig:
         raise unusable(folder, f"{folder}/config.json is not a model's configuration", error) from error
 
 
+def longest_prompt(folder: Path) -> int | None:
+    """How many tokens the model of a folder reads at most; None where its config.json does not say.
+
+    Raises:
+        UserError: as ``read_config``.
+    """
+    return getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder; a base Gemma's gets the chat template of its instruction-tuned sibling.
 

@@ -16,7 +16,15 @@ from saeattr.behaviours.given.behaviour import Given
 from saeattr.behaviours.given.source import GivenRows, read_source
 from saeattr.errors import UserError
 from saeattr.model.hub import hub_name, named, unknown_model
-from saeattr.model.loading import count_layers, find_model, load_tokenizer, model_name, resolve_device, site_widths
+from saeattr.model.loading import (
+    count_layers,
+    find_model,
+    load_tokenizer,
+    longest_prompt,
+    model_name,
+    resolve_device,
+    site_widths,
+)
 from saeattr.runs.memory import parse_bytes
 from saeattr.runs.metric import find_metric
 from saeattr.runs.question import Question
@@ -90,6 +98,8 @@ def prepare(settings: StudySettings, *, weights: bool = True, given: GivenRows |
         parse_bytes(settings.vram)
     settings = resolve(settings, behaviour)
     folder = find_model(settings.model, weights=weights)
+    if given is not None:
+        behaviour = Given(given, longest_prompt(folder))
     saes = named_saes(settings, folder, weights)
     tokenizer = load_tokenizer(folder)
     if settings.metric not in behaviour.metrics:

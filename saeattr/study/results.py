@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from saeattr.behaviours.given.export import ExportedPairs
 from saeattr.features.texts import TOP, Chat, FeatureNames
 from saeattr.files import read_table
 from saeattr.study.attribution import Attribution
+from saeattr.study.export import export_study
 from saeattr.study.folder import StudyFolder, read_record
 from saeattr.study.generation import Generating
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, stored_given
@@ -115,6 +117,14 @@ class Study:
         rows = stored_given(self.folder)
         listed = [] if rows is None else [{**row.model_dump(), "pair_id": row.pair_id} for row in rows.rows]
         return pd.DataFrame(listed).drop(columns=["id", "row"], errors="ignore")
+
+    def export_pairs(self, out: str | Path) -> ExportedPairs:
+        """Write the pairs as a file of pairs (JSON lines), which ``attribute(pairs=...)`` reads back.
+
+        Raises:
+            UserError: the file cannot be written, or the model's tokenizer is gone.
+        """
+        return export_study(self.folder, self.groups, Path(out))
 
     def test_pairs(self, group: str | None = None) -> pd.DataFrame:
         """The pairs that test what the others ranked; empty where each half of the pairs tests the other."""

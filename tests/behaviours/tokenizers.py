@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from saeattr.behaviours.lists.topics import list_request
@@ -107,3 +107,23 @@ def family_tokenizer(family: Family, *, template: bool = True, words: str = "") 
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, additional_special_tokens=extra, **names)
     tokenizer.chat_template = family.template if template else None
     return tokenizer
+
+
+def byte_tokenizer(text: str) -> PreTrainedTokenizerFast:
+    """As GPT-2's: bytes in pairs, no token that it puts at the beginning, and one name for begin, end and unknown.
+
+    Args:
+        text: what it is trained on.
+    """
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=2000,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([text] * 3, trainer)
+    names = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)

@@ -24,21 +24,29 @@ ANSWER_VS_WRONG = "answer-vs-wrong"
 
 
 class Given(Behaviour):
-    """Which answer does the model give to the user's own prompts?"""
+    """Which answer does the model give to the user's own prompts?
+
+    Args:
+        longest: tokens that the model can read; None for any number.
+    """
 
     name = "pairs"
     help = "your own pairs of prompts: --pairs FILE"
     metrics: ClassVar = {ANSWER_VS_WRONG: "log P(answer) - log P(wrong); log P(answer) where no row has a wrong one"}
     default_groups = ("all",)
 
-    def __init__(self, given: GivenRows) -> None:
-        self.given = given
+    def __init__(self, given: GivenRows, longest: int | None = None) -> None:
+        self.given, self.longest = given, longest
         self._groups: dict[str, list[PairRow]] = {}
         for row in given.rows:
             self._groups.setdefault(row.group, []).append(row)
 
+    @property
+    def all_groups(self) -> tuple[str, ...]:
+        return tuple(self._groups)
+
     def groups(self, names: Sequence[str]) -> tuple[str, ...]:
-        known = tuple(self._groups)
+        known = self.all_groups
         unknown = [name for name in names if name not in (*known, "all")]
         if unknown:
             raise UserError(f"{self.given.name} has no group {unknown[0]!r}: it has {_listed(known)}, or all")
@@ -59,7 +67,8 @@ class Given(Behaviour):
             return Contrast(ANSWER_VS_WRONG, metric=str(settings.metric))
         if not any(row.wrong or row.wrong_ids for row in self.given.rows):
             return Contrast(ANSWER_VS_WRONG, "log P(answer)", "log-prob")
-        single = all(_single(tokenizer, text) for row in self.given.rows for text in (*row.answer, *row.wrong))
+        texts = {text for row in self.given.rows for text in (*row.answer, *row.wrong)}
+        single = all(_single(tokenizer, text) for text in texts)
         # Of single tokens the difference of log-probabilities is that of logits, and needs two rows of the unembedding.
         return Contrast(
             ANSWER_VS_WRONG,
@@ -79,16 +88,8 @@ class Given(Behaviour):
     def check_settings(
         self, tokenizer: PreTrainedTokenizerBase, groups: Sequence[str], settings: StudySettings, contrast: Contrast
     ) -> None:
-        reading = reading_of(tokenizer, settings, contrast)
         for group in groups:
-            rows = self._groups[group]
-            alone = [row.row for row in rows if row.corrupted is None]
-            if alone and settings.base == "corrupted":
-                raise UserError(
-                    f"{len(alone)} of {len(rows)} rows of {group!r} in {self.given.name} have no corrupted prompt (row "
-                    f"{alone[0]}): fill the column corrupted, or use --base zero or mean with named --sites"
-                )
-            self._check_some(tokenizer, group, reading)
+            self._check_some(tokenizer, group, reading_of(tokenizer, settings, contrast, self.longest))
 
     def _check_some(self, tokenizer: PreTrainedTokenizerBase, group: str, reading: Reading) -> None:
         """Refuse a group in which no row makes a pair."""
@@ -107,11 +108,12 @@ class Given(Behaviour):
 
     def pairs(self, group: str, request: Request) -> MadePairs:
         tokenizer, settings = request.lm.tokenizer, request.settings
-        longest = getattr(request.lm.hf.config.get_text_config(), "max_position_embeddings", None)
-        rows = self._groups[group]
-        pairs, faults = make_pairs(tokenizer, rows, reading_of(tokenizer, settings, request.contrast, longest))
-        # Rows that could not be read have no group.
-        unread = self.given.faults if group == next(iter(self._groups)) else ()
+        reading = reading_of(tokenizer, settings, request.contrast, self.longest)
+        pairs, faults = make_pairs(tokenizer, self._groups[group], reading)
+        # Of rows that could not be read and are of no group here the first one tells.
+        first = self.all_groups[0]
+        own = {name: name for name in self.all_groups}
+        unread = [fault for fault in self.given.faults if own.get(fault.group, first) == group]
         faults = sorted([*unread, *faults], key=lambda fault: fault.row)
         warnings = []
         if faults:
@@ -125,7 +127,7 @@ def reading_of(
 ) -> Reading:
     """How a study reads rows."""
     tokens = None if settings.contrast is None else contrast_tokens(tokenizer, settings.contrast)
-    return Reading(contrast.metric, settings.unequal, tokens, longest)
+    return Reading(contrast.metric, settings.unequal, tokens, longest, paired=settings.base == "corrupted")
 
 
 def _single(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:

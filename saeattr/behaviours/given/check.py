@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from saeattr.behaviours.given.make import Reading, make_pairs
 from saeattr.behaviours.given.source import GivenRows
-from saeattr.behaviours.pair import Pair
+from saeattr.behaviours.pair import NO_PARTNER, Pair
 from saeattr.behaviours.table import pairs_to_rows
 
 
@@ -30,12 +30,25 @@ class CheckedRows:
     pairs: list[Pair]
 
     def tokens(self, at: int, tokenizer: PreTrainedTokenizerBase) -> pd.DataFrame:
-        """One pair token by token: position, clean, corrupted, role, read (whether the metric is read there)."""
-        row = pairs_to_rows([self.pairs[at]], tokenizer).iloc[0]
+        """One pair token by token: position, clean, corrupted, role, read (whether the metric is read there).
+
+        A token of the corrupted prompt alone has the position -1 and no role.
+        """
+        pair = self.pairs[at]
+        row = pairs_to_rows([pair], tokenizer).iloc[0]
         clean = list(row["clean_tokens"])
         table = pd.DataFrame({"position": range(len(clean)), "clean": clean})
         table["corrupted"] = list(row["corrupted_tokens"]) or ""
-        return table.assign(role=list(row["roles"]), read=table["position"].isin(list(row["positions"])))
+        table = table.assign(role=list(row["roles"]), read=table["position"].isin(list(row["positions"])))
+        others = [place for place in range(len(pair.corrupted_ids or ())) if place not in (pair.partners or (place,))]
+        if not others:
+            return table
+        texts = [str(tokenizer.decode([(pair.corrupted_ids or ())[place]])) for place in others]
+        alone = pd.DataFrame({"position": -1, "clean": NO_PARTNER, "corrupted": texts, "role": "", "read": False})
+        # They stand before the first clean token whose partner comes after them.
+        later = (place for place, partner in enumerate(pair.partners or ()) if partner > others[-1])
+        behind = next(later, len(table))
+        return pd.concat([table[:behind], alone, table[behind:]], ignore_index=True)
 
 
 def check_rows(tokenizer: PreTrainedTokenizerBase, given: GivenRows, reading: Reading) -> CheckedRows:

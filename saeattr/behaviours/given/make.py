@@ -14,9 +14,6 @@ from saeattr.behaviours.given.rows import PairRow, RowFault, RowUnusable
 from saeattr.behaviours.pair import BOS, Pair, Point
 from saeattr.settings import Unequal
 
-#: Roles that a span cannot be named: the alignment's own, and that of where the metric is read.
-ROLES = (BOS, "turn", "common", "changed", "after", "last", "answer", "wrong", "decision")
-
 #: Metrics that need a wrong answer, and those that read one token where several would do.
 CONTRASTS, SINGLE = ("logit-difference", "log-prob-difference"), ("logit-difference",)
 
@@ -30,12 +27,14 @@ class Reading:
         unequal: what becomes of prompts of unequally many tokens.
         contrast: token ids to contrast in place of the rows' own answers.
         longest: tokens that the model can read; None for any number.
+        paired: whether a row needs a corrupted prompt.
     """
 
     metric: str = "logit-difference"
     unequal: Unequal = "refuse"
     contrast: tuple[int, int] | None = None
     longest: int | None = None
+    paired: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def make_pairs(
         try:
             pairs.append(make_pair(tokenizer, row, reading))
         except RowUnusable as fault:
-            faults.append(RowFault(row.row, row.id or "", fault.reason, fault.mend))
+            faults.append(RowFault(row.row, row.id or "", fault.reason, fault.mend, row.group))
     return pairs, faults
 
 
@@ -74,6 +73,10 @@ def make_pair(tokenizer: PreTrainedTokenizerBase, row: PairRow, reading: Reading
     Raises:
         RowUnusable: the row makes none.
     """
+    if row.corrupted is None and reading.paired:
+        raise RowUnusable(
+            "there is no corrupted prompt", "fill the column corrupted, or use --base zero or mean with named --sites"
+        )
     clean = read_prompt(tokenizer, row, row.clean)
     spans = span_positions(tokenizer, clean, row.spans)
     at = _read_at(row, clean, spans)
@@ -85,14 +88,12 @@ def make_pair(tokenizer: PreTrainedTokenizerBase, row: PairRow, reading: Reading
     if row.corrupted is not None:
         corrupted = read_prompt(tokenizer, row, row.corrupted).ids
         partners = align(clean.ids, corrupted, reading.unequal)
+        _check_change(clean.ids, corrupted, partners, at)
         if partners is not None:
             partners = (*partners, *range(len(corrupted), len(corrupted) + len(answer) + len(wrong)))
-        _check_change(clean.ids, corrupted, at)
-    if reading.longest is not None and len(clean.ids) + len(answer) + len(wrong) > reading.longest:
-        raise RowUnusable(
-            f"it has {len(clean.ids) + len(answer) + len(wrong)} tokens, and the model reads {reading.longest}",
-            "shorten the prompt",
-        )
+    size = max(len(clean.ids), len(corrupted or ())) + len(answer) + len(wrong)
+    if reading.longest is not None and size > reading.longest:
+        raise RowUnusable(f"it has {size} tokens, and the model reads {reading.longest}", "shorten the prompt")
     points = _points(sides, at)
     branches = (0,) * len(clean.ids) + (1,) * len(answer) + (2,) * len(wrong) if answer and wrong else None
     pair = Pair(
@@ -160,8 +161,13 @@ def _check_ids(tokenizer: PreTrainedTokenizerBase, row: PairRow) -> None:
             raise RowUnusable(f"there is no token {token}", f"this model's are 0 to {len(tokenizer) - 1}")
 
 
-def _check_change(clean: Sequence[int], corrupted: Sequence[int], at: int) -> None:
-    """What changes after the answer is read cannot change it."""
+def _check_change(clean: Sequence[int], corrupted: Sequence[int], partners: Sequence[int] | None, at: int) -> None:
+    """What changes after the answer is read cannot change it, and it is read in both prompts."""
+    if partners is not None and partners[at] < 0:
+        raise RowUnusable(
+            "the answer is read at a token that has no partner in the corrupted prompt",
+            "let both prompts end alike, or give a position that both have",
+        )
     if tuple(clean[: at + 1]) == tuple(corrupted[: at + 1]):
         raise RowUnusable(
             "the prompts are the same up to where the answer is read", "change something before it, or read it later"

@@ -46,8 +46,8 @@ def read_prompt(tokenizer: PreTrainedTokenizerBase, row: PairRow, written: str) 
                 str(error), "leave chat (or system) out, or use a model that is tuned on chats"
             ) from error
         # Templates strip the turns.
-        first = text.rindex(written.strip()) if written.strip() in text else 0
         written = written.strip()
+        first = _turn_start(tokenizer, row.system, text, written)
         text += row.start
     ids = prompt_tokens(tokenizer, text)
     if not ids:
@@ -57,6 +57,21 @@ def read_prompt(tokenizer: PreTrainedTokenizerBase, row: PairRow, written: str) 
         return prompt
     own = _positions(tokenizer, prompt, *prompt.own)
     return dataclasses.replace(prompt, around=tuple(at for at in range(len(ids)) if at not in own))
+
+
+def _turn_start(tokenizer: PreTrainedTokenizerBase, system: str | None, text: str, written: str) -> int:
+    """Where the user's turn begins in a rendered text: where two others begin to differ if it is there more than once.
+
+    Raises:
+        RowUnusable: the template changes what the user wrote.
+    """
+    if text.count(written) == 1:
+        return text.index(written)
+    probes = zip(*(chat_text(tokenizer, probe, system) for probe in ("a", "1")), strict=False)
+    first = next(at for at, (one, other) in enumerate(probes) if one != other)
+    if not text[first:].lstrip().startswith(written):
+        raise RowUnusable("the chat template changes the text of the turn", "write it as the template leaves it")
+    return text.index(written, first)
 
 
 def answer_tokens(tokenizer: PreTrainedTokenizerBase, prompt: PromptTokens, answer: str) -> tuple[int, ...]:
@@ -73,7 +88,8 @@ def answer_tokens(tokenizer: PreTrainedTokenizerBase, prompt: PromptTokens, answ
             f"the answer {answer!r} shares a token with the end of the prompt",
             "let the prompt end before the blank and the answer begin with it, as in ' Paris', or give answer_ids",
         )
-    if tokenizer.unk_token_id in ids:
+    # Of some tokenizers the unknown token is one that closes a text, and can be meant.
+    if tokenizer.unk_token_id in ids and str(tokenizer.unk_token) not in answer:
         raise RowUnusable(
             f"the answer {answer!r} is unknown to the tokenizer", "write it with the blank before it, as in ' Paris'"
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -26,25 +28,42 @@ class RowUnusable(UserError):
 
 @dataclass(frozen=True)
 class RowFault:
-    """A row that cannot be used; ``row`` counts from 1, ``pair_id`` is blank where it has none."""
+    """A row that cannot be used; ``row`` counts from 1, ``pair_id`` and ``group`` are blank where it has none."""
 
     row: int
     pair_id: str
     reason: str
     mend: str
+    group: str = ""
 
     def __str__(self) -> str:
         return f"row {self.row}{f' ({self.pair_id})' if self.pair_id else ''}: {self.reason}: {self.mend}"
 
 
 def _several(value: Any) -> Any:
-    """One text or number as a tuple of one; a CSV cell may hold a JSON list."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return (value,)
+    """One value as a tuple of one."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def _texts(value: Any) -> Any:
+    """A CSV cell may hold several texts as a JSON list; any other text that begins with a bracket is one."""
+    listed = _json_list(value)
+    return _several(listed if all(isinstance(text, str) for text in listed) and listed else value)
+
+
+def _numbers(value: Any) -> Any:
+    """A CSV cell may hold several numbers as a JSON list."""
+    return _several(_json_list(value) or value)
+
+
+def _json_list(value: Any) -> list[Any]:
+    """The list that a text is in JSON; nothing where it is none."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return []
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return []
 
 
 def _object(value: Any) -> Any:
@@ -62,14 +81,18 @@ def _text(value: Any) -> Any:
 
 
 def _index(value: Any) -> Any:
-    """A CSV cell holds an index as text, Parquet perhaps as a float."""
-    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
-        return int(value)
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    """A CSV cell holds an index as text."""
+    return int(value) if isinstance(value, str) and INDEX.fullmatch(value.strip()) else value
 
 
-Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_several)]
-TokenIds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_several)]
+#: Roles that a span cannot be named: the alignment's own, and that of where the metric is read.
+ROLES = ("bos", "turn", "common", "changed", "after", "last", "answer", "wrong", "decision")
+
+#: An index as text.
+INDEX = re.compile(r"-?[0-9]{1,9}")
+
+Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_texts)]
+TokenIds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_numbers)]
 Name = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 
 
@@ -112,11 +135,18 @@ class PairRow(BaseModel):
             raise ValueError("there is no answer: say what the model goes on with after the clean prompt")
         if not self.chat and (self.system is not None or self.start):
             raise ValueError("system and start are for chats: set chat to true, or leave them out")
+        taken = [name for name in self.spans if name in ROLES]
+        if taken:
+            raise ValueError(f"a span cannot be named {taken[0]}, which is a role of its own: name it otherwise")
         return self
 
     @property
     def pair_id(self) -> str:
         return self.id or f"{self.row:05d}"
+
+    def as_cells(self) -> dict[str, Any]:
+        """What it says beside its id, as JSON holds it."""
+        return self.model_dump(mode="json", exclude={"row", "id"}, exclude_defaults=True)
 
 
 #: Columns that mean something; every other one is kept for grouping.
@@ -130,7 +160,11 @@ def read_row(number: int, values: Mapping[str, Any]) -> PairRow:
         RowUnusable: a cell is of another kind, or the clean prompt or the answer is missing.
     """
     cells = {name: _plain(value) for name, value in values.items() if isinstance(name, str) and name != "row"}
-    there = {name: value for name, value in cells.items() if value is not None and value != ""}
+    there = {
+        name: value if name in COLUMNS else _as_json(value)
+        for name, value in cells.items()
+        if value is not None and value != ""
+    }
     try:
         return PairRow.model_validate({"row": number, **there})
     except ValidationError as error:
@@ -140,7 +174,7 @@ def read_row(number: int, values: Mapping[str, Any]) -> PairRow:
             raise RowUnusable(f"there is no {where}", f"fill the column {where}") from error
         reason, _, mend = first["msg"].removeprefix("Value error, ").partition(": ")
         if where:
-            reason = f"{where} cannot be {first.get('input')!r}"
+            reason = f"{where} cannot be {reprlib.repr(first.get('input'))}"
             mend = first["msg"][0].lower() + first["msg"][1:]
         raise RowUnusable(reason, mend or "see the columns in docs/pairs.md") from error
 
@@ -151,5 +185,14 @@ def _plain(value: Any) -> Any:
         value = value.tolist()
     if isinstance(value, float) and math.isnan(value):
         return None
+    # Whole numbers become floats in a table in which some are missing.
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
     # pandas' missing values are no floats.
     return None if type(value).__name__ in ("NAType", "NaTType") else value
+
+
+def _as_json(value: Any) -> Any:
+    """A cell that nothing reads, as JSON holds it: a table may hold dates, bytes, pictures."""
+    text = json.dumps(value, ensure_ascii=False, skipkeys=True, default=lambda one: str(_plain(one)))
+    return json.loads(text.encode("utf-8", "replace"))

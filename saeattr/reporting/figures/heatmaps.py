@@ -162,7 +162,7 @@ def _heatmap(
         bar = figure.colorbar(
             mesh, ax=axes, ticks=limit * TICKS, format="%+.2g", shrink=min(1.0, max(0.4, 8 / n_rows)), pad=0.02
         )
-        bar.set_label("effect on the metric (logits, asinh scale)")
+        bar.set_label("effect on the metric (asinh scale)")
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
         axes.set_ylabel("feature, where it acts most" + (", label on Neuronpedia" if beside else ""))
         axes.set_yticks(np.arange(n_rows) + 0.5, [figure_text(name) for name in named], fontsize=8)

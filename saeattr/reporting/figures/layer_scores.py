@@ -53,7 +53,7 @@ def layer_scores_figure(table: pd.DataFrame, lens: pd.DataFrame, ablation: pd.Da
             axes.set_title(kind, fontsize=9)
             axes.tick_params(length=0)
         bar = figure.colorbar(image, ax=panels[-2], ticks=limit * _TICKS, format="%+.2g", pad=0.03, fraction=0.12)
-        bar.set_label("effect on the metric (logits, asinh scale)", fontsize=8)
+        bar.set_label("effect on the metric (asinh scale)", fontsize=8)
         _lens_curve(panels[-1], lens)
         panels[-1].set_xlabel(figure_text("\n".join(textwrap.wrap(metric_label, 26))))
         step = 1 if n_layers <= _NUMBERED else 5

@@ -15,8 +15,8 @@ from saeattr.stats import mean_interval
 #: A point is drawn where at least so many pairs reach it.
 FEWEST_PAIRS = 2
 RUNS = (("clean", CLEAN), ("corrupted", CORRUPTED))
-#: Letters of the title in an inch.
-LETTERS = 13
+#: Letters of a title in an inch.
+LETTERS = 12
 #: Groups are told apart up to so many.
 COLOURED = 10
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -92,7 +94,8 @@ def jaccard_by_layer(overlap: pd.DataFrame, kind: str) -> Figure | None:
             f"{kind}: two groups share most in layer {best}, Jaccard {means.loc[best, 'jaccard']:.2f} on average; "
             f"chance gives {means.loc[best, 'expected']:.2f}"
         )
-        figure.suptitle(figure_text(title), x=0.01, ha="left", fontsize=10)
+        lines = textwrap.wrap(title, int(12 * figure.get_figwidth()))
+        figure.suptitle(figure_text("\n".join(lines)), x=0.01, ha="left", fontsize=10)
     return figure
 
 

@@ -111,4 +111,4 @@ def _presence_title(own: pd.DataFrame, kind: str, depth: int | None, n_groups: i
         text += f"; layer {counts.idxmax()} shares the most ({counts.max()})"
     if dropped:
         text += f". Not drawn: {dropped} of the fewest groups"
-    return "\n".join(textwrap.wrap(text, max(60, min(5 * n_groups, 110))))
+    return "\n".join(textwrap.wrap(text, max(52, min(5 * n_groups, 110))))

@@ -84,7 +84,7 @@ function estimatedTable(entries) {
   return plainTable(names, entries.map((entry) => [data.groups[entry.group].name, number(entry.effect, 3, true),
     median(entry.median, entry.low, entry.high), effectsDrawing(entry, scale, width),
     `${entry.n_pairs} of ${data.groups[entry.group].n_pairs}`]),
-  `Estimated change of the metric in logits: mean, and median over distinct pairs${exact}`);
+  `Estimated change of the metric: mean, and median over distinct pairs${exact}`);
 }
 
 function measuredTable(entries) {

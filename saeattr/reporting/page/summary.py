@@ -22,7 +22,10 @@ SHOWN_SETTINGS = ("behaviour", "method", "base", "decision", "seed", "dtype")
 LIST_SETTINGS = ("n_pairs", "temperature")
 
 #: What the columns of one group's features hold, and those of a group that was validated.
-ESTIMATED = "Effect: estimated, in logits, mean over pairs; median: of the same over distinct pairs, with its interval."
+ESTIMATED = (
+    "Effect: estimated, in units of the metric, mean over pairs; median: of the same over distinct pairs, with its "
+    "interval."
+)
 MEASURED = (
     "Exact: measured by patching the feature in pairs that did not rank it, median over them. Of gap: its share of the "
     "clean-corrupted gap. Controls: equally long moves along other features that do as much, of those tried. q: false "
@@ -101,6 +104,7 @@ def facts(study: Study, layer_choice: str | None, neuronpedia: Sequence[str] = (
     known = [
         ("model", f"{record['model']['name']} ({record['model']['sha256'][:12]})"),
         ("metric", record["metric_label"]),
+        *([("pairs", f"{record['source']} ({record['pairs']['sha256'][:12]})")] if "pairs" in record else []),
         ("groups", ", ".join(study.groups)),
         ("sites", _sites(_attributed_sites(study))),
     ]
@@ -122,8 +126,9 @@ def table_note(n_groups: int, n_rows: int, depth: int, tested: bool = False) -> 
         return f"The {n_rows} features of largest absolute mean effect. {one_group}"
     return (
         f"The {n_rows} features of largest absolute mean effect, averaged over groups. Effect: mean over the groups in "
-        f"which the feature is active, in logits. Groups: in whose top {depth} at its site the feature is. Shared: in "
-        f"at least {SHARED_SHARE:.0%} of the groups; group-specific: in one. With one group chosen: {one_group}"
+        f"which the feature is active, in units of the metric. Groups: in whose top {depth} at its site the feature "
+        f"is. Shared: in at least {SHARED_SHARE:.0%} of the groups; group-specific: in one. With one group "
+        f"chosen: {one_group}"
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from transformers import PreTrainedTokenizerBase
 
 from saeattr.behaviours.given.check import CheckedRows
+from saeattr.behaviours.given.export import ExportedPairs
 
 #: Rows of a kind that are printed; the others are counted.
 SHOWN = 20
@@ -28,6 +31,19 @@ def print_checked(
         console.print(_tokens_table(found, at, tokenizer))
     if len(found.faults):
         console.print(_faults_table(found))
+
+
+def print_exported(found: ExportedPairs, out: Path, console: Console | None = None) -> None:
+    """Print how many rows were written, and the pairs that were not."""
+    console = console or Console()
+    option = " (read them with --unequal zero)" if found.unequal else ""
+    console.print(f"{len(found.rows)} rows in {escape(str(out))}{option}", highlight=False, soft_wrap=True)
+    if found.faults:
+        console.print(f"{len(found.faults)} pairs are left out:", highlight=False)
+    for fault in found.faults[:SHOWN]:
+        console.print(f"  {escape(fault.group)} / {escape(fault.pair_id)}: {fault.reason}", highlight=False)
+    if len(found.faults) > SHOWN:
+        console.print(f"  and {len(found.faults) - SHOWN} more", highlight=False)
 
 
 def _pairs_table(found: CheckedRows) -> Table:
@@ -61,14 +77,15 @@ def _tokens_table(found: CheckedRows, at: int, tokenizer: PreTrainedTokenizerBas
         texts = [escape(repr(str(token[name]))) if token[name] else "" for name in ("clean", "corrupted")]
         role = str(token["role"])
         style = COLOURS.get(role, "cyan")
-        table.add_row(str(token["position"]), *texts, escape(role), "here" if token["read"] else "", style=style)
+        position = "" if token["position"] < 0 else str(token["position"])
+        table.add_row(position, *texts, escape(role), "here" if token["read"] else "", style=style)
     return table
 
 
 def _faults_table(found: CheckedRows) -> Table:
     more = len(found.faults) - SHOWN
     caption = f"and {more} more: --faults FILE writes them all" if more > 0 else None
-    table = Table(title=f"{len(found.faults)} rows make no pair", title_justify="left", caption=caption)
+    table = Table(title=f"rows that make no pair: {len(found.faults)}", title_justify="left", caption=caption)
     for name in ("row", "id", "reason", "mend"):
         table.add_column(name, overflow="fold")
     for row in found.faults.head(SHOWN).to_dict("records"):
