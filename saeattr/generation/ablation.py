@@ -107,7 +107,7 @@ def generate_conditions(
         one row for each list and condition (``tables.GENERATED``).
 
     Raises:
-        UserError: a setting of the sampling is out of range, or the requests differ in their number of tokens (corrupted base).
+        UserError: a setting is out of range, or the two requests have unequally many tokens (corrupted base).
     """
     edits, base = ablated.edits(), ablated.base.name
     tables = []
@@ -154,7 +154,7 @@ def _change(few: SiteBase, x: Tensor, corrupted: Tensor | None) -> Float[Tensor,
 
 
 def mean_difference(batches: Sequence[BatchRuns], site: Site) -> Float[Tensor, " d_in"]:
-    """Mean of clean minus corrupted x over the tokens with a partner, from the first swapped word to the last decision."""
+    """Mean of clean minus corrupted x, from the first swapped word to the last decision, over tokens with a partner."""
     parts = []
     for batch in batches:
         chosen = effect_tokens(batch, "corrupted")

@@ -175,7 +175,7 @@ def test_the_run_beside_changes_no_list(lm: LanguageModel) -> None:
 
 def test_requests_that_do_not_align_have_no_corrupted_run(lm: LanguageModel, saes: dict[Site, SaeFile]) -> None:
     sae = load_sae(saes[Site("mlp_out", 0)])
-    with pytest.raises(UserError, match="do not align"):
+    with pytest.raises(UserError, match="the requests for cities have 29 and 28 tokens.*use --base zero or mean"):
         generate_conditions(lm, "cities", Ablation(SiteBase("corrupted", sae), [1]), Sampling(1, corrupted="none"))
 
 
