@@ -18,6 +18,7 @@ BENCHMARKS = {
     "generation-saes": ("generation.saes", "and with other SAEs of the same site?"),
     "selection": ("selection.measure", "is the choice of layers any good?"),
     "lists": ("lists.measure", "what changes when lists are not the model's own?"),
+    "swaps": ("lists.swaps", "do both pairs of requests find the same features?"),
     "cost": ("cost.measure", "what does attribution cost?"),
     "scale": ("scale.measure", "and at full size?"),
 }

@@ -63,7 +63,8 @@ def check_beside(
     if sizes[0] != sizes[1]:
         raise UserError(
             f"the requests for {topic} have {sizes[0]} and {sizes[1]} tokens, and features are held at the corrupted "
-            "base only while both are read side by side: use --base zero or mean, or a --swap of equally many"
+            "base only while both are read side by side: use --base zero or mean, or a --swap whose requests have "
+            "equally many"
         )
     check_swap(tokenizer, topic, clean_length, corrupted_length)
 
