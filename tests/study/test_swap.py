@@ -39,7 +39,7 @@ def test_lists_are_sampled_behind_the_clean_request_and_read_behind_both(study: 
     assert set(lists["length"]) == {"few"}
     assert {text.partition(". ")[0] for text in lists["request"]} == {"Provide me with a short list with a few cities"}
     for pair in stored_pairs(study.folder, ["cities"]):
-        clean, corrupted = (lm.tokenizer.decode(list(ids or ())) for ids in (pair.clean_ids, pair.corrupted_ids))
+        clean, corrupted = (str(lm.tokenizer.decode(list(ids or ()))) for ids in (pair.clean_ids, pair.corrupted_ids))
         assert "a short list with a few cities." in clean
         assert corrupted == clean.replace("a short list with a few", "a long list with a many")
         words = lm.tokenizer.convert_ids_to_tokens(list(pair.clean_ids))

@@ -61,7 +61,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def describe(topic: str, swap: str, study: Study, other: Study) -> dict[str, Any]:
     """What the model wrote for a topic behind the clean request, and how its features compare with another study's."""
-    names = [list(row["items"]) for row in study.lists() if row["topic"] == topic]
+    lists = study.lists()
+    names = [items for own, items in zip(lists["topic"], lists["items"], strict=True) if own == topic]
     known = set(load_topics()[topic])
     metric = study.metric_by_point(topic)
     last = metric[metric["point"] == metric["n_points"]].pivot_table(index="pair_id", columns="run", values="metric")
