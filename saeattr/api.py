@@ -36,7 +36,7 @@ from saeattr.settings import changed_settings, make_settings, recorded_settings
 from saeattr.study.attribution import Attribution
 from saeattr.study.borrowed import with_borrowed
 from saeattr.study.folder import StudyFolder, open_study, remove_leftovers
-from saeattr.study.generation import Generating, check_lists
+from saeattr.study.generation import Generating, check_generation
 from saeattr.study.memory import memory_plan
 from saeattr.study.pairs import MakingTestPairs, contrast_label, store_given, stored_given
 from saeattr.study.prepare import Prepared, default_folder, prepare
@@ -139,7 +139,7 @@ def validate(
     if not asked.validate_top:
         raise UserError("validate_top cannot be 0 here: give the number of features to measure, 1 or more")
     if generate:
-        check_lists(asked)
+        check_generation(prepared)
     folder = open_study(known.folder.root, prepared.record)
     remove_leftovers(folder)
     stages: list[Stage] = [Attribution(), *_validation_stages(prepared)]

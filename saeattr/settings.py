@@ -23,6 +23,7 @@ Decision = Literal["last", "all"]
 BaseName = Literal["corrupted", "zero", "mean"]
 Positions = Literal["all", "single"]
 Unequal = Literal["refuse", "zero"]
+Swap = Literal["length", "few"]
 
 #: Other names of a field, in Python, in YAML and as an option: the groups of lists are topics, and a list makes a pair.
 ALIASES = {"topic": "group", "lists": "n_pairs", "validate_lists": "validate_pairs"}
@@ -95,6 +96,11 @@ class StudySettings(BaseModel):
         "pairs",
         "A file of lists written elsewhere, in place of sampled ones: .json, .jsonl, .parquet or plain text",
         without="the model's own",
+    )
+    swap: Swap = _setting(
+        "length",
+        "pairs",
+        "Words that differ in the two requests for a list: 'short' and 'long', or 'few' and 'many' as well",
     )
     temperature: float = _setting(0.8, "pairs", "Temperature of the sampled lists", commands=_MEASURE, ge=0, le=10)
     top_p: float = _setting(

@@ -212,7 +212,11 @@ LISTS = Table(
     (
         Column("topic", "text", "what the list is of"),
         Column("list_id", "text", "the list, unique within its topic"),
-        Column("length", "text", "the length word of the request: short, long or none"),
+        Column(
+            "length",
+            "text",
+            "the request: a short, a long or a list (none); few: short with a few, many: long with a many",
+        ),
         Column("request", "text", "the user's turn"),
         Column("text", "text", "the answer up to its end"),
         Column("token_ids", "list", "the whole conversation: request, answer and the end of its turn"),

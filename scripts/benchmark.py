@@ -19,6 +19,7 @@ BENCHMARKS = {
     "selection": ("selection.measure", "is the choice of layers any good?"),
     "behaviours": ("behaviours.measure", "what do agreement and greater-than give through every stage?"),
     "lists": ("lists.measure", "what changes when lists are not the model's own?"),
+    "swaps": ("lists.swaps", "do both pairs of requests find the same features?"),
     "cost": ("cost.measure", "what does attribution cost?"),
     "scale": ("scale.measure", "and at full size?"),
 }

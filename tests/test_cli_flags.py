@@ -48,6 +48,7 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "columns": (["--columns", "clean=a, wrong=b"], "[clean=a, wrong=b]", ("clean=a", "wrong=b")),
     "unequal": (["--unequal", "zero"], "zero", "zero"),
     "n_pairs": (["--n-pairs", "7"], "7", 7),
+    "swap": (["--swap", "few"], "few", "few"),
     "lists_from": (["--lists-from", "some/lists.json"], "some/lists.json", "some/lists.json"),
     "pairs_of": (["--pairs-of", "runs/base"], "runs/base", "runs/base"),
     "model": (["--model", "gemma-2-2b-it"], "gemma-2-2b-it", "gemma-2-2b-it"),
@@ -82,7 +83,7 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "dtype": (["--dtype", "bfloat16"], "bfloat16", "bfloat16"),
 }
 #: What each command takes, written out: a field's ``commands`` must say the same.
-WHICH_PAIRS = {"behaviour", "pairs", "columns", "unequal", "n_pairs", "lists_from", "pairs_of"}
+WHICH_PAIRS = {"behaviour", "pairs", "columns", "unequal", "n_pairs", "lists_from", "pairs_of", "swap"}
 WHICH_MODEL = {"model", "saes", "sae_width", "sae_l0", "dtype", "kinds", "max_sites", "batch_size", "vram", "device"}
 COMMANDS = {
     "attribute": set(FIELDS) - {"generate_features"},

@@ -21,8 +21,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from saeattr.behaviours.lists.pairs import check_swap
 from saeattr.behaviours.lists.sampling import SampledList, Sampling, prompt_ids, sample_lists
+from saeattr.behaviours.lists.swap import check_beside
 from saeattr.generation.summary import ConditionName, measure_list
 from saeattr.model.loading import LanguageModel
 from saeattr.progress import OnCount, quiet
@@ -107,7 +107,7 @@ def generate_conditions(
         one row for each list and condition (``tables.GENERATED``).
 
     Raises:
-        UserError: a setting of the sampling is out of range, or the two requests do not align (corrupted base).
+        UserError: a setting is out of range, or the two requests have unequally many tokens (corrupted base).
     """
     edits, base = ablated.edits(), ablated.base.name
     tables = []
@@ -154,13 +154,14 @@ def _change(few: SiteBase, x: Tensor, corrupted: Tensor | None) -> Float[Tensor,
 
 
 def mean_difference(batches: Sequence[BatchRuns], site: Site) -> Float[Tensor, " d_in"]:
-    """Mean of clean minus corrupted x over the tokens from the swapped word to the last decision."""
+    """Mean of clean minus corrupted x, from the first swapped word to the last decision, over tokens with a partner."""
     parts = []
     for batch in batches:
         chosen = effect_tokens(batch, "corrupted")
         corrupted = batch.corrupted_tokens(site, *chosen.nonzero(as_tuple=True))
         assert corrupted is not None
-        parts.append(batch.clean.x[site][chosen].float() - corrupted.x)
+        differences = batch.clean.x[site][chosen].float() - corrupted.x
+        parts.append(differences if corrupted.there is None else differences[corrupted.there])
     return torch.cat(parts).mean(0)
 
 
@@ -178,10 +179,10 @@ def sample_edited(
     ``corrupted_run`` runs the corrupted request beside each list, unedited, for an edit that compares with it.
 
     Raises:
-        UserError: a setting is out of range, or clean and corrupted request do not align.
+        UserError: a setting is out of range, or clean and corrupted request cannot be read side by side.
     """
     if corrupted_run:
-        check_swap(lm.tokenizer, topic, sampling.length, sampling.corrupted)
+        check_beside(lm.tokenizer, topic, sampling.length, sampling.corrupted)
     first = 1 if prompt_ids(lm.tokenizer, topic, sampling.length)[0] == lm.tokenizer.bos_token_id else 0
 
     def replace(x: Tensor, hook: Any) -> Tensor | None:

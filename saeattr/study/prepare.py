@@ -92,6 +92,8 @@ def prepare(settings: StudySettings, *, weights: bool = True, given: GivenRows |
     behaviour = find_behaviour(settings.behaviour) if given is None else Given(given)
     if settings.lists_from is not None and not behaviour.inputs(settings):
         raise UserError(f"--lists-from names lists, and this study is of {behaviour.name}: leave it out")
+    if settings.swap != "length" and settings.behaviour != "lists":
+        raise UserError(f"--swap is of requests for lists, and this study is of {behaviour.name}: leave it out")
     groups = behaviour.asked_groups(settings)
     find_method(settings.method)
     if settings.vram is not None:

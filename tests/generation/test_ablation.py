@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from saeattr import UserError
+from saeattr.behaviours.lists.pairs import ListRequest, make_pairs
 from saeattr.behaviours.lists.sampling import Sampling, prompt_ids, sample_lists
 from saeattr.behaviours.pair import Pair, pad_pairs
 from saeattr.generation.ablation import (
@@ -153,6 +154,23 @@ def test_the_mean_difference_takes_tokens_that_can_differ(lm: LanguageModel, pai
     torch.testing.assert_close(mean_difference(batches, site), torch.cat(parts).mean(0), rtol=1e-4, atol=1e-5)
 
 
+def test_the_mean_difference_leaves_out_tokens_without_a_partner(lm: LanguageModel) -> None:
+    """Of requests of unequally many tokens: from behind the last swapped word on, each beside its own token."""
+    site = Site("resid_post", 3)
+    lists = sample_lists(lm, "cities", Sampling(3, length="few"))
+    pairs, _ = make_pairs(lm.tokenizer, lists, ListRequest(clean="few", corrupted="many", unequal="zero"))
+    parts = []
+    for pair in pairs:
+        padded = pad_pairs([pair], lm.pad_id)
+        assert padded.corrupted is not None
+        clean, corrupted = (capture(lm, ids, [site]).x[site][0] for ids in (padded.clean, padded.corrupted))
+        behind = max(at for at, role in enumerate(pair.roles) if role == "length") + 1
+        assert len(corrupted) == len(clean) + 1
+        parts.append((clean[behind:] - corrupted[behind + 1 :])[: pair.points[-1].position + 1 - behind])
+    found = mean_difference([run_batch(lm, pairs, [site], Question())], site)
+    torch.testing.assert_close(found, torch.cat(parts).mean(0), rtol=1e-4, atol=1e-5)
+
+
 def test_the_whole_site_at_its_corrupted_value_gives_the_long_list(lm: LanguageModel, pairs: list[Pair]) -> None:
     """At the last site the corrupted run's x in place of x leaves nothing of the short request."""
 
@@ -175,7 +193,7 @@ def test_the_run_beside_changes_no_list(lm: LanguageModel) -> None:
 
 def test_requests_that_do_not_align_have_no_corrupted_run(lm: LanguageModel, saes: dict[Site, SaeFile]) -> None:
     sae = load_sae(saes[Site("mlp_out", 0)])
-    with pytest.raises(UserError, match="do not align"):
+    with pytest.raises(UserError, match="the requests for cities have 30 and 29 tokens.*use --base zero or mean"):
         generate_conditions(lm, "cities", Ablation(SiteBase("corrupted", sae), [1]), Sampling(1, corrupted="none"))
 
 

@@ -11,12 +11,13 @@ from transformers import PreTrainedTokenizerBase
 
 from saeattr.behaviours.behaviour import Behaviour, Contrast, MadePairs, Request
 from saeattr.behaviours.lists.decisions import contrasted, end_label
-from saeattr.behaviours.lists.pairs import ListRequest, check_swap, make_pairs
+from saeattr.behaviours.lists.pairs import ListRequest, make_pairs
 from saeattr.behaviours.lists.parsing import ListMarkers, ParsedList, decoder
 from saeattr.behaviours.lists.placing import place_lists
-from saeattr.behaviours.lists.sampling import SampledList, Sampling, sample_lists
+from saeattr.behaviours.lists.sampling import SampledList, Sampling, prompt_ids, sample_lists
+from saeattr.behaviours.lists.swap import check_swap
 from saeattr.behaviours.lists.table import lists_from_rows, lists_to_rows
-from saeattr.behaviours.lists.topics import list_request, near_miss, resolve_topics
+from saeattr.behaviours.lists.topics import SWAPS, list_request, near_miss, resolve_topics
 from saeattr.behaviours.lists.written import read_list_file
 from saeattr.behaviours.pair import Pair
 from saeattr.behaviours.tokens import contrast_label, contrast_tokens
@@ -77,7 +78,13 @@ class Lists(Behaviour):
 
     def check(self, tokenizer: PreTrainedTokenizerBase, groups: Sequence[str]) -> None:
         for topic in groups:
-            check_swap(tokenizer, topic)
+            prompt_ids(tokenizer, topic)
+
+    def check_settings(
+        self, tokenizer: PreTrainedTokenizerBase, groups: Sequence[str], settings: StudySettings, contrast: Contrast
+    ) -> None:
+        for topic in groups:
+            check_swap(tokenizer, topic, *SWAPS[settings.swap], settings.unequal)
 
     def pairs(self, group: str, request: Request) -> MadePairs:
         tokenizer, settings = request.lm.tokenizer, request.settings
@@ -88,7 +95,8 @@ class Lists(Behaviour):
         contrast: str | tuple[int, int] = request.contrast.name
         if settings.contrast is not None:
             contrast = contrast_tokens(tokenizer, settings.contrast)
-        pairs, skipped = make_pairs(tokenizer, lists, ListRequest(contrast))
+        put_behind = ListRequest(contrast, *SWAPS[settings.swap], settings.unequal)
+        pairs, skipped = make_pairs(tokenizer, lists, put_behind)
         used = [sampled.parsed for sampled in lists if sampled.list_id not in dict(skipped)]
         return MadePairs(pairs, [*told, *_warnings(group, lists, pairs, skipped)], _label(request, used))
 
@@ -103,6 +111,7 @@ def topic_lists(topic: str, request: Request) -> list[SampledList]:
             return lists_from_rows(table, ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer))
     sampling = Sampling(
         n_lists=settings.n_pairs,
+        length=SWAPS[settings.swap][0],
         temperature=settings.temperature,
         top_p=settings.top_p,
         max_new_tokens=settings.max_new_tokens,
@@ -119,7 +128,8 @@ def written_lists(topic: str, request: Request) -> tuple[list[SampledList], list
     lm, settings = request.lm, request.settings
     assert settings.lists_from is not None
     file = read_list_file(settings.lists_from)
-    lists, problems = place_lists(file, topic, lm.tokenizer, longest_input(lm.hf.config))
+    clean = SWAPS[settings.swap][0]
+    lists, problems = place_lists(file, topic, lm.tokenizer, longest_input(lm.hf.config), clean)
     problems = [*file.problems, *problems]
     if lists:
         write_table(request.folder / f"{slug(topic)}.parquet", lists_to_rows(lists))

@@ -1,4 +1,4 @@
-"""Clean and corrupted prompts: one conversation, twice, that differs in the length word only."""
+"""Clean and corrupted prompts: one conversation, twice, that differs in the words of the length only."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from saeattr.behaviours.given.align import align
 from saeattr.behaviours.lists.decisions import decision_points, decision_positions
 from saeattr.behaviours.lists.parsing import ListMarkers, ParsedList, decoder, parse_list
 from saeattr.behaviours.lists.roles import assign_roles, topic_positions
 from saeattr.behaviours.lists.sampling import SampledList, prompt_ids
-from saeattr.behaviours.lists.topics import LENGTH_WORDS, Length
+from saeattr.behaviours.lists.swap import check_swap
+from saeattr.behaviours.lists.topics import Length
 from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
+from saeattr.settings import Unequal
 
 
 @dataclass(frozen=True)
@@ -23,22 +26,24 @@ class ListRequest:
     Attributes:
         contrast: ``end-vs-continue``, ``blank-vs-newline``, or two token ids (wanted, unwanted) to be contrasted
             where the first of these is read.
+        unequal: what becomes of requests of unequally many tokens.
     """
 
     contrast: str | tuple[int, int] = "end-vs-continue"
     clean: Length = "short"
     corrupted: Length = "long"
+    unequal: Unequal = "refuse"
 
 
 def make_pair(tokenizer: PreTrainedTokenizerBase, sampled: SampledList, request: ListRequest = ListRequest()) -> Pair:
-    """Put a sampled answer behind the request with either length word.
+    """Put a sampled answer behind either request.
 
     Raises:
-        UserError: the two requests do not align token by token, or the list was sampled with another request.
+        UserError: the two requests do not align, or the list was sampled with another request.
     """
     clean_prompt = tuple(prompt_ids(tokenizer, sampled.topic, request.clean))
     corrupted_prompt = tuple(prompt_ids(tokenizer, sampled.topic, request.corrupted))
-    swaps = check_swap(tokenizer, sampled.topic, request.clean, request.corrupted)
+    swaps = check_swap(tokenizer, sampled.topic, request.clean, request.corrupted, request.unequal)
     if sampled.length == request.clean and sampled.token_ids[: sampled.prompt_length] != clean_prompt:
         raise UserError(
             f"list {sampled.list_id} of {sampled.topic!r} was sampled with another request or tokenizer: "
@@ -58,6 +63,7 @@ def make_pair(tokenizer: PreTrainedTokenizerBase, sampled: SampledList, request:
         corrupted_ids=corrupted_prompt + answer,
         points=decision_points(tokenizer, parsed, markers, request.contrast),
         roles=assign_roles(parsed, markers, length_positions=swaps, topic_positions=in_topic),
+        partners=align(clean_prompt + answer, corrupted_prompt + answer, request.unequal),
     )
 
 
@@ -89,40 +95,3 @@ def skip_reason(parsed: ParsedList) -> str | None:
     if all(position + 1 == len(parsed.token_ids) for position in decision_positions(parsed)):
         return "nothing follows the line break after its only complete item"
     return None
-
-
-def check_swap(
-    tokenizer: PreTrainedTokenizerBase,
-    topic: str,
-    clean_length: Length = "short",
-    corrupted_length: Length = "long",
-) -> tuple[int, ...]:
-    """The positions of the length word, where the two requests for a list of ``topic`` differ.
-
-    It needs no list, so a study can check its topics before it samples.
-
-    Raises:
-        UserError: the requests differ in their number of tokens, elsewhere than at the length word, or not at all.
-    """
-    clean, corrupted = (prompt_ids(tokenizer, topic, length) for length in (clean_length, corrupted_length))
-    if clean_length == corrupted_length:
-        raise UserError(f"clean and corrupted requests both ask for {clean_length!r}: choose two different lengths")
-    words = [LENGTH_WORDS[length] for length in (clean_length, corrupted_length)]
-    sizes = [len(tokenizer.encode(word, add_special_tokens=False)) if word else 0 for word in words]
-    described = f"{words[0]!r} is {_tokens(sizes[0])} and {words[1]!r} is {_tokens(sizes[1])} in this tokenizer"
-    if len(clean) != len(corrupted):
-        raise UserError(
-            f"clean and corrupted prompts do not align: {described}; both must have equally many: "
-            "use two length words of the same number of tokens, or another model"
-        )
-    swaps = tuple(at for at, (a, b) in enumerate(zip(clean, corrupted, strict=True)) if a != b)
-    if not swaps or swaps[-1] - swaps[0] >= sizes[0]:
-        raise UserError(
-            f"clean and corrupted prompts differ at {len(swaps)} positions, not at the length word only "
-            f"({described}): use two other length words, or another model"
-        )
-    return swaps
-
-
-def _tokens(number: int) -> str:
-    return f"{number} token" if number == 1 else f"{number} tokens"

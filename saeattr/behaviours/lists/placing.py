@@ -1,4 +1,4 @@
-"""Lists written elsewhere, put behind this model's request for a short list: what it reads, not what it would write."""
+"""Lists written elsewhere, put behind this model's request for one: what it reads, not what it would write."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from saeattr.behaviours.lists.formats import Decode
 from saeattr.behaviours.lists.parsing import ListMarkers, decoder, parse_list
 from saeattr.behaviours.lists.sampling import SampledList, prompt_ids
-from saeattr.behaviours.lists.topics import list_request
+from saeattr.behaviours.lists.topics import Length, list_request
 from saeattr.behaviours.lists.written import ListFile, WrittenList
 from saeattr.errors import UserError
 
@@ -18,15 +18,20 @@ NO_SEED = -1
 
 
 def place_lists(
-    file: ListFile, topic: str, tokenizer: PreTrainedTokenizerBase, longest: int | None = None
+    file: ListFile,
+    topic: str,
+    tokenizer: PreTrainedTokenizerBase,
+    longest: int | None = None,
+    length: Length = "short",
 ) -> tuple[list[SampledList], list[str]]:
-    """A topic's lists behind the request for a short list of it, and what is wrong with the others, a line each.
+    """A topic's lists behind a request for a list of it, and what is wrong with the others, a line each.
 
     Args:
         longest: tokens that the model can read; None for no limit.
+        length: of the request.
     """
     markers, decode = ListMarkers.from_tokenizer(tokenizer), decoder(tokenizer)
-    prompt = tuple(prompt_ids(tokenizer, topic))
+    prompt = tuple(prompt_ids(tokenizer, topic, length))
     lists: list[SampledList] = []
     problems: list[str] = []
     for written in file.of_topic(topic):
@@ -40,8 +45,8 @@ def place_lists(
         lists.append(
             SampledList(
                 topic=topic,
-                length="short",
-                request=list_request(topic),
+                length=length,
+                request=list_request(topic, length),
                 list_id=f"{len(lists):03d}",
                 token_ids=ids,
                 prompt_length=len(prompt),

@@ -8,11 +8,11 @@ from typing import Any, Literal, get_args
 from transformers import PreTrainedTokenizerBase
 
 from saeattr.behaviours.lists.parsing import ListMarkers, ParsedItem, ParsedList
-from saeattr.behaviours.lists.topics import LENGTH_WORDS, LIST_REQUEST, Length, list_request
+from saeattr.behaviours.lists.topics import LIST_REQUEST, PHRASES, Length, list_request
 
 Role = Literal["bos", "request", "length", "topic", "marker", "item", "blank", "newline", "end", "turn", "other"]
 
-#: ``request`` is the user's text except the length word (``length``) and the topic (``topic``); ``marker`` opens
+#: ``request`` is the user's text except the swapped words (``length``) and the topic (``topic``); ``marker`` opens
 #: an item (a hyphen, a bullet, a number with its mark, and blanks behind it; bare lines have none), ``blank`` and
 #: ``newline`` follow it; ``end`` closes the answer; ``turn`` is the markers, role names and line breaks around
 #: the turns; ``other`` is what is in the answer but in no item.
@@ -50,7 +50,7 @@ def topic_positions(tokenizer: PreTrainedTokenizerBase, topic: str, length: Leng
     request = list_request(topic, length)
     chat = [{"role": "user", "content": request}]
     text: Any = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-    before = LIST_REQUEST.partition("{topic}")[0].format(length=LENGTH_WORDS[length])
+    before = LIST_REQUEST.partition("{topic}")[0].format(phrase=PHRASES[length])
     first = text.index(request) + len(before)
     offsets: Any = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     return tuple(at for at, (start, end) in enumerate(offsets) if start < first + len(topic) and end > first)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from saeattr.errors import UserError
+from saeattr.settings import Swap
 
 TOPICS: tuple[str, ...] = (
     "animals",
@@ -89,14 +90,33 @@ def _clean_topic(name: str) -> str:
     return _BUNDLED.get(topic.casefold(), topic)
 
 
-Length = Literal["short", "long", "none"]
+Length = Literal["short", "long", "none", "few", "many"]
 
-#: The request of the published study on Gemma 2 2B-it; ``{length}`` is " short", " long" or nothing.
-LIST_REQUEST = "Provide me with a{length} list of {topic}. Just provide the names, no need for any other information."
+#: The request of the published study on Gemma 2 2B-it.
+LIST_REQUEST = "Provide me with a {phrase} {topic}. Just provide the names, no need for any other information."
 
-LENGTH_WORDS: dict[Length, str] = {"short": " short", "long": " long", "none": ""}
+#: How long a list is asked for. ``few`` and ``many`` are that study's second pair of requests, in its own words.
+PHRASES: dict[Length, str] = {
+    "short": "short list of",
+    "long": "long list of",
+    "none": "list of",
+    "few": "short list with a few",
+    "many": "long list with a many",
+}
+
+#: The words of each phrase that differ in its partner.
+LENGTH_WORDS: dict[Length, tuple[str, ...]] = {
+    "short": ("short",),
+    "long": ("long",),
+    "none": (),
+    "few": ("short", "few"),
+    "many": ("long", "many"),
+}
+
+#: The clean and the corrupted request of each swap.
+SWAPS: dict[Swap, tuple[Length, Length]] = {"length": ("short", "long"), "few": ("few", "many")}
 
 
 def list_request(topic: str, length: Length = "short") -> str:
     """The user's turn that asks for a list of ``topic``."""
-    return LIST_REQUEST.format(length=LENGTH_WORDS[length], topic=topic)
+    return LIST_REQUEST.format(phrase=PHRASES[length], topic=topic)
