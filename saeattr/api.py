@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from saeattr.study.folder import StudyFolder, open_study, remove_leftovers
 from saeattr.study.generation import Generating, check_lists
 from saeattr.study.memory import memory_plan
 from saeattr.study.pairs import MakingTestPairs
+from saeattr.study.passed import check_passed, take_passed
 from saeattr.study.prepare import Prepared, default_folder, prepare
 from saeattr.study.reopen import opened, study_task
 from saeattr.study.results import Study
@@ -75,7 +76,9 @@ def attribute(
         config: a YAML file with settings.
         figures: draw them.
         on_progress: called as the work goes on.
-        settings: any field of ``StudySettings``, e.g. ``lists=5, base="zero", sites=["resid_post.3"]``.
+        settings: any field of ``StudySettings``, e.g. ``lists=5, base="zero", sites=["resid_post.3"]``. In place of
+            names, ``model`` takes a Hugging Face model with ``tokenizer=`` (or a pair of both) or a TransformerBridge,
+            and ``saes`` takes SAEs of sae-lens by site: ``{"resid_post.3": sae}``.
 
     Returns:
         The study; its tables are read from the folder when asked for.
@@ -106,7 +109,8 @@ def validate(
     """Measure the exact effects of a study's top features against controls, and of many together.
 
     Args:
-        study: its folder, or what ``attribute`` returned; its model and SAEs must be where they were.
+        study: its folder, or what ``attribute`` returned; its model and SAEs must be where they were, and those that
+            were passed as objects are passed again (``model``, ``tokenizer``, ``saes``).
         generate: also sample lists while a site's first ``generate_features`` features are ablated together, with
             controls of equal length, steering and nothing beside.
         settings: ``validate_top`` (or ``top``; features tested in each group, those of the highest ranks),
@@ -122,7 +126,9 @@ def validate(
             raise UserError("top is another name of validate_top: give one of them")
         settings["validate_top"] = settings.pop("top")
     known = opened(study)
-    prepared = prepare(changed_settings(recorded_settings(known.record), settings, "validate"))
+    passed, settings = take_passed(settings)
+    check_passed(known.record, passed)
+    prepared = prepare(changed_settings(recorded_settings(known.record), settings, "validate"), passed=passed)
     asked = prepared.settings
     if not asked.validate_top:
         raise UserError("validate_top cannot be 0 here: give the number of features to measure, 1 or more")
@@ -191,7 +197,9 @@ def report(
     study: str | Path | Study,
     *,
     top: int = 100,
-    model: bool = True,
+    model: Any = True,
+    tokenizer: Any = None,
+    saes: Mapping[str, Any] | None = None,
     open_page: bool = False,
     on_progress: OnProgress = quiet,
 ) -> Path:
@@ -201,7 +209,8 @@ def report(
         study: its folder, or what ``attribute`` returned.
         top: features with a page of their own.
         model: open the study's model and SAEs for whole prompts, logits, neighbours and upstream features on the
-            feature pages; without them a page shows what the tables know.
+            feature pages; without them a page shows what the tables know. A study made with objects needs them again:
+            the model, its ``tokenizer``, and ``saes`` by site.
         open_page: show it in the browser.
 
     Raises:
@@ -210,7 +219,9 @@ def report(
     from saeattr.reporting.page.make import make_report
 
     known, on_step = opened(study), about(on_progress, "report")
-    task = study_task(known, on_step) if model else None
+    named = None if isinstance(model, bool) else model
+    passed, _ = take_passed({"model": named, "tokenizer": tokenizer, "saes": saes})
+    task = None if model is False else study_task(known, on_step, passed)
     path = make_report(known, task, top=top, layer_choice=stored_reason(known.folder), on_step=on_step)
     if open_page:
         webbrowser.open(path.resolve().as_uri())
@@ -236,8 +247,10 @@ def _prepared(
     group: str | Sequence[str] | None, config: str | Path | None, settings: dict[str, Any], weights: bool = True
 ) -> Prepared:
     names = (group,) if isinstance(group, str) else None if group is None else tuple(group)
+    passed, settings = take_passed(settings)
+    settings |= passed.names
     given = settings if names is None else {**settings, "group": names}
-    return prepare(make_settings(given, None if config is None else Path(config)), weights=weights)
+    return prepare(make_settings(given, None if config is None else Path(config)), weights=weights, passed=passed)
 
 
 def _validation_stages(prepared: Prepared) -> list[Stage]:

@@ -14,15 +14,24 @@ from saeattr.attribution.methods import find_method
 from saeattr.behaviours.behaviour import Behaviour, Contrast, find_behaviour
 from saeattr.errors import UserError
 from saeattr.model.hub import hub_name, named, unknown_model
-from saeattr.model.loading import count_layers, find_model, load_tokenizer, model_name, resolve_device, site_widths
+from saeattr.model.loading import (
+    count_layers,
+    find_model,
+    load_tokenizer,
+    model_name,
+    resolve_device,
+    site_widths,
+    widths_of,
+)
 from saeattr.runs.memory import parse_bytes
 from saeattr.runs.metric import find_metric
 from saeattr.runs.question import Question
 from saeattr.saes.formats import SaeFile
 from saeattr.saes.loading import check_weights, check_width, find_saes
 from saeattr.settings import StudySettings
-from saeattr.sites import Site, parse_site
+from saeattr.sites import Kind, Site, parse_site
 from saeattr.study.folder import FORMAT
+from saeattr.study.passed import NOTHING, Passed
 
 
 @dataclass(frozen=True)
@@ -37,10 +46,24 @@ class Prepared:
     question: Question
     saes: list[SaeFile]
     record: dict[str, Any]
+    passed: Passed = NOTHING
 
 
-def resolve(settings: StudySettings) -> StudySettings:
+@dataclass(frozen=True)
+class _Model:
+    """What is known of the model before it is open; ``named`` is its entry in the record."""
+
+    widths: dict[Kind, int]
+    n_layers: int
+    tokenizer: PreTrainedTokenizerBase
+    named: dict[str, Any]
+
+
+def resolve(settings: StudySettings, passed: bool = False) -> StudySettings:
     """Settings with what was left open filled in: the model's own SAEs, and bfloat16 on a GPU.
+
+    Args:
+        passed: whether the model is open already, so that its name need not be known.
 
     Raises:
         UserError: the device does not exist, or nothing is known of SAEs for the model.
@@ -53,7 +76,7 @@ def resolve(settings: StudySettings) -> StudySettings:
         saes = "bundled"
     elif saes is None and known is not None:
         saes, sae_width = ",".join(known.releases), sae_width or known.width
-    elif saes is None and hub_name(settings.model) is None and not Path(settings.model).expanduser().is_dir():
+    elif saes is None and not (passed or hub_name(settings.model) or Path(settings.model).expanduser().is_dir()):
         raise unknown_model(settings.model)
     elif saes is None:
         raise UserError(
@@ -64,12 +87,13 @@ def resolve(settings: StudySettings) -> StudySettings:
     return settings.model_copy(update={"dtype": dtype, "saes": saes, "sae_width": sae_width, "metric": metric})
 
 
-def prepare(settings: StudySettings, *, weights: bool = True) -> Prepared:
+def prepare(settings: StudySettings, *, weights: bool = True, passed: Passed = NOTHING) -> Prepared:
     """Check everything that can be checked without loading weights; what is on the hub is downloaded first.
 
     Args:
         settings: as the user gave them.
         weights: False leaves the weights of model and SAEs alone (they need not be there).
+        passed: objects in place of the names in the settings.
 
     Raises:
         UserError: a group, token, site, SAE or model file cannot be used.
@@ -84,10 +108,10 @@ def prepare(settings: StudySettings, *, weights: bool = True) -> Prepared:
             f"--validate-lists draws more pairs, and those of {behaviour.name} are fixed (each half tests what the "
             "other ranks): leave it out"
         )
-    settings = resolve(settings)
-    folder = find_model(settings.model, weights=weights)
-    saes = _named_saes(settings, folder, weights)
-    tokenizer = load_tokenizer(folder)
+    settings = resolve(settings, passed.model is not None)
+    model = _model(settings, passed, weights)
+    saes = _usable_saes(settings, passed, model, weights)
+    tokenizer = model.tokenizer
     if settings.metric not in behaviour.metrics:
         find_metric(str(settings.metric), tuple(behaviour.metrics))
     contrast = behaviour.contrast(tokenizer, settings)
@@ -97,20 +121,31 @@ def prepare(settings: StudySettings, *, weights: bool = True) -> Prepared:
     record = {
         "format": FORMAT,
         "settings": settings.identity(),
-        "model": {"name": model_name(settings.model), "sha256": bundle.fingerprint(folder) if weights else None},
+        "model": model.named,
         "metric_label": contrast.label or metric.help,
-        "saes": {str(file.site): bundle.file_sha256(file.weights) for file in saes} if weights else {},
+        "saes": {str(file.site): file.sha256 for file in saes} if weights else {},
         "versions": _versions(),
         "groups": [],
     }
-    return Prepared(settings, behaviour, groups, tokenizer, contrast, question, saes, record)
+    return Prepared(settings, behaviour, groups, tokenizer, contrast, question, saes, record, passed)
 
 
-def _named_saes(settings: StudySettings, folder: Path, weights: bool) -> list[SaeFile]:
-    """The SAEs that the settings name, checked against the model of ``folder``."""
-    widths, n_layers = site_widths(folder), count_layers(folder)
-    assert settings.saes is not None
-    found = find_saes(settings.saes, widths, width=settings.sae_width, l0=settings.sae_l0)
+def _model(settings: StudySettings, passed: Passed, weights: bool) -> _Model:
+    """The model that was passed, or the one that the settings name."""
+    if passed.model is not None:
+        lm = passed.model.lm
+        named = {"name": model_name(lm.name), "sha256": passed.model.sha256, "passed": True}
+        return _Model(widths_of(lm.hf.config), lm.n_layers, lm.tokenizer, named)
+    folder = find_model(settings.model, weights=weights)
+    widths, n_layers, tokenizer = site_widths(folder), count_layers(folder), load_tokenizer(folder)
+    sha256 = bundle.fingerprint(folder) if weights else None
+    return _Model(widths, n_layers, tokenizer, {"name": model_name(settings.model), "sha256": sha256})
+
+
+def _usable_saes(settings: StudySettings, passed: Passed, model: _Model, weights: bool) -> list[SaeFile]:
+    """The SAEs that were passed or that the settings name, checked against the model."""
+    widths, n_layers = model.widths, model.n_layers
+    found = chosen_saes(settings, passed, widths)
     saes = [found[site] for site in choose_sites(settings, list(found))]
     for file in saes:
         if file.site.layer >= n_layers:
@@ -122,6 +157,13 @@ def _named_saes(settings: StudySettings, folder: Path, weights: bool) -> list[Sa
         if weights:
             check_weights(file)
     return saes
+
+
+def chosen_saes(settings: StudySettings, passed: Passed, widths: dict[Kind, int]) -> dict[Site, SaeFile]:
+    """The SAEs that were passed, or those that the settings name."""
+    if passed.saes is not None:
+        return dict(passed.saes)
+    return find_saes(settings.saes or "bundled", widths, width=settings.sae_width, l0=settings.sae_l0)
 
 
 def choose_sites(settings: StudySettings, available: list[Site]) -> list[Site]:

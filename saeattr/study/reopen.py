@@ -8,14 +8,15 @@ from typing import Any
 
 from saeattr import bundle
 from saeattr.errors import UserError
-from saeattr.model.loading import find_model, load_model, site_widths
+from saeattr.model.loading import find_model, load_model, site_widths, widths_of
 from saeattr.progress import OnStep, quiet
 from saeattr.runs.task import Task
 from saeattr.saes.formats import SaeFile
-from saeattr.saes.loading import find_saes
 from saeattr.settings import recorded_settings
 from saeattr.sites import Site, parse_site
 from saeattr.study.pairs import stored_pairs
+from saeattr.study.passed import NOTHING, Passed, check_passed
+from saeattr.study.prepare import chosen_saes
 from saeattr.study.results import Study, load_study
 
 
@@ -28,19 +29,23 @@ def opened(study: str | Path | Study) -> Study:
     return study if isinstance(study, Study) else load_study(study)
 
 
-def study_task(study: Study, on_step: OnStep = quiet) -> Task:
+def study_task(study: Study, on_step: OnStep = quiet, passed: Passed = NOTHING) -> Task:
     """The model, the SAEs and all pairs of a study, ready to be worked on.
 
     Raises:
         UserError: model or SAEs have changed, or are no longer where they were.
     """
+    check_passed(study.record, passed)
     on_step("loading the model", 0, 1)
-    settings = recorded_settings(study.record)
-    widths = site_widths(find_model(settings.model))
-    found = find_saes(settings.saes or "bundled", widths, width=settings.sae_width, l0=settings.sae_l0)
+    settings, model = recorded_settings(study.record), passed.model
+    widths = widths_of(model.lm.hf.config) if model is not None else site_widths(find_model(settings.model))
+    found = chosen_saes(settings, passed, widths)
     saes = {site: found[site] for site in map(parse_site, study.record["saes"]) if site in found}
     check_same(study.record, saes)
-    lm = load_model(settings.model, device=settings.device, dtype=settings.dtype or "float32")
+    if model is not None:
+        lm = model.lm
+    else:
+        lm = load_model(settings.model, device=settings.device, dtype=settings.dtype or "float32")
     on_step("loading the model", 1, 1)
     return Task(lm, stored_pairs(study.folder, study.groups), list(saes.values()), on_step=on_step)
 
@@ -52,11 +57,12 @@ def check_same(record: Mapping[str, Any], saes: Mapping[Site, SaeFile]) -> None:
         UserError: the model or an SAE is not the one in study.yaml.
     """
     recorded = record["model"]["sha256"]
-    if recorded is not None and bundle.fingerprint(find_model(record["settings"]["model"])) != recorded:
+    passed = record["model"].get("passed")
+    if recorded is not None and not passed and bundle.fingerprint(find_model(record["settings"]["model"])) != recorded:
         raise UserError(
             f"the model {record['model']['name']} has changed since the study was made: make the study again with --out"
         )
     for site, file in saes.items():
         known = record["saes"].get(str(site))
-        if known is not None and bundle.file_sha256(file.weights) != known:
+        if known is not None and file.sha256 != known:
             raise UserError(f"the SAE for {site} has changed since the study was made: make the study again with --out")
