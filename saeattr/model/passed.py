@@ -65,6 +65,8 @@ def passed_model(model: Any, tokenizer: Any = None) -> PassedModel:
         )
     _check_weights(hf_model)
     hf_model.set_attn_implementation("eager")
+    # A model made from a configuration does not name its class in it, and the bridge goes by that.
+    hf_model.config.architectures = hf_model.config.architectures or [type(hf_model).__name__]
     tokenizer = copy.deepcopy(tokenizer)
     give_chat_template(tokenizer)
     name = _name(hf_model)
@@ -98,7 +100,7 @@ def _check_weights(hf_model: PreTrainedModel) -> None:
 
 def _name(hf_model: PreTrainedModel) -> str:
     """As the hub knows it where it came from there, so that SAEs can be found for it."""
-    name = str(getattr(hf_model.config, "_name_or_path", "") or hf_model.config.model_type)
+    name = str(getattr(hf_model.config, "_name_or_path", "") or type(hf_model).__name__)
     return Path(name).name if Path(name).is_absolute() or name.count("/") > 1 else name
 
 

@@ -124,6 +124,8 @@ def pick_saes(releases: Sequence[str], width: str | None = None, l0: float | Non
     chosen: dict[Site, PublishedSae] = {}
     for release in releases:
         saes = published_saes(release)
+        if not saes:
+            raise UserError(f"no SAE of {release} can be used here: {next(iter(refused_saes(release).values()))}")
         offered = sorted({sae.width for sae in saes if sae.width}, key=lambda name: _WIDTHS.get(name, 0))
         fitting = [sae for sae in saes if width is None or sae.width in (width, None)]
         if not fitting:

@@ -34,6 +34,8 @@ UNUSABLE = {
 }
 #: Scalings that depend on the token; ``LensAutoencoder`` says how they are read.
 BY_TOKEN = ("layer_norm", "constant_norm_rescale")
+#: Where a few features are wanted, all are encoded for so many bytes of tokens at a time.
+WHOLE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,11 @@ class LensAutoencoder(SparseAutoencoder):
         x = x.float()
         if self.centre_input:
             x = x - x.mean(-1, keepdim=True)
-        f = self.lens.encode(x)
-        if self.chosen is not None:
-            f = f[:, self.chosen]
+        if self.chosen is None:
+            f = self.lens.encode(x)
+        else:
+            size = max(1, WHOLE_BYTES // (4 * self.lens.W_dec.shape[0]))
+            f = torch.cat([self.lens.encode(part)[:, self.chosen] for part in x.split(size)])
         return f * self._scale(x) if self._normalised else f
 
     def pre_activation(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_sae"]:
@@ -146,7 +150,7 @@ def check_usable(config: dict[str, Any], name: str) -> None:
             f"{name} normalises its input ({normalised}), which is not read here: fold that into its weights "
             "first, or use another SAE"
         )
-    if metadata.get("hook_head_index") is not None:
+    if any(metadata.get(name) is not None for name in ("hook_head_index", "hook_point_head_index")):
         raise UserError(f"{name} reads one head alone: those of all heads together (attn_z) are sites here")
 
 

@@ -18,12 +18,16 @@ from saeattr.errors import UserError
 
 SUFFIXES = (".pt", ".pth")
 _TYPES = ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Short", "Char", "Byte", "Bool")
-#: All that a dictionary of tensors needs.
+#: All that a dictionary of tensors names.
 ALLOWED = {
     "collections OrderedDict",
     "torch._utils _rebuild_tensor_v2",
     "torch._utils _rebuild_parameter",
     *(f"torch {name}Storage" for name in _TYPES),
+    # Values that may stand beside the tensors.
+    "torch Size",
+    "torch device",
+    *(f"torch {name}" for name in ("float32", "float16", "bfloat16", "float64", "int64")),
 }
 #: The codes by which a pickle names what it calls; the other ways (a name from the stack, a number from a registry) are
 #: not used by torch, and refused.
