@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -25,7 +25,7 @@ from saeattr.comparison.run import ExactPlan, compare_studies
 from saeattr.errors import UserError
 from saeattr.features.recurrence import feature_families, overlap_table
 from saeattr.generation.group import GenerationPlan
-from saeattr.model.loading import find_model, load_tokenizer, longest_prompt, resolve_device
+from saeattr.model.loading import find_model, load_tokenizer, longest_of, read_config, resolve_device
 from saeattr.neuronpedia.links import link_study
 from saeattr.progress import OnProgress, about, quiet
 from saeattr.runs.memory import MemoryPlan
@@ -39,6 +39,7 @@ from saeattr.study.folder import StudyFolder, open_study, remove_leftovers
 from saeattr.study.generation import Generating, check_generation
 from saeattr.study.memory import memory_plan
 from saeattr.study.pairs import MakingTestPairs, contrast_label, store_given, stored_given
+from saeattr.study.passed import check_passed, take_passed
 from saeattr.study.prepare import Prepared, default_folder, prepare
 from saeattr.study.reopen import opened, study_task
 from saeattr.study.results import Study
@@ -85,8 +86,10 @@ def attribute(
         config: a YAML file with settings.
         figures: draw them.
         on_progress: called as the work goes on.
-        settings: any field of ``StudySettings``; ``pairs`` may be rows too: a list of dicts, a DataFrame or a
-            ``datasets.Dataset`` (docs/pairs.md). E.g. ``n_pairs=5, base="zero", sites=["resid_post.3"]``.
+        settings: any field of ``StudySettings``, e.g. ``n_pairs=5, base="zero", sites=["resid_post.3"]``. Objects in
+            place of names: ``pairs`` takes rows too, as a list of dicts, a DataFrame or a ``datasets.Dataset``
+            (docs/pairs.md); ``model`` a Hugging Face model with ``tokenizer=`` (or a pair of both) or a
+            TransformerBridge; ``saes`` SAEs of sae-lens by site, ``{"resid_post.3": sae}``.
 
     Returns:
         The study; its tables are read from the folder when asked for.
@@ -117,7 +120,8 @@ def validate(
     """Measure the exact effects of a study's top features against controls, and of many together.
 
     Args:
-        study: its folder, or what ``attribute`` returned; its model and SAEs must be where they were.
+        study: its folder, or what ``attribute`` returned; its model and SAEs must be where they were, and those that
+            were passed as objects are passed again (``model``, ``tokenizer``, ``saes``).
         generate: also sample lists while a site's first ``generate_features`` features are ablated together, with
             controls of equal length, steering and nothing beside.
         settings: ``validate_top`` (or ``top``; features tested in each group, those of the highest ranks),
@@ -133,8 +137,10 @@ def validate(
             raise UserError("top is another name of validate_top: give one of them")
         settings["validate_top"] = settings.pop("top")
     known = opened(study)
+    passed, settings = take_passed(settings)
+    check_passed(known.record, passed)
     asked = changed_settings(recorded_settings(known.record), settings, "validate")
-    prepared = prepare(asked, given=stored_given(known.folder))
+    prepared = prepare(asked, given=stored_given(known.folder), passed=passed)
     asked = prepared.settings
     if not asked.validate_top:
         raise UserError("validate_top cannot be 0 here: give the number of features to measure, 1 or more")
@@ -220,14 +226,16 @@ def check_pairs(
     if asked.metric not in (None, *behaviour.metrics):
         find_metric(str(asked.metric), tuple(behaviour.metrics))
     contrast = behaviour.contrast(tokenizer, asked)
-    return check_rows(tokenizer, given, reading_of(tokenizer, asked, contrast, longest_prompt(folder)))
+    return check_rows(tokenizer, given, reading_of(tokenizer, asked, contrast, longest_of(read_config(folder))))
 
 
 def report(
     study: str | Path | Study,
     *,
     top: int = 100,
-    model: bool = True,
+    model: Any = True,
+    tokenizer: Any = None,
+    saes: Mapping[str, Any] | None = None,
     open_page: bool = False,
     on_progress: OnProgress = quiet,
 ) -> Path:
@@ -237,7 +245,8 @@ def report(
         study: its folder, or what ``attribute`` returned.
         top: features with a page of their own.
         model: open the study's model and SAEs for whole prompts, logits, neighbours and upstream features on the
-            feature pages; without them a page shows what the tables know.
+            feature pages; without them a page shows what the tables know. A study made with objects needs them again:
+            the model, its ``tokenizer``, and ``saes`` by site.
         open_page: show it in the browser.
 
     Raises:
@@ -246,7 +255,9 @@ def report(
     from saeattr.reporting.page.make import make_report
 
     known, on_step = opened(study), about(on_progress, "report")
-    task = study_task(known, on_step) if model else None
+    named = None if isinstance(model, bool) else model
+    passed, _ = take_passed({"model": named, "tokenizer": tokenizer, "saes": saes})
+    task = None if model is False else study_task(known, on_step, passed=passed)
     path = make_report(known, task, top=top, layer_choice=stored_reason(known.folder), on_step=on_step)
     if open_page:
         webbrowser.open(path.resolve().as_uri())
@@ -316,6 +327,8 @@ def _prepared(
     group: str | Sequence[str] | None, config: str | Path | None, settings: dict[str, Any], weights: bool = True
 ) -> Prepared:
     names = (group,) if isinstance(group, str) else None if group is None else tuple(group)
+    passed, settings = take_passed(settings)
+    settings |= passed.names
     asked = settings if names is None else {**settings, "group": names}
     rows = None
     if not isinstance(asked.get("pairs"), (str, Path, NoneType)):
@@ -326,7 +339,7 @@ def _prepared(
     wanted = make_settings(asked, None if config is None else Path(config))
     if wanted.pairs_of is not None:
         wanted, rows = with_borrowed(wanted)
-    return prepare(wanted, weights=weights, given=rows)
+    return prepare(wanted, weights=weights, given=rows, passed=passed)
 
 
 def _validation_stages(prepared: Prepared) -> list[Stage]:

@@ -308,3 +308,17 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
         fill()
     assert path.read_text(encoding="utf-8") == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["table.parquet"]
+
+
+def test_the_saes_of_a_release_are_listed_and_what_cannot_be_used_is_counted_with_the_reason(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, _ = run(["saes", "--release", "pythia-70m-deduped-res-sm"], capsys)
+    assert code == 0
+    assert "6 SAEs" in out
+    assert "1 cannot be used: it reads the embedding, which is no site here (pythia-70m-deduped-res-sm/blocks.0." in out
+    code, out, _ = run(["saes", "--release", "gemma-scope-2-4b-pt-transcoders"], capsys)
+    assert code == 0
+    assert out.startswith("72 cannot be used: a transcoder: it reads one activation and writes another (gemma-scope-2")
+    assert " and 69 more)" in " ".join(out.split())

@@ -9,12 +9,18 @@ from saeattr.tables import TABLES
 
 ROOT = Path(__file__).parents[1]
 STUDY_FOLDER = runpy.run_path(str(ROOT / "scripts" / "docs" / "study_folder.py"))
+SAES = runpy.run_path(str(ROOT / "scripts" / "docs" / "saes.py"))
 PAGE = (ROOT / "docs" / "study-folder.md").read_text(encoding="utf-8")
 
 
 def test_the_study_folder_page_is_what_its_script_prints():
     """Else: python scripts/docs/study_folder.py."""
     assert STUDY_FOLDER["page"]() == PAGE
+
+
+def test_the_page_of_published_saes_is_what_its_script_counts():
+    """Else: python scripts/docs/saes.py."""
+    assert SAES["page"]() == (ROOT / "docs" / "saes.md").read_text(encoding="utf-8")
 
 
 def test_every_column_of_every_table_stands_on_the_study_folder_page_in_its_order():

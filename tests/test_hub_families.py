@@ -243,11 +243,3 @@ def test_a_base_gemma_gets_gemmas_chat_format(tmp_path: Path) -> None:
     tokenizer.chat_template = None
     tokenizer.save_pretrained(tmp_path)
     assert load_tokenizer(tmp_path).apply_chat_template(chat, tokenize=False, add_generation_prompt=True) == wanted
-
-
-def test_a_top_k_sae_with_normalised_input_is_refused_in_one_line(tmp_path: Path) -> None:
-    config = {"hook_point": "blocks.1.hook_resid_post", "d_in": 64, "d_sae": 512}
-    config |= {"activation_fn_str": "topk", "normalize_activations": "layer_norm"}
-    (tmp_path / "cfg.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(UserError, match="architecture 'standard' .topk."):
-        find_saes(str(tmp_path))

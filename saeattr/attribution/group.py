@@ -170,6 +170,7 @@ def reconstruction_effect(sae: SparseAutoencoder, batch: BatchRuns) -> Float[Ten
     x_hat = batch.clean.x[sae.site].float().clone()
     tokens = x_hat[batch.usable]
     for chunk in token_chunks(sae, len(tokens)):
-        tokens[chunk] = sae.decode(sae.encode(tokens[chunk]))
+        x = tokens[chunk]
+        tokens[chunk] = sae.decode(sae.encode(x)) + sae.rest(x)
     x_hat[batch.usable] = tokens
     return total_effect(batch, sae.site, x_hat)

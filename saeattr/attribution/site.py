@@ -90,7 +90,7 @@ def _attribute_chunk(base: SiteBase, tokens: SiteTokens, chunk: slice) -> tuple[
         # Features without an entry have a base value too.
         features_effect = ((sae.decode(base.means.f[None]) - x_hat) * g).sum(1)
     error_effect = ((base.activation(clean, corrupted) - clean) * g).sum(1) - features_effect
-    squared_error = (clean - x_hat).square().sum(1)
+    squared_error = (clean - x_hat - sae.rest(clean)).square().sum(1)
     token = token + chunk.start
     return token, feature, act_clean, act_base, grad, effect, features_effect, error_effect, l0.float(), squared_error
 

@@ -123,23 +123,28 @@ def saes(
     kind: Annotated[str | None, typer.Option(help="Only this kind: resid_post, attn_z or mlp_out.")] = None,
     width: Annotated[str | None, typer.Option(help="Only this width, e.g. 16k.")] = None,
 ) -> None:
-    """List published SAEs: site, width, L0, memory, Neuronpedia id, release and id."""
+    """List published SAEs: site, width, L0, memory, Neuronpedia id, name; and which cannot be used, and why."""
     from saeattr.model.hub import named, unknown_model
-    from saeattr.reporting.terminal.listings import print_published
-    from saeattr.saes.catalogue import published_saes
+    from saeattr.reporting.terminal.listings import print_published, print_refused
+    from saeattr.saes.catalogue import published_saes, refused_saes
     from saeattr.sites import parse_kind
 
     known = named(model)
     if release is None and known is None:
         raise unknown_model(model)
-    releases = (release,) if release or known is None else known.releases
-    rows = [sae for name in releases for sae in published_saes(name or "")]
+    releases = known.releases if release is None and known is not None else (release or "",)
+    rows = [sae for name in releases for sae in published_saes(name)]
+    refused = {f"{name}/{sae_id}": reason for name in releases for sae_id, reason in refused_saes(name).items()}
+    if not rows:
+        print_refused(refused)
+        return
     if kind is not None:
         rows = [sae for sae in rows if sae.site.kind == parse_kind(kind)]
     rows = [sae for sae in rows if layer in (None, sae.site.layer) and width in (None, sae.width)]
     if not rows:
         raise UserError(f"{', '.join(map(str, releases))} has no such SAE: leave out --layer, --kind or --width")
     print_published(rows, known if release is None else None)
+    print_refused(refused)
 
 
 @command()

@@ -20,7 +20,7 @@ from saeattr.model.loading import LanguageModel
 from saeattr.progress import counting
 from saeattr.runs.task import Task
 from saeattr.saes.loading import SaeFile, stream_saes
-from saeattr.saes.sae import SparseAutoencoder, take_features
+from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
 from saeattr.tables import Feature, features_of
 
@@ -77,7 +77,7 @@ def feature_details(
     wanted = [files[site] for site in ids]
     kept = {}
     for sae in stream_saes(wanted, lm.device):
-        kept[sae.site] = take_features(sae, ids[sae.site].to(lm.device))
+        kept[sae.site] = sae.take_features(ids[sae.site].to(lm.device))
     firings = read_firings(lm, pairs, kept, task.pace.batch_size, counting(task.on_step, "activations"))
     contexts = pair_contexts(lm, pairs)
     targets = _targets(firings, kept, ids) if with_upstream else {}
@@ -156,7 +156,8 @@ def _targets(
         for nth, feature in enumerate(features.tolist()):
             at = most_active(firings, site, nth)
             if at is not None:
-                targets[site, feature] = Target(site, feature, kept[site].W_enc[:, nth], *at)
+                alone = kept[site].take_features(torch.tensor([nth], device=kept[site].W_dec.device))
+                targets[site, feature] = Target(alone, feature, *at)
     return targets
 
 

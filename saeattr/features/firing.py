@@ -48,7 +48,7 @@ def read_firings(
     batch_size: int,
     on_batch: OnCount = quiet,
 ) -> Firings:
-    """Run all pairs; ``chosen`` holds SAEs of the chosen features only (``take_features``)."""
+    """Run all pairs; ``chosen`` holds SAEs of the chosen features only (``SparseAutoencoder.take_features``)."""
     last = Site("resid_post", lm.n_layers - 1)
     sites = sorted({*chosen, last})
     where: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []

@@ -1,7 +1,8 @@
 """What makes a feature active: its activation attributed to features of earlier sites.
 
-g is the gradient of the feature's pre-activation (x . W_enc[i], whose slope an active ReLU or JumpReLU passes on
-unchanged) at one position with respect to an earlier site, in one backward from the encoder direction. An upstream
+g is the gradient of the feature's pre-activation (whose slope an active ReLU or JumpReLU passes on unchanged; of an
+SAE that encodes its features together it is the activation's own) at one position with respect to an earlier site. An
+upstream
 feature's effect is f_up * (g . W_dec_up): what it adds to the activation, to first order, so what would go if it were
 set to zero. As everywhere, gradients pass through the plain model and SAEs are streamed past the cached (x, g).
 """
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from saeattr.attribution.site import attribute_site
@@ -24,6 +24,7 @@ from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import SiteTokens
 from saeattr.runs.task import Task
 from saeattr.saes.loading import stream_saes
+from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
 
 UPSTREAM_NOTE = (
@@ -35,13 +36,16 @@ UPSTREAM_NOTE = (
 
 @dataclass(frozen=True)
 class Target:
-    """A feature at one position: ``direction`` is its encoder column, ``pair`` indexes the pairs."""
+    """A feature at one position: ``sae`` holds it alone, ``pair`` indexes the pairs."""
 
-    site: Site
+    sae: SparseAutoencoder
     feature: int
-    direction: Float[Tensor, " d_in"]
     pair: int
     position: int
+
+    @property
+    def site(self) -> Site:
+        return self.sae.site
 
 
 @dataclass(frozen=True)
@@ -128,10 +132,10 @@ def _gradients(
         final_hidden(lm, padded.clean)
         at_site = seen.pop(site).flatten(2)
         position = torch.tensor([target.position for target in targets], device=lm.device)
-        directions = torch.stack([target.direction for target in targets]).to(lm.device)
         # Each row is its own prompt, so the sum's gradient is each target's own.
-        value = (at_site[torch.arange(len(targets)), position].float() * directions).sum()
-        slopes = torch.autograd.grad(value, list(seen.values()))
+        x = at_site[torch.arange(len(targets)), position].float()
+        values = [target.sae.pre_activation(row[None]).sum() for target, row in zip(targets, x, strict=True)]
+        slopes = torch.autograd.grad(torch.stack(values).sum(), list(seen.values()))
     mask = padded.clean.mask
     keep = mask & (torch.arange(mask.shape[1], device=lm.device) <= position[:, None])
     keep[:, 0] &= torch.tensor([pair.roles[0] != BOS for pair in batch], device=lm.device)

@@ -189,10 +189,15 @@ def site_widths(folder: Path) -> dict[Kind, int]:
         UserError: config.json is not the configuration of a causal language model.
     """
     try:
-        config = read_config(folder).get_text_config()
-        d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return widths_of(read_config(folder))
     except AttributeError as error:
         raise UserError(f"{folder}/config.json is not a model's configuration: {first_line(error)}") from error
+
+
+def widths_of(config: PreTrainedConfig) -> dict[Kind, int]:
+    """How wide the activation is at each kind of site of a model with this configuration."""
+    config = config.get_text_config()
+    d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     d_model = int(config.hidden_size)
     return {"attn_z": int(config.num_attention_heads * d_head), "mlp_out": d_model, "resid_post": d_model}
 
@@ -219,13 +224,9 @@ def read_config(folder: Path) -> PreTrainedConfig:
         raise unusable(folder, f"{folder}/config.json is not a model's configuration", error) from error
 
 
-def longest_prompt(folder: Path) -> int | None:
-    """How many tokens the model of a folder reads at most; None where its config.json does not say.
-
-    Raises:
-        UserError: as ``read_config``.
-    """
-    return getattr(read_config(folder).get_text_config(), "max_position_embeddings", None)
+def longest_of(config: PreTrainedConfig) -> int | None:
+    """How many tokens a model of this configuration reads at most; None where it does not say."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

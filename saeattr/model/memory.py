@@ -21,7 +21,7 @@ import pyarrow as pa
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 
 from saeattr.model.capture import capture
 from saeattr.model.loading import DTYPES, LanguageModel, boot, load_tokenizer, read_config
@@ -85,14 +85,23 @@ def meta_model(folder: Path, dtype: str = "float32") -> LanguageModel:
     Raises:
         UserError: it is no causal language model that transformers and the bridge know.
     """
-    config = read_config(folder)
+    return meta_of(read_config(folder), load_tokenizer(folder), folder, dtype)
+
+
+def meta_of(
+    config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str = "float32"
+) -> LanguageModel:
+    """The same from a configuration; ``folder`` is what it is called in an error.
+
+    Raises:
+        UserError: as ``meta_model``.
+    """
     config._attn_implementation = "eager"
     try:
         with torch.device("meta"):
             hf_model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype], trust_remote_code=False)
     except ValueError as error:
         raise unusable(folder, f"{folder} cannot be opened as a causal language model", error) from error
-    tokenizer = load_tokenizer(folder)
     # The bridge splits a fused projection (GPT-2's) when it opens a model, and refuses one without numbers; here the
     # parts' shapes are all that is wanted.
     with mock.patch("transformer_lens.utilities.quantization.unreadable_weight_reason", return_value=None):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,17 @@ def all_finite(parameter: torch.Tensor) -> bool:
         return True
     least, most = parameter.detach().aminmax()
     return math.isfinite(float(least)) and math.isfinite(float(most))
+
+
+def tensors_sha256(tensors: Mapping[str, torch.Tensor], about: str = "") -> str:
+    """SHA-256 over names, types, shapes and bytes, in the order of the names; ``about`` counts too."""
+    digest = hashlib.sha256(about.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        # Copied one at a time: bfloat16 has no type in numpy, its bytes have.
+        whole = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(whole.view(torch.uint8).numpy().data if whole.numel() else b"")
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saeattr.runs.batch import BatchRuns, CorruptedTokens, clean_tokens
-from saeattr.saes.sae import SparseAutoencoder, take_features
+from saeattr.saes.sae import SparseAutoencoder
 from saeattr.settings import BaseName
 
 BASES: tuple[BaseName, ...] = get_args(BaseName)
@@ -101,7 +101,7 @@ class SiteBase:
     def of_features(self, ids: Int[Tensor, " features"]) -> SiteBase:
         """The same for a few features of the SAE, so that only they are encoded."""
         means = None if self.means is None else dataclasses.replace(self.means, f=self.means.f[ids])
-        return SiteBase(self.name, take_features(self.sae, ids), means)
+        return SiteBase(self.name, self.sae.take_features(ids), means)
 
 
 def site_means(sae: SparseAutoencoder, x: Float[Tensor, "tokens d_in"]) -> SiteMeans:

@@ -6,10 +6,10 @@ import difflib
 import functools
 import importlib.util
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -17,13 +17,46 @@ from saeattr.errors import UserError
 from saeattr.sites import Kind, Site, site_of_hook
 
 #: How the weights are stored: sae-lens' own files, Gemma Scope's params.npz, Gemma Scope 2's params.safetensors,
-#: Llama Scope's final.safetensors.
-Format = Literal["sae_lens", "gemma_scope", "gemma_scope_2", "llama_scope"]
+#: Llama Scope's final.safetensors; and those that sae-lens reads for us.
+Format = Literal[
+    "sae_lens",
+    "gemma_scope",
+    "gemma_scope_2",
+    "llama_scope",
+    "llama_scope_r1",
+    "dictionary_learning",
+    "qwen_scope",
+    "goodfire",
+    "deepseek_r1",
+    "hook_z",
+]
+READ_BY_LENS: tuple[Format, ...] = get_args(Format)[4:]
 
 _WIDTHS = {"1k": 2**10, "4k": 2**12, "16k": 2**14, "32k": 2**15, "65k": 2**16, "131k": 2**17, "262k": 2**18}
-_WIDTHS |= {"524k": 2**19, "1m": 2**20}
+_WIDTHS |= {"64k": 2**16, "80k": 80 * 2**10, "128k": 2**17, "524k": 2**19, "1m": 2**20}
 _GEMMA_SCOPE_KINDS: dict[str, Kind] = {"res": "resid_post", "att": "attn_z", "mlp": "mlp_out"}
 _GEMMA_SCOPE_2_KINDS: dict[str, Kind] = {"resid_post": "resid_post", "attn_out": "attn_z", "mlp_out": "mlp_out"}
+
+TRANSCODER = "a transcoder: it reads one activation and writes another"
+CROSS_LAYER = "a cross-layer transcoder: it reads at one layer and writes into several"
+TEMPORAL = "a temporal SAE: the features of a token depend on the tokens before it"
+EMBEDDING = "it reads the embedding, which is no site here"
+ATTN_OUT = "it reads hook_attn_out (attention behind its output matrix), which is no site here"
+#: Conversions of sae-lens of which no entry is an SAE at a site.
+_REFUSED = {
+    "gemma_2_transcoder": TRANSCODER,
+    "mwhanna_transcoder": TRANSCODER,
+    "mntss_clt_layer_transcoder": CROSS_LAYER,
+    "temporal": TEMPORAL,
+}
+#: Those of which every entry reads the residual stream behind a layer, by the part of id or path that tells the layer.
+_RESIDUAL: dict[str, tuple[Format, str]] = {
+    "llama_scope_r1_distill": ("llama_scope_r1", r"/L(\d+)R$"),
+    "dictionary_learning_1": ("dictionary_learning", r"resid_post_layer_(\d+)[_/]"),
+    "qwen_scope": ("qwen_scope", r"^layer(\d+)\.sae\.pt$"),
+    "goodfire": ("goodfire", r"-l(\d+)\.pth?$"),
+    "deepseek_r1": ("deepseek_r1", r"-l(\d+)\.pt$"),
+}
 
 
 @dataclass(frozen=True)
@@ -73,6 +106,13 @@ def published_saes(release: str) -> list[PublishedSae]:
     return sorted(_entries(release, directory[release]), key=lambda sae: (sae.site.order, sae.sae_id))
 
 
+def refused_saes(release: str) -> dict[str, str]:
+    """The entries of a release that cannot be used, by their ids, and why."""
+    value = sae_directory()[release]
+    placed = {str(info["id"]): _place(value, release, info) for info in value["saes"]}
+    return {sae_id: place for sae_id, place in placed.items() if isinstance(place, str)}
+
+
 def pick_saes(releases: Sequence[str], width: str | None = None, l0: float | None = None) -> dict[Site, PublishedSae]:
     """One SAE for each site: of the width asked for, and with the published L0 nearest to ``l0``.
 
@@ -84,6 +124,8 @@ def pick_saes(releases: Sequence[str], width: str | None = None, l0: float | Non
     chosen: dict[Site, PublishedSae] = {}
     for release in releases:
         saes = published_saes(release)
+        if not saes:
+            raise UserError(f"no SAE of {release} can be used here: {next(iter(refused_saes(release).values()))}")
         offered = sorted({sae.width for sae in saes if sae.width}, key=lambda name: _WIDTHS.get(name, 0))
         fitting = [sae for sae in saes if width is None or sae.width in (width, None)]
         if not fitting:
@@ -110,14 +152,14 @@ def sae_directory() -> dict[str, Any]:
 
 
 def _entries(release: str, value: dict[str, Any]) -> Iterator[PublishedSae]:
-    conversion = value.get("conversion_func")
     for info in value["saes"]:
         sae_id, path = str(info["id"]), str(info["path"])
-        site, stored = _site(release, conversion, sae_id, path)
-        if site is None or stored is None:
+        place = _place(value, release, info)
+        if isinstance(place, str):
             continue
-        size = re.search(r"width_(\d+[km])", path) or re.search(r"-(\d+k)$", release)
-        size = size or re.search(r"-(\d+k)$", info.get("neuronpedia") or "")
+        site, stored = place
+        size = re.search(r"width_(\d+[km])", path) or re.search(r"-w?(\d+k)(?:-l\d+)?$", release)
+        size = size or re.search(r"-(\d+k)(?:$|__)", info.get("neuronpedia") or "")
         average = re.search(r"average_l0_(\d+)", path)
         l0 = info.get("l0") or (average and float(average[1])) or None
         yield PublishedSae(
@@ -136,21 +178,57 @@ def _entries(release: str, value: dict[str, Any]) -> Iterator[PublishedSae]:
         )
 
 
-def _site(release: str, conversion: str | None, sae_id: str, path: str) -> tuple[Site | None, Format | None]:
-    """Where an SAE reads and how it is stored; None for what is no site here (transcoders, embeddings, ...)."""
+def _place(value: Mapping[str, Any], release: str, info: Mapping[str, Any]) -> tuple[Site, Format] | str:
+    """Where an entry reads and how it is stored; or why it cannot be used."""
+    conversion, sae_id, path = value.get("conversion_func"), str(info["id"]), str(info["path"])
+    if conversion is None:
+        return _place_of_hook(sae_id)
+    if conversion in _REFUSED:
+        return _REFUSED[conversion]
+    if conversion in _RESIDUAL:
+        stored, pattern = _RESIDUAL[conversion]
+        layer = re.search(pattern, path)
+        return (Site("resid_post", int(layer[1])), stored) if layer else "its path does not say its layer"
+    if conversion == "connor_rob_hook_z":
+        site = site_of_hook(re.sub(r"\.hook_z$", ".attn.hook_z", sae_id))
+        return (site, "hook_z") if site else "its id does not say its layer"
+    if conversion in ("gemma_2", "gemma_3", "llama_scope"):
+        return _place_in_scope(conversion, release, sae_id, path)
+    return f"sae-lens reads it by {conversion}, which is not known here"
+
+
+def _place_of_hook(sae_id: str) -> tuple[Site, Format] | str:
+    """Of an SAE in sae-lens' own format: its id is a hook's name, with a width behind it where widths are compared."""
+    hook = re.sub(r"_\d+$", "", sae_id)
+    site = site_of_hook(hook)
+    if site is not None:
+        return site, "sae_lens"
+    if hook == "blocks.0.hook_resid_pre":
+        return EMBEDDING
+    return ATTN_OUT if hook.endswith("hook_attn_out") else f"it reads {hook.rpartition('.')[2]}, which is no site here"
+
+
+def _place_in_scope(conversion: str, release: str, sae_id: str, path: str) -> tuple[Site, Format] | str:
+    """Of Gemma Scope, Gemma Scope 2 and Llama Scope: the folders tell."""
     layer = re.search(r"layer_(\d+)[/_]", path + "/")
+    if "embedding" in path:
+        return EMBEDDING
+    if "clt" in path or "crosscoder" in path:
+        return CROSS_LAYER
+    if "transcoder" in path or "transcoder" in release:
+        return TRANSCODER
     if conversion == "gemma_2":
         part = re.search(r"-(res|att|mlp)(?:-|$)", release)
-        if part and layer and "embedding" not in path and "transcoder" not in release:
+        if part and layer:
             return Site(_GEMMA_SCOPE_KINDS[part[1]], int(layer[1])), "gemma_scope"
     elif conversion == "gemma_3":
         kind: Kind | None = next((kind for name, kind in _GEMMA_SCOPE_2_KINDS.items() if path.startswith(name)), None)
         if kind and layer:
             return Site(kind, int(layer[1])), "gemma_scope_2"
-    elif conversion == "llama_scope":
-        letter = re.fullmatch(r"l(\d+)([rm])_\d+x", sae_id)
+    else:
+        letter = re.fullmatch(r"l(\d+)([arm])_\d+x", sae_id)
+        if letter and letter[2] == "a":
+            return ATTN_OUT
         if letter:
             return Site("resid_post" if letter[2] == "r" else "mlp_out", int(letter[1])), "llama_scope"
-    elif conversion is None:
-        return site_of_hook(sae_id), "sae_lens"
-    return None, None
+    return "its path does not say where it reads"

@@ -1,7 +1,8 @@
 """One SAE on disk or on the hub, known from its configuration, its name or its folders alone; no weights are read.
 
-Formats: sae-lens' (cfg.json beside sae_weights.safetensors), Gemma Scope's (params.npz), Gemma Scope 2's
-(params.safetensors), Llama Scope's (hyperparams.json above checkpoints/final.safetensors).
+Read here: sae-lens' format (cfg.json beside sae_weights.safetensors), Gemma Scope's (params.npz), Gemma Scope 2's
+(params.safetensors), Llama Scope's (hyperparams.json above checkpoints/final.safetensors). Other formats and
+architectures are opened by sae-lens (``saeattr.saes.lens_files``).
 """
 
 from __future__ import annotations
@@ -10,22 +11,33 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from saeattr import bundle
 from saeattr.errors import UserError
 from saeattr.model.hub import hub_file, is_cached
-from saeattr.saes.catalogue import Format, PublishedSae
+from saeattr.saes.catalogue import READ_BY_LENS, Format, PublishedSae
+from saeattr.saes.lens import BY_TOKEN, check_usable, is_centred
+from saeattr.saes.lens_files import lens_config
 from saeattr.saes.tensors import read_shapes
 from saeattr.sites import Kind, Site, site_of_hook
 
-ARCHITECTURES = ("jumprelu", "standard")
+#: Read here, and opened by sae-lens.
+ARCHITECTURES, BY_LENS = ("jumprelu", "standard"), ("topk", "gated", "matching_pursuit")
 WEIGHT_FILES: dict[Format, str] = {
     "sae_lens": "sae_weights.safetensors",
     "gemma_scope": "params.npz",
     "gemma_scope_2": "params.safetensors",
     "llama_scope": "checkpoints/final.safetensors",
+    "llama_scope_r1": "sae_weights.safetensors",
+    "dictionary_learning": "ae.pt",
+    # The path is the file.
+    "qwen_scope": "",
+    "goodfire": "",
+    "deepseek_r1": "",
+    "hook_z": "",
 }
 
 
@@ -39,7 +51,9 @@ class SaeFile:
         threshold: one threshold for all features, where the configuration gives it.
         scale: what x is multiplied with before the SAE was trained to read it; folded into the weights on loading.
         subtract_b_dec, centre_input: as in ``SparseAutoencoder``.
+        by_lens: whether sae-lens opens it.
         published: the release it belongs to, where it was named by one.
+        held: an SAE of sae-lens or of here that was passed from Python, in place of a file; ``held_sha256`` is its.
     """
 
     site: Site
@@ -52,7 +66,15 @@ class SaeFile:
     scale: float = 1.0
     subtract_b_dec: bool = False
     centre_input: bool = False
+    by_lens: bool = False
     published: PublishedSae | None = None
+    held: Any = field(default=None, compare=False, repr=False)
+    held_sha256: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Of the file of weights, or of the weights that were passed."""
+        return self.held_sha256 or bundle.file_sha256(self.weights)
 
     @property
     def weights(self) -> Path:
@@ -71,7 +93,8 @@ class SaeFile:
     @property
     def _path(self) -> str:
         """In the repository of a published SAE."""
-        return f"{self.published.path if self.published else ''}/{WEIGHT_FILES[self.format]}"
+        path = self.published.path if self.published else ""
+        return f"{path}/{WEIGHT_FILES[self.format]}" if WEIGHT_FILES[self.format] else path
 
     @property
     def name(self) -> str:
@@ -111,6 +134,10 @@ def published_file(sae: PublishedSae, widths: Mapping[Kind, int]) -> SaeFile | N
         return _of_config({**config, **sae.overrides}, sae.site, folder, sae)
     if sae.format == "llama_scope":
         return _of_llama_scope(_read_json(hub_file(sae.repo, f"{sae.path}/hyperparams.json")), folder, sae)
+    if sae.format in READ_BY_LENS:
+        config = lens_config(sae)
+        size = int(config["d_in"]), int(config["d_sae"])
+        return SaeFile(sae.site, folder, *size, sae.format, by_lens=True, published=sae)
     if sae.d_sae is None:
         return None
     return SaeFile(sae.site, folder, widths[sae.site.kind], sae.d_sae, sae.format, published=sae)
@@ -162,19 +189,17 @@ def _of_config(config: dict[str, Any], site: Site, folder: Path, published: Publ
     # Before version 6 b_dec was subtracted unless the configuration said otherwise, and a top-k SAE called standard.
     old = "metadata" not in config
     kind = config.get("activation_fn") or config.get("activation_fn_str") or "relu"
-    architecture = config.get("architecture", "standard" if old else None)
-    if architecture not in ARCHITECTURES or kind != "relu":
-        raise UserError(
-            f"the SAE {folder} has the architecture {architecture!r} ({kind}): {' and '.join(ARCHITECTURES)} "
-            "are supported"
-        )
+    architecture = "topk" if kind == "topk" else config.get("architecture", "standard" if old else None)
     normalised = config.get("normalize_activations")
-    if normalised not in ("none", None, False):
+    normalised = "expected_average_only_in" if normalised is True else normalised
+    scaled = published is not None and published.scale is not None
+    named = {"normalize_activations": "none" if scaled else normalised}
+    check_usable({**config, **named, "architecture": architecture, "metadata": metadata or config}, f"the SAE {folder}")
+    if architecture not in (*ARCHITECTURES, *BY_LENS) or kind not in ("relu", "topk"):
         raise UserError(
-            f"the SAE {folder} normalises its input ({normalised}): fold the scale into the weights first "
-            "(sae-lens: fold_activation_norm_scaling_factor), or use another SAE"
+            f"the SAE {folder} has the architecture {architecture!r} ({kind}): "
+            f"{', '.join((*ARCHITECTURES, *BY_LENS))} are supported"
         )
-    booted = metadata.get("model_from_pretrained_kwargs") or config.get("model_from_pretrained_kwargs") or {}
     return SaeFile(
         site,
         folder,
@@ -182,7 +207,8 @@ def _of_config(config: dict[str, Any], site: Site, folder: Path, published: Publ
         d_sae,
         has_threshold=architecture == "jumprelu",
         subtract_b_dec=bool(config.get("apply_b_dec_to_input", old)),
-        centre_input=bool(booted.get("center_writing_weights", False)),
+        centre_input=is_centred(metadata) or is_centred(config),
+        by_lens=architecture in BY_LENS or scaled or normalised in BY_TOKEN,
         published=published,
     )
 

@@ -12,7 +12,10 @@ from saeattr import bundle
 from saeattr.errors import UserError
 from saeattr.saes.catalogue import pick_saes
 from saeattr.saes.formats import SaeFile, config_file, npz_file, published_file
-from saeattr.saes.sae import SparseAutoencoder
+from saeattr.saes.held import placed
+from saeattr.saes.lens_files import load_by_lens
+from saeattr.saes.pickled import SUFFIXES, check_pickled
+from saeattr.saes.sae import ReluAutoencoder, SparseAutoencoder
 from saeattr.saes.tensors import read_shapes, read_tensors
 from saeattr.sites import Kind, Site
 
@@ -95,12 +98,16 @@ def load_sae(file: SaeFile, device: torch.device | str = "cpu") -> SparseAutoenc
     Raises:
         UserError: the file is damaged, has NaN or infinity in it, or is not what cfg.json says.
     """
+    if file.held is not None:
+        return placed(file, device)
     check_weights(file)
+    if file.by_lens:
+        return load_by_lens(file, device)
     tensors = read_tensors(file.weights, file.shapes, device)
     threshold = tensors.get("threshold")
     if file.threshold is not None:
         threshold = torch.full((file.d_sae,), file.threshold, device=device)
-    return SparseAutoencoder(
+    return ReluAutoencoder(
         file.site,
         file.name,
         tensors["W_enc"] * file.scale if file.scale != 1 else tensors["W_enc"],
@@ -119,10 +126,15 @@ def check_weights(file: SaeFile) -> None:
     Raises:
         UserError: the file is missing, damaged, or is not what cfg.json says.
     """
+    if file.held is not None:
+        return
     if file.published is None:
         bundle.verify_checksums(file.folder)
+    if file.weights.suffix in SUFFIXES:
+        check_pickled(file.weights)
+        return
     shapes = read_shapes(file.weights)
-    for name, shape in file.shapes.items():
+    for name, shape in {} if file.by_lens else file.shapes.items():
         if shapes.get(name) != shape:
             has = shapes.get(name, "nothing")
             raise UserError(f"{file.weights} has {has} where {name} of shape {shape} belongs: get the file again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +13,49 @@ from torch import Tensor
 from saeattr.sites import Site
 
 
+class SparseAutoencoder(ABC):
+    """An autoencoder at one site; all arithmetic is in float32 whatever the model's dtype.
+
+    However f is encoded, x_hat is linear in it: f W_dec + b_dec. That is what attributions and exact effects rest on.
+    """
+
+    site: Site
+    name: str
+    W_dec: Float[Tensor, "d_sae d_in"]
+    b_dec: Float[Tensor, " d_in"]
+
+    @property
+    def d_in(self) -> int:
+        return self.W_dec.shape[1]
+
+    @property
+    def d_sae(self) -> int:
+        return self.W_dec.shape[0]
+
+    @abstractmethod
+    def encode(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_sae"]:
+        """Feature activations, 0 or more."""
+
+    @abstractmethod
+    def pre_activation(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_sae"]:
+        """What an active feature's activation has its gradient from."""
+
+    @abstractmethod
+    def take_features(self, ids: Int[Tensor, " features"]) -> SparseAutoencoder:
+        """The same SAE with a few of its features only."""
+
+    def decode(self, f: Float[Tensor, "tokens d_sae"]) -> Float[Tensor, "tokens d_in"]:
+        """The reconstruction x_hat."""
+        return torch.addmm(self.b_dec, f, self.W_dec)
+
+    def rest(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"] | float:
+        """What the SAE's makers add to x_hat for a token beside f W_dec + b_dec; it counts to the error term."""
+        return 0.0
+
+
 @dataclass(frozen=True)
-class SparseAutoencoder:
-    """A ReLU or JumpReLU autoencoder at one site; all arithmetic is in float32 whatever the model's dtype.
+class ReluAutoencoder(SparseAutoencoder):
+    """A ReLU or JumpReLU autoencoder: features do not depend on each other, so a few are encoded alone.
 
     JumpReLU (Gemma Scope, arXiv 2408.05147): f = pre * (pre > threshold), with pre = x W_enc + b_enc and threshold
     >= 0. ``threshold`` None is a plain ReLU. ``subtract_b_dec`` SAEs encode x - b_dec. ``centre_input`` SAEs were made
@@ -33,37 +74,28 @@ class SparseAutoencoder:
     centre_input: bool = False
 
     @property
-    def d_in(self) -> int:
-        return self.W_dec.shape[1]
-
-    @property
-    def d_sae(self) -> int:
-        return self.W_dec.shape[0]
-
-    @property
     def n_bytes(self) -> int:
         tensors = (self.W_enc, self.b_enc, self.W_dec, self.b_dec, self.threshold)
         return sum(t.numel() * t.element_size() for t in tensors if t is not None)
 
     def encode(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_sae"]:
         """Feature activations."""
+        pre = self.pre_activation(x)
+        return torch.relu(pre) if self.threshold is None else torch.relu(pre) * (pre > self.threshold)
+
+    def pre_activation(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_sae"]:
+        """x W_enc + b_enc, whose slope an active ReLU or JumpReLU passes on unchanged."""
         x = x.float()
         if self.centre_input:
             x = x - x.mean(-1, keepdim=True)
-        pre = torch.addmm(self.b_enc, x - self.b_dec if self.subtract_b_dec else x, self.W_enc)
-        return torch.relu(pre) if self.threshold is None else torch.relu(pre) * (pre > self.threshold)
+        return torch.addmm(self.b_enc, x - self.b_dec if self.subtract_b_dec else x, self.W_enc)
 
-    def decode(self, f: Float[Tensor, "tokens d_sae"]) -> Float[Tensor, "tokens d_in"]:
-        """The reconstruction x_hat."""
-        return torch.addmm(self.b_dec, f, self.W_dec)
-
-
-def take_features(sae: SparseAutoencoder, ids: Int[Tensor, " features"]) -> SparseAutoencoder:
-    """The same SAE with a few of its features only, so that little memory holds them."""
-    return dataclasses.replace(
-        sae,
-        W_enc=sae.W_enc[:, ids].contiguous(),
-        b_enc=sae.b_enc[ids],
-        W_dec=sae.W_dec[ids],
-        threshold=None if sae.threshold is None else sae.threshold[ids],
-    )
+    def take_features(self, ids: Int[Tensor, " features"]) -> ReluAutoencoder:
+        """The same SAE with a few of its features only, so that little memory holds them."""
+        return dataclasses.replace(
+            self,
+            W_enc=self.W_enc[:, ids].contiguous(),
+            b_enc=self.b_enc[ids],
+            W_dec=self.W_dec[ids],
+            threshold=None if self.threshold is None else self.threshold[ids],
+        )

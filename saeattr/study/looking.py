@@ -11,12 +11,13 @@ import pandas as pd
 from saeattr.behaviours.behaviour import find_behaviour
 from saeattr.errors import UserError
 from saeattr.features.texts import TOP, Chat, FeatureNames, Look, look_at, read_text
-from saeattr.model.loading import LanguageModel, find_model, load_model
+from saeattr.model.loading import LanguageModel, load_model
 from saeattr.progress import OnProgress, about, counting, quiet
 from saeattr.saes.formats import SaeFile
 from saeattr.settings import make_settings
 from saeattr.sites import Site, parse_site
-from saeattr.study.prepare import named_saes, resolve
+from saeattr.study.passed import NOTHING
+from saeattr.study.prepare import known_model, resolve, usable_saes
 from saeattr.study.reopen import opened, study_task
 from saeattr.study.results import Study
 from saeattr.tables import by_site, features_of
@@ -123,7 +124,7 @@ def _open(features: FeatureNames, settings: Mapping[str, Any], device: str) -> t
         if not sites:
             raise UserError("which sites are to be looked at? name one or more, such as --site resid_post.3")
         chosen = chosen.model_copy(update={"sites": tuple(map(str, sites))})
-    files = named_saes(chosen, find_model(chosen.model), True)
+    files = usable_saes(chosen, NOTHING, known_model(chosen), True)
     return load_model(chosen.model, device=device, dtype=chosen.dtype or "float32"), files
 
 

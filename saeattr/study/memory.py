@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import json
@@ -15,7 +16,8 @@ from saeattr.errors import UserError
 from saeattr.files import write_text
 from saeattr.model.hub import has_weights
 from saeattr.model.loading import LanguageModel, find_model
-from saeattr.model.memory import give_back_free_memory, measure_peak, meta_model, rehearse, resident_bytes
+from saeattr.model.memory import give_back_free_memory, measure_peak, meta_model, meta_of, rehearse, resident_bytes
+from saeattr.model.passed import PassedModel
 from saeattr.runs.memory import Load, MemoryPlan, parse_bytes, plan_memory
 from saeattr.runs.question import Pace
 from saeattr.study.folder import StudyFolder
@@ -32,11 +34,8 @@ def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.dev
         UserError: the budget is too small.
     """
     settings = prepared.settings
-    folder = find_model(settings.model, weights=False)
-    meta = _meta_model(folder, settings.dtype or "float32")
+    meta, download = _meta_of(prepared)
     sites = [file.site for file in prepared.saes]
-    # The models here are published in bfloat16.
-    weights = 0 if has_weights(folder) else sum(2 * parameter.numel() for parameter in meta.hf.parameters())
     plan = plan_memory(
         functools.cache(lambda batch: rehearse(meta, sites, batch, length)),
         prepared.saes,
@@ -44,7 +43,24 @@ def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.dev
         settings.batch_size,
         None if settings.vram is None else parse_bytes(settings.vram),
     )
-    return dataclasses.replace(plan, download=weights + sum(file.download for file in prepared.saes))
+    return dataclasses.replace(plan, download=download + sum(file.download for file in prepared.saes))
+
+
+def _meta_of(prepared: Prepared) -> tuple[LanguageModel, int]:
+    """The study's model without its weights, and the bytes of them that are still to be fetched."""
+    settings, passed = prepared.settings, prepared.passed.model
+    if passed is not None:
+        return _meta_of_passed(passed), 0
+    folder = find_model(settings.model, weights=False)
+    meta = _meta_model(folder, settings.dtype or "float32")
+    # The models here are published in bfloat16.
+    return meta, 0 if has_weights(folder) else sum(2 * parameter.numel() for parameter in meta.hf.parameters())
+
+
+@functools.lru_cache(maxsize=1)
+def _meta_of_passed(passed: PassedModel) -> LanguageModel:
+    lm = passed.lm
+    return meta_of(copy.deepcopy(lm.hf.config), copy.deepcopy(lm.tokenizer), Path(lm.name), passed.dtype)
 
 
 @functools.lru_cache(maxsize=1)

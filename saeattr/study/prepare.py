@@ -20,10 +20,12 @@ from saeattr.model.loading import (
     count_layers,
     find_model,
     load_tokenizer,
-    longest_prompt,
+    longest_of,
     model_name,
+    read_config,
     resolve_device,
     site_widths,
+    widths_of,
 )
 from saeattr.runs.memory import parse_bytes
 from saeattr.runs.metric import find_metric
@@ -31,8 +33,9 @@ from saeattr.runs.question import Question
 from saeattr.saes.formats import SaeFile
 from saeattr.saes.loading import check_weights, check_width, find_saes
 from saeattr.settings import StudySettings
-from saeattr.sites import Site, parse_site
+from saeattr.sites import Kind, Site, parse_site
 from saeattr.study.folder import FORMAT
+from saeattr.study.passed import NOTHING, Passed
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,30 @@ class Prepared:
     question: Question
     saes: list[SaeFile]
     record: dict[str, Any]
+    passed: Passed = NOTHING
 
 
-def resolve(settings: StudySettings, behaviour: Behaviour) -> StudySettings:
+@dataclass(frozen=True)
+class KnownModel:
+    """What is known of the model before it is open.
+
+    Attributes:
+        longest: tokens that it can read; None for any number.
+        named: its entry in the record.
+    """
+
+    widths: dict[Kind, int]
+    n_layers: int
+    longest: int | None
+    tokenizer: PreTrainedTokenizerBase
+    named: dict[str, Any]
+
+
+def resolve(settings: StudySettings, behaviour: Behaviour, passed: bool = False) -> StudySettings:
     """Settings with what was left open filled in: the model's own SAEs, and bfloat16 on a GPU.
+
+    Args:
+        passed: whether the model is open already, so that its name need not be known.
 
     Raises:
         UserError: the device does not exist, or nothing is known of SAEs for the model.
@@ -63,7 +86,7 @@ def resolve(settings: StudySettings, behaviour: Behaviour) -> StudySettings:
         saes = "bundled"
     elif saes is None and known is not None:
         saes, sae_width = ",".join(known.releases), sae_width or known.width
-    elif saes is None and hub_name(settings.model) is None and not Path(settings.model).expanduser().is_dir():
+    elif saes is None and not (passed or hub_name(settings.model) or Path(settings.model).expanduser().is_dir()):
         raise unknown_model(settings.model)
     elif saes is None:
         raise UserError(
@@ -74,13 +97,16 @@ def resolve(settings: StudySettings, behaviour: Behaviour) -> StudySettings:
     return settings.model_copy(update={"dtype": dtype, "saes": saes, "sae_width": sae_width, "metric": metric})
 
 
-def prepare(settings: StudySettings, *, weights: bool = True, given: GivenRows | None = None) -> Prepared:
+def prepare(
+    settings: StudySettings, *, weights: bool = True, given: GivenRows | None = None, passed: Passed = NOTHING
+) -> Prepared:
     """Check everything that can be checked without loading weights; what is on the hub is downloaded first.
 
     Args:
         settings: as the user gave them.
         weights: False leaves the weights of model and SAEs alone (they need not be there).
         given: the rows of ``pairs``, where they are at hand; else they are read from what it names.
+        passed: objects in place of the names in the settings.
 
     Raises:
         UserError: a group, token, site, SAE or model file cannot be used.
@@ -98,12 +124,12 @@ def prepare(settings: StudySettings, *, weights: bool = True, given: GivenRows |
     find_method(settings.method)
     if settings.vram is not None:
         parse_bytes(settings.vram)
-    settings = resolve(settings, behaviour)
-    folder = find_model(settings.model, weights=weights)
+    settings = resolve(settings, behaviour, passed.model is not None)
+    model = known_model(settings, passed, weights)
     if given is not None:
-        behaviour = Given(given, longest_prompt(folder))
-    saes = named_saes(settings, folder, weights)
-    tokenizer = load_tokenizer(folder)
+        behaviour = Given(given, model.longest)
+    saes = usable_saes(settings, passed, model, weights)
+    tokenizer = model.tokenizer
     if settings.metric not in behaviour.metrics:
         find_metric(str(settings.metric), tuple(behaviour.metrics))
     contrast = behaviour.contrast(tokenizer, settings)
@@ -114,9 +140,9 @@ def prepare(settings: StudySettings, *, weights: bool = True, given: GivenRows |
     record = {
         "format": FORMAT,
         "settings": settings.identity(),
-        "model": {"name": model_name(settings.model), "sha256": bundle.fingerprint(folder) if weights else None},
+        "model": model.named,
         "metric_label": contrast.label or metric.help,
-        "saes": {str(file.site): bundle.file_sha256(file.weights) for file in saes} if weights else {},
+        "saes": {str(file.site): file.sha256 for file in saes} if weights else {},
         "versions": _versions(),
         "groups": [],
     }
@@ -125,14 +151,25 @@ def prepare(settings: StudySettings, *, weights: bool = True, given: GivenRows |
     inputs = {path.name: bundle.file_sha256(path) for path in behaviour.inputs(settings)}
     if inputs:
         record["inputs"] = inputs
-    return Prepared(settings, behaviour, groups, tokenizer, contrast, question, saes, record)
+    return Prepared(settings, behaviour, groups, tokenizer, contrast, question, saes, record, passed)
 
 
-def named_saes(settings: StudySettings, folder: Path, weights: bool) -> list[SaeFile]:
-    """The SAEs that the settings name, checked against the model of ``folder``."""
-    widths, n_layers = site_widths(folder), count_layers(folder)
-    assert settings.saes is not None
-    found = find_saes(settings.saes, widths, width=settings.sae_width, l0=settings.sae_l0)
+def known_model(settings: StudySettings, passed: Passed = NOTHING, weights: bool = True) -> KnownModel:
+    """The model that was passed, or the one that the settings name."""
+    if passed.model is not None:
+        lm = passed.model.lm
+        named = {"name": model_name(lm.name), "sha256": passed.model.sha256, "passed": True}
+        return KnownModel(widths_of(lm.hf.config), lm.n_layers, longest_of(lm.hf.config), lm.tokenizer, named)
+    folder = find_model(settings.model, weights=weights)
+    named = {"name": model_name(settings.model), "sha256": bundle.fingerprint(folder) if weights else None}
+    longest = longest_of(read_config(folder))
+    return KnownModel(site_widths(folder), count_layers(folder), longest, load_tokenizer(folder), named)
+
+
+def usable_saes(settings: StudySettings, passed: Passed, model: KnownModel, weights: bool) -> list[SaeFile]:
+    """The SAEs that were passed or that the settings name, checked against the model."""
+    widths, n_layers = model.widths, model.n_layers
+    found = chosen_saes(settings, passed, widths)
     saes = [found[site] for site in choose_sites(settings, list(found))]
     for file in saes:
         if file.site.layer >= n_layers:
@@ -144,6 +181,13 @@ def named_saes(settings: StudySettings, folder: Path, weights: bool) -> list[Sae
         if weights:
             check_weights(file)
     return saes
+
+
+def chosen_saes(settings: StudySettings, passed: Passed, widths: dict[Kind, int]) -> dict[Site, SaeFile]:
+    """The SAEs that were passed, or those that the settings name."""
+    if passed.saes is not None:
+        return dict(passed.saes)
+    return find_saes(settings.saes or "bundled", widths, width=settings.sae_width, l0=settings.sae_l0)
 
 
 def choose_sites(settings: StudySettings, available: list[Site]) -> list[Site]:

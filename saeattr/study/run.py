@@ -107,7 +107,9 @@ def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgr
 
 def open_model(prepared: Prepared, group: str, on_progress: OnProgress) -> LanguageModel:
     """The study's model on its device; ``group`` is the one that is waiting for it."""
-    settings = prepared.settings
+    settings, passed = prepared.settings, prepared.passed.model
+    if passed is not None:
+        return passed.lm
     on_progress(group, "loading the model", 0, 1)
     lm = load_model(settings.model, device=settings.device, dtype=settings.dtype or "float32")
     on_progress(group, "loading the model", 1, 1)

@@ -12,7 +12,6 @@ import torch
 from saeattr.features.activity import keep_used, table_activities
 from saeattr.features.firing import firing_activity, most_active, pair_contexts, read_firings
 from saeattr.saes.loading import load_sae
-from saeattr.saes.sae import take_features
 from saeattr.sites import Site
 from tests.plain import read
 
@@ -78,7 +77,7 @@ def test_the_model_fires_as_plain_hooks_see_it(lm, saes, pairs, plain_model) -> 
     changed = torch.cat([read(plain_model, SITE, pair.corrupted_ids)[1:] for pair in pairs])
     expected, other = sae.encode(x).numpy(), sae.encode(changed).numpy()
     ids = np.argsort(-expected.max(0))[:4]
-    kept = {SITE: take_features(sae, torch.tensor(ids.copy()))}
+    kept = {SITE: sae.take_features(torch.tensor(ids.copy()))}
     firings = read_firings(lm, pairs, kept, batch_size=2)
     np.testing.assert_allclose(firings.clean[SITE], expected[:, ids], rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(firings.corrupted[SITE], other[:, ids], rtol=1e-3, atol=1e-3)
@@ -108,7 +107,7 @@ def test_where_a_pair_has_no_corrupted_prompt_the_clean_runs_alone_are_told(
 ) -> None:
     sae = load_sae(saes[SITE])
     mixed = [replace(pair, corrupted_ids=None) if at in bare else pair for at, pair in enumerate(pairs)]
-    kept = {SITE: take_features(sae, torch.arange(40))}
+    kept = {SITE: sae.take_features(torch.arange(40))}
     whole, found = (read_firings(lm, some, kept, batch_size) for some in (pairs, mixed))
     np.testing.assert_allclose(found.clean[SITE], whole.clean[SITE], rtol=0, atol=1e-4)
     assert found.corrupted == {}

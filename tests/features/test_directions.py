@@ -11,7 +11,7 @@ import torch
 from saeattr.features.directions import NormScales, direct_logits, nearest_features, norm_gain, residual_directions
 from saeattr.model.loading import LanguageModel
 from saeattr.saes.loading import load_sae
-from saeattr.saes.sae import SparseAutoencoder, take_features
+from saeattr.saes.sae import ReluAutoencoder
 from saeattr.sites import Site, parse_site
 from tests.model.toys import make_toy
 
@@ -37,7 +37,7 @@ def test_the_bias_of_the_output_projection_is_no_part_of_a_direction(tmp_path) -
     lm, projection = toy[0], toy[1].transformer.h[1].attn.c_proj
     assert projection.bias.abs().max() > 0.1
     decoder = torch.randn(5, 32, generator=torch.Generator().manual_seed(4))
-    sae = SparseAutoencoder(
+    sae = ReluAutoencoder(
         Site("attn_z", 1), "", torch.zeros(32, 5), torch.zeros(5), decoder, torch.zeros(32), torch.zeros(5)
     )
     chosen = torch.tensor([3, 0])
@@ -69,4 +69,4 @@ def test_the_nearest_features_are_those_of_the_largest_cosine(saes) -> None:
 def test_a_few_features_encode_as_in_the_whole_sae(saes) -> None:
     sae = load_sae(saes[Site("resid_post", 2)])
     x = sae.W_dec[:20] * 3
-    torch.testing.assert_close(take_features(sae, IDS).encode(x), sae.encode(x)[:, IDS])
+    torch.testing.assert_close(sae.take_features(IDS).encode(x), sae.encode(x)[:, IDS])

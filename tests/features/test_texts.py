@@ -15,6 +15,7 @@ from saeattr.behaviours.chat import chat_prompt
 from saeattr.features.texts import Look, look_at, read_text
 from saeattr.model.loading import LanguageModel
 from saeattr.saes.loading import SaeFile, load_sae
+from saeattr.saes.sae import ReluAutoencoder
 from saeattr.sites import Site
 from saeattr.study.looking import as_texts, named_features
 from saeattr.tables import FIRING, at_site
@@ -32,6 +33,7 @@ def look(lm: LanguageModel, saes: dict[Site, SaeFile]) -> Look:
 def activations(model: Any, file: SaeFile, ids: tuple[int, ...]) -> np.ndarray:
     """Of every feature at every token, from the plain model, by the definition of an SAE."""
     sae = load_sae(file)
+    assert isinstance(sae, ReluAutoencoder)
     pre = read(model, file.site, ids) @ sae.W_enc + sae.b_enc
     return (torch.relu(pre) if sae.threshold is None else torch.relu(pre) * (pre > sae.threshold)).numpy()
 

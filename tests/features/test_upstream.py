@@ -9,6 +9,7 @@ from saeattr.features.upstream import Target, upstream_features
 from saeattr.runs.question import Pace
 from saeattr.runs.task import Task
 from saeattr.saes.loading import load_sae
+from saeattr.saes.sae import ReluAutoencoder
 from saeattr.sites import Site, parse_site
 from tests.plain import edited, read
 
@@ -24,8 +25,9 @@ def strongest(plain_model, sae, site: Site, ids: tuple[int, ...]) -> tuple[int, 
 def test_an_upstream_effect_is_the_slope_of_the_activation(lm, saes, pairs, plain_model, here: str, there: str) -> None:
     site, earlier = parse_site(here), parse_site(there)
     sae, up = load_sae(saes[site]), load_sae(saes[earlier])
+    assert isinstance(sae, ReluAutoencoder)
     feature, position = strongest(plain_model, sae, site, pairs[1].clean_ids)
-    target = Target(site, feature, sae.W_enc[:, feature], 1, position)
+    target = Target(sae.take_features(torch.tensor([feature])), feature, 1, position)
     (found,) = upstream_features(
         Task(lm, pairs, [saes[earlier], saes[site]], pace=Pace(batch_size=2)), [target], count=3
     )
@@ -52,7 +54,7 @@ def test_features_and_error_term_add_up_and_no_batch_matters(lm, saes, pairs, pl
     targets = []
     for number in (0, 2, 3):
         feature, position = strongest(plain_model, sae, site, pairs[number].clean_ids)
-        targets.append(Target(site, feature, sae.W_enc[:, feature], number, position))
+        targets.append(Target(sae.take_features(torch.tensor([feature])), feature, number, position))
     files = [saes[Site("resid_post", 1)], saes[Site("attn_z", 2)], saes[Site("resid_post", 5)]]
     together = upstream_features(Task(lm, pairs, files, pace=Pace(batch_size=8)), targets)
     alone = upstream_features(Task(lm, pairs, files, pace=Pace(batch_size=1)), targets)
@@ -73,7 +75,7 @@ def test_features_and_error_term_are_slopes_of_the_activation_over_all_tokens_bu
     targets = []
     for number in (0, 1, 3):
         feature, position = strongest(plain_model, sae, site, pairs[number].clean_ids)
-        targets.append(Target(site, feature, sae.W_enc[:, feature], number, position))
+        targets.append(Target(sae.take_features(torch.tensor([feature])), feature, number, position))
     found = upstream_features(Task(lm, pairs, [saes[earlier]], pace=Pace(batch_size=4)), targets)
     for target, one in zip(targets, found, strict=True):
         ids = pairs[target.pair].clean_ids
@@ -86,7 +88,7 @@ def test_features_and_error_term_are_slopes_of_the_activation_over_all_tokens_bu
             def activation(step: float, change=change, target=target, ids=ids) -> float:
                 moved = torch.cat([torch.zeros_like(change[:1]), change[1:]])
                 with edited(plain_model, earlier, lambda stream: stream + step * moved):
-                    return float(read(plain_model, site, ids)[target.position] @ target.direction)
+                    return float(read(plain_model, site, ids)[target.position] @ target.sae.W_enc[:, 0])
 
             slopes.append((activation(0.005) - activation(-0.005)) / 0.01)
         ((_, features, error_effect),) = one.sites

@@ -16,13 +16,13 @@ from saeattr.runs.batch import CorruptedTokens, effect_tokens, run_batch, site_t
 from saeattr.runs.effects import base_change
 from saeattr.runs.question import Question
 from saeattr.saes.loading import SaeFile, load_sae
-from saeattr.saes.sae import SparseAutoencoder
+from saeattr.saes.sae import ReluAutoencoder
 from saeattr.settings import BaseName
 from saeattr.sites import Site
 from saeattr.validation.controls import profile_site
 from saeattr.validation.joint import FeatureSet, SitePatch
 
-SAE = SparseAutoencoder(
+SAE = ReluAutoencoder(
     Site("resid_post", 0), "", torch.eye(2), torch.zeros(2), torch.eye(2), torch.tensor([10.0, 20.0]), None
 )
 
@@ -57,7 +57,7 @@ def test_the_zero_base_is_the_bias_alone(lm: LanguageModel, saes: dict[Site, Sae
 
 
 #: JumpReLU with a threshold of 1 for its first feature; encodes x itself.
-JUMP = SparseAutoencoder(
+JUMP = ReluAutoencoder(
     Site("resid_post", 0), "", torch.eye(2), torch.zeros(2), torch.eye(2), torch.zeros(2), torch.tensor([1.0, 0.0])
 )
 

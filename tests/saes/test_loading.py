@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -104,8 +105,12 @@ def test_thresholds_below_zero_are_read_as_sae_lens_reads_them(saes: dict[Site, 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("architecture", "gated", "architecture"),
-        ("normalize_activations", "layer_norm", "normalises"),
+        ("architecture", "soft", "has the architecture 'soft'"),
+        ("architecture", "temporal", "a temporal SAE"),
+        ("activation_fn", "tanh-relu", "tanh-relu"),
+        ("normalize_activations", "covariance_whitening", "normalises"),
+        ("normalize_activations", True, "the scale is not known"),
+        ("metadata", {"hook_name": "blocks.1.attn.hook_z", "hook_head_index": 2}, "reads one head alone"),
         ("metadata", {"hook_name": "blocks.0.hook_resid_pre"}, "hook_resid_pre"),
         ("d_in", "wide", "no d_in and d_sae"),
     ],
@@ -117,6 +122,35 @@ def test_a_configuration_that_cannot_be_used_is_refused(
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
     with pytest.raises(UserError, match=message):
         find_saes(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "config"),
+    [("topk", {"k": 5}), ("gated", {}), ("standard", {"normalize_activations": "layer_norm"})],
+)
+def test_a_folder_that_sae_lens_saved_is_opened_by_it(
+    tmp_path: Path, architecture: str, config: dict[str, Any]
+) -> None:
+    from sae_lens import SAE
+    from sae_lens.registry import get_sae_class
+    from sae_lens.saes.sae import SAEMetadata
+
+    cls, config_class = get_sae_class(architecture)
+    metadata = SAEMetadata(hook_name="blocks.2.hook_mlp_out", sae_lens_version="6.54.12")
+    saved: Any = cls(config_class(d_in=128, d_sae=40, metadata=metadata, **config))
+    saved.save_model(tmp_path)
+    (file,) = find_saes(str(tmp_path)).values()
+    assert (file.site, file.d_in, file.d_sae, file.by_lens) == (Site("mlp_out", 2), 128, 40, True)
+    theirs = SAE.load_from_disk(tmp_path)
+    x = 3 * torch.randn(20, 128, generator=torch.Generator().manual_seed(0))
+    ours = load_sae(file)
+    f = ours.encode(x)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.decode(f) + ours.rest(x), theirs(x), rtol=1e-4, atol=1e-4)
+    weights = tmp_path / "sae_weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(UserError, match="cannot be read as safetensors"):
+        load_sae(file)
 
 
 def test_two_saes_for_one_site_and_none_at_all_are_refused(saes: dict[Site, SaeFile], tmp_path: Path) -> None:

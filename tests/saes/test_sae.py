@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from saeattr.saes.loading import SaeFile, load_sae
-from saeattr.saes.sae import SparseAutoencoder
+from saeattr.saes.sae import ReluAutoencoder
 from saeattr.sites import Site
 
 #: Exact in float32, so that a pre-activation can equal it.
@@ -29,6 +29,7 @@ def test_a_feature_at_its_threshold_is_off_as_in_sae_lens(saes: dict[Site, SaeFi
     file = saes[Site("resid_post", 2)]
     theirs = SAE.load_from_disk(file.folder, device="cpu", dtype="float32").eval()
     mine = load_sae(file)
+    assert isinstance(mine, ReluAutoencoder)
     weights = through(mine)
     for name, value in weights.items():
         getattr(theirs, name).data.copy_(value)
@@ -42,7 +43,7 @@ def test_a_feature_at_its_threshold_is_off_as_in_sae_lens(saes: dict[Site, SaeFi
 
 def test_a_threshold_of_zero_and_none_at_all_are_a_relu() -> None:
     x = torch.tensor([[-1.0, 0.0, 2.0]])
-    relu = SparseAutoencoder(Site("resid_post", 0), "", torch.eye(3), torch.zeros(3), torch.eye(3), torch.ones(3), None)
+    relu = ReluAutoencoder(Site("resid_post", 0), "", torch.eye(3), torch.zeros(3), torch.eye(3), torch.ones(3), None)
     zero = dataclasses.replace(relu, threshold=torch.zeros(3))
     assert relu.encode(x).tolist() == zero.encode(x).tolist() == [[0.0, 0.0, 2.0]]
     assert relu.decode(relu.encode(x)).tolist() == [[1.0, 1.0, 3.0]]
@@ -50,7 +51,7 @@ def test_a_threshold_of_zero_and_none_at_all_are_a_relu() -> None:
 
 def test_what_is_taken_off_before_encoding_is_by_hand() -> None:
     x = torch.tensor([[1.0, 5.0, 3.0]])
-    plain = SparseAutoencoder(
+    plain = ReluAutoencoder(
         Site("resid_post", 0), "", torch.eye(3), torch.zeros(3), torch.eye(3), torch.tensor([0.5, 1.0, 4.0]), None
     )
     assert dataclasses.replace(plain, subtract_b_dec=True).encode(x).tolist() == [[0.5, 4.0, 0.0]]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from saeattr.errors import UserError
 from saeattr.saes.loading import SaeFile, load_sae
+from saeattr.saes.sae import ReluAutoencoder
 from saeattr.selection.choose import Limits, Option, best_options, choose_layers
 from saeattr.sites import Site, parse_site
 
@@ -42,7 +43,9 @@ def names(saes: list[SaeFile]) -> list[str]:
 
 def test_the_bytes_are_those_of_the_open_sae(saes: dict[Site, SaeFile]) -> None:
     file = saes[Site("attn_z", 3)]
-    assert file.n_bytes == load_sae(file).n_bytes
+    sae = load_sae(file)
+    assert isinstance(sae, ReluAutoencoder)
+    assert file.n_bytes == sae.n_bytes
 
 
 def test_the_best_sites_within_the_budget() -> None:

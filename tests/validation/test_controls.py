@@ -16,6 +16,7 @@ from saeattr.runs.batch import run_batch
 from saeattr.runs.effects import along_effects, feature_change, feature_effects
 from saeattr.runs.question import Question
 from saeattr.saes.loading import SaeFile, load_sae
+from saeattr.saes.sae import ReluAutoencoder
 from saeattr.settings import BaseName
 from saeattr.sites import Site
 from saeattr.validation.controls import (
@@ -78,6 +79,7 @@ def test_controls_are_active_others_that_point_elsewhere_and_do_not_depend_on_wh
     assert everything == {at for at in range(sae.d_sae) if cosine[at] < NEAREST and at not in (3, 4, 5)}
     # Fewer are the first of more; another seed, feature or site draws others.
     assert draw_controls(sae, profile, [7], 10, seed=0).tolist() == drawn[:10].tolist()
+    assert isinstance(sae, ReluAutoencoder)
     elsewhere = dataclasses.replace(sae, site=Site("mlp_out", 3))
     others = (
         draw_controls(sae, profile, [7], 39, seed=1),
@@ -127,6 +129,7 @@ def test_a_control_moves_x_by_the_features_own_length_along_another_direction(
 ) -> None:
     """Against hooks on the plain model: at each token of the feature, its change times its own decoder norm."""
     sae = load_sae(saes[SITE])
+    assert isinstance(sae, ReluAutoencoder)
     # Decoder rows of unequal lengths.
     sae = dataclasses.replace(sae, W_dec=sae.W_dec * torch.linspace(0.5, 2.0, sae.d_sae)[:, None])
     batch = run_batch(lm, pairs, [SITE], Question(base=base))

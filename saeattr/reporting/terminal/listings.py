@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from rich.console import Console
@@ -44,6 +44,17 @@ def print_published(saes: Sequence[PublishedSae], known: NamedModel | None, cons
         address = f"{sae.release}/{sae.sae_id}"
         table.add_row(str(sae.site), sae.width or "", l0, size, sae.neuronpedia or "-", address)
     console.print(table)
+
+
+def print_refused(refused: Mapping[str, str], console: Console | None = None) -> None:
+    """Print which entries cannot be used, by the reason: up to three of each by name."""
+    console = console or Console()
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in refused.items():
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        console.print(f"{len(names)} cannot be used: {reason} ({escape(', '.join(names[:3]))}{more})", highlight=False)
 
 
 def print_plan(plan: MemoryPlan, device: str, console: Console | None = None) -> None:

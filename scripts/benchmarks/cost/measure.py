@@ -39,7 +39,7 @@ from saeattr.runs.batch import BatchRuns, effect_tokens, run_batch, site_tokens
 from saeattr.runs.metric import plan_reads
 from saeattr.runs.question import Question
 from saeattr.saes.loading import find_saes, stream_saes
-from saeattr.saes.sae import SparseAutoencoder
+from saeattr.saes.sae import ReluAutoencoder, SparseAutoencoder
 from saeattr.sites import KINDS, Site
 
 WIDE = 16_384
@@ -132,7 +132,7 @@ def bare(model: Gemma2ForCausalLM, pairs: list[Pair], lm: LanguageModel) -> None
     torch.autograd.grad(value, [x])
 
 
-def encodes(lm: LanguageModel, pairs: list[Pair], saes: list[SparseAutoencoder]) -> float:
+def encodes(lm: LanguageModel, pairs: list[Pair], saes: Sequence[SparseAutoencoder]) -> float:
     """Seconds for the encodes alone."""
     batch = run_batch(lm, pairs, [sae.site for sae in saes], Question())
     chosen = effect_tokens(batch, "corrupted")
@@ -145,7 +145,7 @@ def encodes(lm: LanguageModel, pairs: list[Pair], saes: list[SparseAutoencoder])
     return time.perf_counter() - started
 
 
-def attribution(lm: LanguageModel, pairs: list[Pair], saes: list[SparseAutoencoder]) -> None:
+def attribution(lm: LanguageModel, pairs: list[Pair], saes: Sequence[SparseAutoencoder]) -> None:
     """Every feature's effect at every site: all that a study computes but the tables and the whole-site checks."""
     batch = run_batch(lm, pairs, [sae.site for sae in saes], Question())
     for sae in saes:
@@ -157,7 +157,7 @@ def attribute_one(batch: BatchRuns, sae: SparseAutoencoder) -> None:
     attribute_site(base, site_tokens(batch, sae.site, effect_tokens(batch, base.name)))
 
 
-def wide_sae(site: Site, x: torch.Tensor) -> SparseAutoencoder:
+def wide_sae(site: Site, x: torch.Tensor) -> ReluAutoencoder:
     """A wide SAE with random unit directions and a threshold that leaves some ten features a token."""
     generator = torch.Generator().manual_seed(site.layer * 3 + KINDS.index(site.kind))
     W_dec = torch.nn.functional.normalize(torch.randn(WIDE, x.shape[1], generator=generator), dim=1)
@@ -165,10 +165,10 @@ def wide_sae(site: Site, x: torch.Tensor) -> SparseAutoencoder:
     # A random direction sees a normal value of this size; 3.2 times it is passed by one in 1,500.
     size = float((x - centre).square().sum(1).mean().sqrt()) / x.shape[1] ** 0.5
     threshold = torch.full((WIDE,), 3.2 * size)
-    return SparseAutoencoder(site, "random", W_dec.T.contiguous(), -centre @ W_dec.T, W_dec, centre, threshold)
+    return ReluAutoencoder(site, "random", W_dec.T.contiguous(), -centre @ W_dec.T, W_dec, centre, threshold)
 
 
-def wide_saes(lm: LanguageModel, pairs: list[Pair]) -> Iterator[SparseAutoencoder]:
+def wide_saes(lm: LanguageModel, pairs: list[Pair]) -> Iterator[ReluAutoencoder]:
     sites = [Site(kind, layer) for layer in range(lm.n_layers) for kind in KINDS]
     batch = run_batch(lm, pairs, sites, Question())
     return (wide_sae(site, batch.clean.x[site][batch.usable]) for site in sites)
@@ -203,7 +203,7 @@ def memory_lines() -> list[str]:
     return lines
 
 
-def write_sae(sae: SparseAutoencoder, folder: Path) -> None:
+def write_sae(sae: ReluAutoencoder, folder: Path) -> None:
     folder.mkdir(parents=True)
     metadata = {"hook_name": sae.site.hook_name}
     config = {"architecture": "jumprelu", "d_in": sae.d_in, "d_sae": sae.d_sae, "metadata": metadata}
