@@ -101,7 +101,7 @@ def attribute(
     chosen = prepared.settings
     if chosen.vram is not None:
         # The pairs are not known yet; a budget that no usual pair fits is refused before anything is written.
-        memory_plan(prepared, chosen.n_pairs, USUAL_LENGTH, resolve_device(chosen.device))
+        memory_plan(prepared, prepared.behaviour.most_pairs(chosen), USUAL_LENGTH, resolve_device(chosen.device))
     folder = _folder(prepared, out)
     stages: list[Stage] = [Attribution()]
     if chosen.validate_top:
@@ -202,7 +202,8 @@ def plan(
         UserError: the input cannot be used, or the budget (``vram``) is too small.
     """
     prepared = _prepared(group, config, settings, weights=False)
-    return memory_plan(prepared, prepared.settings.n_pairs, length, resolve_device(prepared.settings.device))
+    settings = prepared.settings
+    return memory_plan(prepared, prepared.behaviour.most_pairs(settings), length, resolve_device(settings.device))
 
 
 def check_pairs(

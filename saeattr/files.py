@@ -130,14 +130,15 @@ def _row_groups(path: Path, table: Table | None) -> Iterator[pa.Table]:
             yield part
 
 
-def read_site_rows(path: Path, layer: int, kind: str) -> pd.DataFrame:
-    """The rows of one site of a Parquet file with the columns layer and kind.
+def read_rows(path: Path, **wanted: object) -> pd.DataFrame:
+    """The rows of a Parquet file whose columns have the wanted values (a list: one of them); the others are not held.
 
     Raises:
         UserError: it is missing or damaged.
     """
+    filters = [(name, "in" if isinstance(value, list) else "=", value) for name, value in wanted.items()]
     with _parquet_errors(path):
-        return pq.read_table(path, filters=[("layer", "=", layer), ("kind", "=", kind)]).to_pandas()
+        return pq.read_table(path, filters=filters).to_pandas()
 
 
 @contextmanager

@@ -107,6 +107,10 @@ class Behaviour(ABC):
         """
         return self.groups(settings.group or self.default_groups)
 
+    def most_pairs(self, settings: StudySettings) -> int:
+        """How many pairs a group has at most, for plans that are made before there are any."""
+        return settings.n_pairs
+
     def draws_pairs(self, settings: StudySettings) -> bool:
         """``draws``, unless the settings fix the pairs."""
         return self.draws

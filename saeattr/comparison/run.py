@@ -25,6 +25,7 @@ from saeattr.stats import ratio_interval, sign_test
 from saeattr.study.attribution import Attribution
 from saeattr.study.reopen import study_saes, study_task
 from saeattr.study.results import Study
+from saeattr.study.validation import check_every_entry
 from saeattr.tables import (
     ATTRIBUTIONS,
     CHANGE_EXACT,
@@ -126,6 +127,7 @@ def _compare_group(a: Study, b: Study, group: str) -> _Group:
 
 def _attributions(study: Study, group: str) -> pd.DataFrame:
     """The group's own part: the joined table of many groups is large."""
+    check_every_entry(study.folder, group, "compare")
     return read_table(Attribution.folder(study.folder, group) / f"{ATTRIBUTIONS.name}.parquet", ATTRIBUTIONS, READ)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from saeattr.attribution.group import attribute_shard, group_features
 from saeattr.attribution.means import group_means
 from saeattr.behaviours.pair import Pair, chunks
-from saeattr.files import read_site_rows, read_table, write_part
+from saeattr.files import read_rows, read_table, write_part
 from saeattr.runs.task import Task
 from saeattr.sites import Site
 from saeattr.tables import CARRIERS, ENTRIES, GROUP_FEATURE, GROUP_SITE, METRIC_BY_POINT, SITE_EFFECTS, TABLES
@@ -56,7 +56,7 @@ def attribute_in_shards(task: Task, keep_from: float, partial: Path, shard_pairs
 
     def read(site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
         effects, carried = (
-            pd.concat([read_site_rows(one / f"{name}.parquet", site.layer, site.kind) for one in folders])
+            pd.concat([read_rows(one / f"{name}.parquet", layer=site.layer, kind=site.kind) for one in folders])
             for name in ("pair_effects", "carriers")
         )
         return effects, _summed(carried, [*GROUP_FEATURE, "what", "value"])

@@ -14,7 +14,7 @@ import pandas as pd
 
 from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
-from saeattr.files import read_metadata, read_site_rows, read_table, write_table
+from saeattr.files import read_metadata, read_rows, read_table, write_table
 from saeattr.runs.task import Task
 from saeattr.sites import Site
 from saeattr.study.attribution import Attribution
@@ -63,7 +63,7 @@ class Validation(Stage):
         features = Attribution.read(work.study, FEATURES, work.group)
         attributions = None
         if self.plan.positions == "single":
-            check_every_entry(work.study, work.group)
+            check_every_entry(work.study, work.group, "--positions single")
             attributions = Attribution.read(work.study, ATTRIBUTIONS, work.group)
         fresh = None if self.fresh is None else stored_test_pairs(work.study, work.group)
         estimates = Estimates(features, attributions, functools.partial(stored_sums, work.study, work.group))
@@ -92,8 +92,8 @@ class Validation(Stage):
         return folder.with_name(f".partial-{folder.name}")
 
 
-def check_every_entry(study: StudyFolder, group: str) -> None:
-    """Refuse to look for the position of a feature's largest entry where small entries were left out.
+def check_every_entry(study: StudyFolder, group: str, what: str) -> None:
+    """Refuse ``what`` needs every entry of attributions.parquet where small ones were left out.
 
     Raises:
         UserError: they were.
@@ -101,17 +101,15 @@ def check_every_entry(study: StudyFolder, group: str) -> None:
     entries = Attribution.read(study, ENTRIES, group)
     if (entries["n_kept"] < entries["n_entries"]).any():
         raise UserError(
-            f"--positions single needs every entry, and attributions.parquet of {group} has the large ones alone: "
+            f"{what} needs every entry, and attributions.parquet of {group} in {study.root} has the large ones alone: "
             "leave it out, or make the study again with --keep-from 0"
         )
 
 
 def stored_sums(study: StudyFolder, group: str, site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Of one site of a group, each pair's effects and what carries them."""
-    folder = Attribution.folder(study, group)
-    effects, carried = (
-        read_site_rows(folder / f"{table.name}.parquet", site.layer, site.kind) for table in (PAIR_EFFECTS, CARRIERS)
-    )
+    folder, here = Attribution.folder(study, group), {"layer": site.layer, "kind": site.kind}
+    effects, carried = (read_rows(folder / f"{table.name}.parquet", **here) for table in (PAIR_EFFECTS, CARRIERS))
     return effects, carried
 
 

@@ -85,6 +85,9 @@ class Given(Behaviour):
                     "prompts: give them different groups"
                 )
 
+    def most_pairs(self, settings: StudySettings) -> int:
+        return max(map(len, self._groups.values()))
+
     def check_settings(
         self, tokenizer: PreTrainedTokenizerBase, groups: Sequence[str], settings: StudySettings, contrast: Contrast
     ) -> None:

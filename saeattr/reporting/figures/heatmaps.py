@@ -28,6 +28,8 @@ KEY = ["layer", "feature"]
 UNLABELLED, LETTER = 20, 0.065
 #: Columns have names up to so many.
 MOST_NAMES = 60
+#: Of more pairs than this so many are drawn.
+MOST_PAIRS = 200
 #: Cells that an SVG draws one by one, at most.
 VECTOR_CELLS = 300
 #: Where the colour bar has numbers, as parts of the largest effect.
@@ -35,7 +37,7 @@ TICKS = np.array([-1, -0.3, -0.1, 0, 0.1, 0.3, 1])
 
 
 def feature_by_pair(
-    attributions: pd.DataFrame,
+    effects: pd.DataFrame,
     features: pd.DataFrame,
     group: str,
     kind: str,
@@ -44,14 +46,20 @@ def feature_by_pair(
 ) -> Figure | None:
     """Effect of a group's top features of one kind in each of its pairs; None where there is no such feature.
 
-    A cell is the feature's effect summed over its positions in that pair; grey: it was not active there.
+    A cell is the feature's effect summed over its positions in that pair; grey: it was not active there. Of very many
+    pairs some are drawn, evenly over the order of their ids.
+
+    Args:
+        effects: attributions.parquet, or the sums of pair_effects.parquet.
     """
     best = features[(features["group"] == group) & (features["kind"] == kind)].sort_values("rank").head(top)
     if best.empty:
         return None
-    own = attributions[(attributions["group"] == group) & (attributions["kind"] == kind)]
+    own = effects[(effects["group"] == group) & (effects["kind"] == kind)]
     pairs = sorted(own["pair_id"].unique())
-    cells = own.merge(best[KEY]).groupby([*KEY, "pair_id"])["effect"].sum().unstack("pair_id").reindex(columns=pairs)
+    drawn = [pairs[at] for at in np.linspace(0, len(pairs) - 1, min(len(pairs), MOST_PAIRS)).astype(int)]
+    own = own[own["pair_id"].isin(drawn)].merge(best[KEY])
+    cells = own.groupby([*KEY, "pair_id"])["effect"].sum().unstack("pair_id").reindex(columns=drawn)
     rows = best.sort_values(["layer", "rank"])
     first = best.iloc[0].to_dict()
     in_all = int((best["n_pairs"] == len(pairs)).sum())
@@ -60,8 +68,8 @@ def feature_by_pair(
         f"largest: {row_address(first)}, {_effect_text(first, len(pairs))}"
     )
     figure, axes = _heatmap(cells, rows, kind, title, labels)
-    axes.set_xlabel("pair")
-    _name_columns(figure, axes, pairs)
+    axes.set_xlabel("pair" + (f" (of {len(pairs)})" if len(drawn) < len(pairs) else ""))
+    _name_columns(figure, axes, drawn)
     return figure
 
 

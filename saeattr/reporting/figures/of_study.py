@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from saeattr.features.recurrence import largest_features
-from saeattr.files import read_table
+from saeattr.files import read_rows, read_table
 from saeattr.neuronpedia.links import read_links
 from saeattr.reporting.evidence import n_ranking, n_testing
 from saeattr.reporting.figures import (
@@ -26,7 +26,7 @@ from saeattr.reporting.figures.style import label_texts
 from saeattr.study.attribution import Attribution
 from saeattr.study.results import Study
 from saeattr.study.sets import study_overlap
-from saeattr.tables import ATTRIBUTIONS, FEATURE, PAIR
+from saeattr.tables import ATTRIBUTIONS, FEATURE, PAIR, PAIR_EFFECTS
 
 
 def metric_by_point(study: Study, group: str | None = None) -> Figure:
@@ -43,11 +43,13 @@ def feature_by_pair(
     Args:
         labels: from ``kind.layer/feature`` to its words; by default those in the study's neuronpedia.json.
     """
-    # The group's own part: the joined table of many groups takes gigabytes to read.
-    path = Attribution.folder(study.folder, group) / "attributions.parquet"
-    attributions = read_table(path, ATTRIBUTIONS, [*PAIR, *FEATURE, "effect"])
+    # The group's own part, and of it these features alone: all of many pairs take gigabytes to read.
+    features = study.features(group)
+    best = features[features["kind"] == kind].sort_values("rank").head(top)["feature"]
+    path = Attribution.folder(study.folder, group) / f"{PAIR_EFFECTS.name}.parquet"
+    effects = read_rows(path, kind=kind, feature=best.unique().tolist())
     words = study_labels(study) if labels is None else labels
-    return heatmaps.feature_by_pair(attributions, study.features(group), group, kind, top, words)
+    return heatmaps.feature_by_pair(effects, features, group, kind, top, words)
 
 
 def feature_by_group(

@@ -129,7 +129,7 @@ def _figures_of_group(
     points = (folder / "metric_by_point.parquet",)
     yield StudyFigure(f"metric-{name}", points, metric, "behaviour" if single else "", METRIC, group)
     for kind in kinds:
-        sources = (folder / "attributions.parquet", *labels)
+        sources = (folder / "pair_effects.parquet", *labels)
         draw = partial(of_study.feature_by_pair, study, group, kind)
         yield StudyFigure(f"features-{name}-{kind}", sources, draw, section, PAIRS, group)
     validated = (Validation.folder(study.folder, group) / "validation.parquet",)
