@@ -202,8 +202,8 @@ def plan(
         UserError: the input cannot be used, or the budget (``vram``) is too small.
     """
     prepared = _prepared(group, config, settings, weights=False)
-    settings = prepared.settings
-    return memory_plan(prepared, prepared.behaviour.most_pairs(settings), length, resolve_device(settings.device))
+    chosen = prepared.settings
+    return memory_plan(prepared, prepared.behaviour.most_pairs(chosen), length, resolve_device(chosen.device))
 
 
 def check_pairs(
