@@ -34,9 +34,13 @@ def single_logits(
     lm: LanguageModel, hidden: Float[Tensor, "rows d_model"], token_ids: Int[Tensor, " rows"]
 ) -> Float[Tensor, " rows"]:
     """The logit of one token for each row, as ``token_logits`` makes them."""
-    distinct, which = torch.unique(token_ids, return_inverse=True)
-    logits = token_logits(lm, hidden, distinct)
-    return logits.gather(1, which.to(logits.device)[:, None])[:, 0]
+    whole = unembedding(lm)
+    token_ids = token_ids.to(whole.device)
+    logits = (hidden.float().to(whole.device) * whole[token_ids].float()).sum(dim=1)
+    bias = getattr(lm.hf.get_output_embeddings(), "bias", None)
+    if isinstance(bias, Tensor):
+        logits = logits + bias[token_ids].float()
+    return soft_cap(lm, logits)
 
 
 def full_logits(lm: LanguageModel, hidden: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows vocab"]:

@@ -109,7 +109,8 @@ def log_prob_difference(
 
 def neg_log_prob(lm: LanguageModel, hidden: Float[Tensor, "reads d_model"], reads: Reads) -> Float[Tensor, " reads"]:
     """Minus log-probability of the token that follows; at the end of a prompt, of the wanted tokens."""
-    following, total = reads.next_ids.to(hidden.device), log_normaliser(lm, hidden)
+    total = log_normaliser(lm, hidden)
+    following = reads.next_ids.to(total.device)
     inside = single_logits(lm, hidden, following.clamp(min=0)) - total
     at_end = _log_prob_of(token_logits(lm, hidden, reads.tokens), reads.wanted, total)
     return -torch.where(following >= 0, inside, at_end)

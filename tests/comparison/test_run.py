@@ -130,7 +130,10 @@ def test_the_figure_names_the_finding_and_has_a_panel_more_where_exact_effects_a
     assert comparison_figure(dataclasses.replace(compared(), changes=compared().changes.head(0))) is None
 
 
-def test_the_command_prints_where_the_change_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_where_the_change_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     base, tuned = (str(study.folder.root) for study in studies())
     with pytest.raises(SystemExit) as stopped:
         main(["compare", base, tuned, "--out", str(tmp_path / "c"), "--top", "3"])

@@ -90,15 +90,13 @@ def test_the_metric_is_that_of_the_plain_model_at_the_stated_tokens(
         assert own["metric"].tolist() == pytest.approx(expected, abs=1e-4)
 
 
-def test_written_lists_are_tested_by_halves_and_no_more_are_drawn(sampled: Study, tmp_path: Path) -> None:
+def test_written_lists_are_tested_by_halves(sampled: Study, tmp_path: Path) -> None:
     asked = {**SMALL, "validate_top": 1, "curves": False, "controls": 19}
     stored = str(sampled.folder.lists / "cities.parquet")
     study = saeattr.attribute(lists_from=stored, out=tmp_path / "s", **asked)
     assert study.test_pairs("cities").empty
     tested = study.validation("cities")
     assert 0 < tested["n_pairs"].max() <= len(study.pairs("cities"))
-    with pytest.raises(UserError, match="--validate-pairs draws more pairs, and those of lists are fixed"):
-        saeattr.attribute(lists_from=stored, validate_lists=3, out=tmp_path / "t", **asked)
 
 
 def test_a_study_does_not_go_on_with_another_file(tmp_path: Path) -> None:

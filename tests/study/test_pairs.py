@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 
 import saeattr
-from saeattr import UserError
 from saeattr.study.results import Study, load_study
 from saeattr.tables import FEATURE
 
@@ -122,8 +121,8 @@ def test_as_many_lists_test_as_rank_where_nothing_else_is_said(study: Study) -> 
     assert dict(zip(token_ids(usual.test_pairs()), usual.test_pairs()["times"], strict=True)) == dict(fresh)
 
 
-def test_drawing_more_of_what_is_fixed_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--validate-pairs draws more pairs, and those of facts are fixed") as refusal:
-        saeattr.attribute("capitals", behaviour="facts", validate_lists=5, out=tmp_path / "s", device="cpu")
-    assert "\n" not in str(refusal.value)
-    assert not (tmp_path / "s").exists()
+def test_of_what_is_fixed_so_many_of_each_half_test(tmp_path: Path) -> None:
+    asked = {"sites": ["mlp_out.3"], "validate_top": 2, "curves": False, "figures": False, "device": "cpu"}
+    study = saeattr.attribute("capitals", behaviour="facts", validate_pairs=6, out=tmp_path / "s", **asked)
+    assert set(study.validation()["n_pairs"]) <= {6, 12}
+    assert len(study.pairs()) > 12

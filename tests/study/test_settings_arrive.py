@@ -136,7 +136,8 @@ def test_validating_later_takes_top_positions_and_curves_as_given(
     found = saeattr.validate(study, top=3, positions="single", curves=False, figures=False, device="cpu")
     wanted = ValidationPlan(top=3, positions="single", longest_curve=0)
     direct = validated_directly(study, lm, saes[SITE], study_pairs, wanted).validation
-    pd.testing.assert_frame_equal(found.validation("cities"), direct)
+    # Copies of other features share a forward, which moves the last bits of the metric.
+    pd.testing.assert_frame_equal(found.validation("cities"), direct, rtol=1e-3, atol=1e-6)
     assert len(direct) == 3
     assert found.curves("cities").empty
     everywhere = ValidationPlan(top=3, longest_curve=0)
