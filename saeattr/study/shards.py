@@ -16,7 +16,7 @@ from saeattr.behaviours.pair import Pair, chunks
 from saeattr.files import read_rows, read_table, write_part
 from saeattr.runs.task import Task
 from saeattr.sites import Site
-from saeattr.tables import CARRIERS, ENTRIES, GROUP_FEATURE, GROUP_SITE, METRIC_BY_POINT, SITE_EFFECTS, TABLES
+from saeattr.tables import ENTRIES, GROUP_FEATURE, GROUP_SITE, METRIC_BY_POINT, SITE_EFFECTS, TABLES
 
 #: Pairs whose runs are held at a time; a group of more is attributed in shards.
 SHARD_PAIRS = 256
@@ -54,17 +54,20 @@ def attribute_in_shards(task: Task, keep_from: float, partial: Path, shard_pairs
         write_part(folder, {name: TABLES[name].frame(table) for name, table in vars(shard).items()})
     task.on_step("shards of pairs", len(parts), len(parts))
 
+    summed: list[pd.DataFrame] = []
+
     def read(site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
         effects, carried = (
             pd.concat([read_rows(one / f"{name}.parquet", layer=site.layer, kind=site.kind) for one in folders])
             for name in ("pair_effects", "carriers")
         )
-        return effects, _summed(carried, [*GROUP_FEATURE, "what", "value"])
+        summed.append(_summed(carried, [*GROUP_FEATURE, "what", "value"]))
+        return effects, summed[-1]
 
     features, active = group_features([file.site for file in task.saes], read, task.times)
     joined = {
         table.name: pd.concat([read_table(one / f"{table.name}.parquet", table) for one in folders], ignore_index=True)
-        for table in (SITE_EFFECTS, METRIC_BY_POINT, ENTRIES, CARRIERS)
+        for table in (SITE_EFFECTS, METRIC_BY_POINT, ENTRIES)
     }
     return {
         "attributions": folders,
@@ -72,7 +75,7 @@ def attribute_in_shards(task: Task, keep_from: float, partial: Path, shard_pairs
         "site_effects": joined["site_effects"],
         "metric_by_point": joined["metric_by_point"].sort_values("run", kind="stable", ignore_index=True),
         "entries": _summed(joined["entries"], GROUP_SITE),
-        "carriers": _summed(joined["carriers"], [*GROUP_FEATURE, "what", "value"]),
+        "carriers": pd.concat(summed, ignore_index=True),
         "features": features,
         "active": active,
     }
