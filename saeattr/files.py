@@ -130,15 +130,18 @@ def _row_groups(path: Path, table: Table | None) -> Iterator[pa.Table]:
             yield part
 
 
-def read_rows(path: Path, **wanted: object) -> pd.DataFrame:
+def read_rows(path: Path, columns: Sequence[str] | None = None, **wanted: object) -> pd.DataFrame:
     """The rows of a Parquet file whose columns have the wanted values (a list: one of them); the others are not held.
+
+    Args:
+        columns: those read; all by default.
 
     Raises:
         UserError: it is missing or damaged.
     """
     filters = [(name, "in" if isinstance(value, list) else "=", value) for name, value in wanted.items()]
     with _parquet_errors(path):
-        return pq.read_table(path, filters=filters).to_pandas()
+        return pq.read_table(path, columns=None if columns is None else list(columns), filters=filters).to_pandas()
 
 
 @contextmanager

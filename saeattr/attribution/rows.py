@@ -79,7 +79,8 @@ def summarise_features(effects: pd.DataFrame, carried: pd.DataFrame, times: Mapp
     """Mean and median effect over pairs, with the median's interval, for every feature of one site.
 
     Args:
-        effects: as ``pair_effects`` returns it; a pair in which a feature is not active counts as 0.
+        effects: as ``pair_effects`` returns it (feature, pair_id and effect are needed); a pair in which a feature is not
+            active counts as 0.
         carried: as ``carriers`` returns it.
         times: by pair_id, how often each distinct pair was drawn: its weight in the mean. In the median it counts once.
 
@@ -98,7 +99,7 @@ def summarise_features(effects: pd.DataFrame, carried: pd.DataFrame, times: Mapp
         largest = own.loc[own.groupby("feature")["size"].idxmax()].set_index("feature")["value"]
         table[f"top_{what}"] = largest.loc[table["feature"]].to_numpy()
     for column in reversed(GROUP_SITE):
-        table.insert(0, column, effects[column].iloc[0])
+        table.insert(0, column, carried[column].iloc[0])
     return table
 
 

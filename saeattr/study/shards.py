@@ -22,6 +22,8 @@ from saeattr.tables import ENTRIES, GROUP_FEATURE, GROUP_SITE, METRIC_BY_POINT, 
 SHARD_PAIRS = 256
 #: Of such a group attributions.parquet keeps the entries from this share of their site's sum of |effect| in the pair.
 SHARDED_KEEP_FROM = 0.01
+#: Columns of pair_effects that features are summarised from.
+SUMMARISED = ("feature", "pair_id", "effect")
 
 
 def attribute_in_shards(task: Task, keep_from: float, partial: Path, shard_pairs: int = SHARD_PAIRS) -> dict[str, Any]:
@@ -58,8 +60,10 @@ def attribute_in_shards(task: Task, keep_from: float, partial: Path, shard_pairs
 
     def read(site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
         effects, carried = (
-            pd.concat([read_rows(one / f"{name}.parquet", layer=site.layer, kind=site.kind) for one in folders])
-            for name in ("pair_effects", "carriers")
+            pd.concat(
+                [read_rows(one / f"{name}.parquet", columns, layer=site.layer, kind=site.kind) for one in folders]
+            )
+            for name, columns in (("pair_effects", SUMMARISED), ("carriers", None))
         )
         summed.append(_summed(carried, [*GROUP_FEATURE, "what", "value"]))
         return effects, summed[-1]
