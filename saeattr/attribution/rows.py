@@ -22,6 +22,8 @@ from saeattr.tables import ACTIVE, FEATURES, GROUP_SITE
 MAX_FEATURES = 5000
 #: (feature, pair) cells of effects that are held at a time: 32 MB.
 MATRIX_CELLS = 2**22
+#: Columns of pair_effects that features are summarised from.
+SUMMARISED = ("feature", "pair_id", "effect")
 
 
 def attribution_rows(
@@ -79,8 +81,8 @@ def summarise_features(effects: pd.DataFrame, carried: pd.DataFrame, times: Mapp
     """Mean and median effect over pairs, with the median's interval, for every feature of one site.
 
     Args:
-        effects: as ``pair_effects`` returns it (feature, pair_id and effect are needed); a pair in which a feature is not
-            active counts as 0.
+        effects: as ``pair_effects`` returns it, or its columns ``SUMMARISED``; a pair in which a feature is not active
+            counts as 0.
         carried: as ``carriers`` returns it.
         times: by pair_id, how often each distinct pair was drawn: its weight in the mean. In the median it counts once.
 

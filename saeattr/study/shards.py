@@ -12,6 +12,7 @@ import pandas as pd
 
 from saeattr.attribution.group import attribute_shard, group_features
 from saeattr.attribution.means import group_means
+from saeattr.attribution.rows import SUMMARISED
 from saeattr.behaviours.pair import Pair, chunks
 from saeattr.files import read_rows, read_table, write_part
 from saeattr.runs.task import Task
@@ -22,8 +23,6 @@ from saeattr.tables import ENTRIES, GROUP_FEATURE, GROUP_SITE, METRIC_BY_POINT, 
 SHARD_PAIRS = 256
 #: Of such a group attributions.parquet keeps the entries from this share of their site's sum of |effect| in the pair.
 SHARDED_KEEP_FROM = 0.01
-#: Columns of pair_effects that features are summarised from.
-SUMMARISED = ("feature", "pair_id", "effect")
 
 
 def attribute_in_shards(task: Task, keep_from: float, partial: Path, shard_pairs: int = SHARD_PAIRS) -> dict[str, Any]:
@@ -59,12 +58,9 @@ def attribute_in_shards(task: Task, keep_from: float, partial: Path, shard_pairs
     summed: list[pd.DataFrame] = []
 
     def read(site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
-        effects, carried = (
-            pd.concat(
-                [read_rows(one / f"{name}.parquet", columns, layer=site.layer, kind=site.kind) for one in folders]
-            )
-            for name, columns in (("pair_effects", SUMMARISED), ("carriers", None))
-        )
+        here = {"layer": site.layer, "kind": site.kind}
+        effects = pd.concat([read_rows(one / "pair_effects.parquet", SUMMARISED, **here) for one in folders])
+        carried = pd.concat([read_rows(one / "carriers.parquet", **here) for one in folders])
         summed.append(_summed(carried, [*GROUP_FEATURE, "what", "value"]))
         return effects, summed[-1]
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import pandas as pd
 
+from saeattr.attribution.rows import SUMMARISED
 from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
 from saeattr.files import read_metadata, read_rows, read_table, write_table
@@ -109,7 +110,8 @@ def check_every_entry(study: StudyFolder, group: str, what: str) -> None:
 def stored_sums(study: StudyFolder, group: str, site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Of one site of a group, each pair's effects and what carries them."""
     folder, here = Attribution.folder(study, group), {"layer": site.layer, "kind": site.kind}
-    effects, carried = (read_rows(folder / f"{table.name}.parquet", **here) for table in (PAIR_EFFECTS, CARRIERS))
+    effects = read_rows(folder / f"{PAIR_EFFECTS.name}.parquet", SUMMARISED, **here)
+    carried = read_rows(folder / f"{CARRIERS.name}.parquet", **here)
     return effects, carried
 
 
