@@ -1,4 +1,4 @@
-"""A group of many pairs, attributed in shards that are stored as they are done: memory does not grow with the pairs."""
+"""A group of many pairs, attributed in shards that are stored as they are done: one shard's runs are held at a time."""
 
 from __future__ import annotations
 
