@@ -25,7 +25,7 @@ from saeattr.comparison.run import ExactPlan, compare_studies
 from saeattr.errors import UserError
 from saeattr.features.recurrence import feature_families, overlap_table
 from saeattr.generation.group import GenerationPlan
-from saeattr.model.loading import find_model, load_tokenizer, longest_of, read_config, resolve_device
+from saeattr.model.loading import find_model, load_tokenizer, longest_input, read_config, resolve_device
 from saeattr.neuronpedia.links import link_study
 from saeattr.progress import OnProgress, about, quiet
 from saeattr.runs.memory import MemoryPlan
@@ -227,7 +227,7 @@ def check_pairs(
     if asked.metric not in (None, *behaviour.metrics):
         find_metric(str(asked.metric), tuple(behaviour.metrics))
     contrast = behaviour.contrast(tokenizer, asked)
-    return check_rows(tokenizer, given, reading_of(tokenizer, asked, contrast, longest_of(read_config(folder))))
+    return check_rows(tokenizer, given, reading_of(tokenizer, asked, contrast, longest_input(read_config(folder))))
 
 
 def report(

@@ -6,9 +6,10 @@ docs/extending.md writes one step by step.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -195,6 +196,31 @@ BEHAVIOURS: dict[str, tuple[str, str]] = {
         "refusal by a chat model: a mildly harmful request against a harmless one; groups are the word that differs",
     ),
 }
+
+
+def choose_groups(
+    names: Sequence[str], known: Collection[str], fold: Callable[[str], str], lacking: str, of: str
+) -> tuple[str, ...]:
+    """The known groups that are named, each once; ``all`` names every one.
+
+    Args:
+        fold: from a name as it was written to the group's own spelling.
+        lacking: begins the refusal of an unknown name; of: what the groups are of.
+
+    Raises:
+        UserError: a name is no known group, or there is none.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        folded = fold(name)
+        if folded != "all" and folded not in known:
+            close = difflib.get_close_matches(folded, known, n=1)
+            meant = f"did you mean {close[0]!r}? " if close else ""
+            raise UserError(f"{lacking} {name!r}: {meant}there are {', '.join(known)}, or all")
+        found |= dict.fromkeys(known if folded == "all" else (folded,))
+    if not found:
+        raise UserError(f"no group of {of} was given: name one or more of {', '.join(known)}, or all")
+    return tuple(found)
 
 
 #: The behaviour of ``--pairs``: made of what the user gives.

@@ -224,11 +224,6 @@ def read_config(folder: Path) -> PreTrainedConfig:
         raise unusable(folder, f"{folder}/config.json is not a model's configuration", error) from error
 
 
-def longest_of(config: PreTrainedConfig) -> int | None:
-    """How many tokens a model of this configuration reads at most; None where it does not say."""
-    return getattr(config.get_text_config(), "max_position_embeddings", None)
-
-
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder; a base Gemma's gets the chat template of its instruction-tuned sibling.
 

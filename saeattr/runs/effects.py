@@ -16,6 +16,7 @@ from torch import Tensor
 from saeattr.model.recompute import Span, recompute
 from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import BatchRuns, effect_tokens
+from saeattr.runs.metric import weighted_sums
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
 
@@ -185,8 +186,7 @@ def metric_change(
     total = torch.zeros(len(rows), device=device).index_add(0, copy.to(device), change)
     if metric.of_prompt is None:
         return total
-    clean = torch.zeros(reads.n_rows, device=device)
-    clean = clean.index_add(0, reads.row.to(device), batch.clean_reads * reads.weight.to(device))[rows]
+    clean = weighted_sums(reads, batch.clean_reads.to(device))[rows]
     return metric.of_prompt(clean + total) - metric.of_prompt(clean)
 
 

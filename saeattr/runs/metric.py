@@ -191,9 +191,14 @@ def read_values(
 
 def per_prompt(metric: Metric, reads: Reads, values: Float[Tensor, " reads"]) -> Float[Tensor, " batch"]:
     """One number per prompt: the weighted sum of its decision points, as the metric takes it."""
-    out = values.new_zeros(reads.n_rows)
-    total = out.index_add(0, reads.row.to(values.device), values * reads.weight.to(values.device))
+    total = weighted_sums(reads, values)
     return total if metric.of_prompt is None else metric.of_prompt(total)
+
+
+def weighted_sums(reads: Reads, values: Float[Tensor, " reads"]) -> Float[Tensor, " batch"]:
+    """Of each prompt the values at its decision points, by their weights."""
+    out = values.new_zeros(reads.n_rows)
+    return out.index_add(0, reads.row.to(values.device), values * reads.weight.to(values.device))
 
 
 def at_partners(reads: Reads, partner: Int[Tensor, "batch pos"] | None) -> Reads:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import pandas as pd
@@ -61,12 +60,6 @@ class Attribution(Stage):
     def write(self, study: StudyFolder, group: str, outcome: Outcome) -> None:
         super().write(study, group, outcome)
         shutil.rmtree(self.partial(study, group), ignore_errors=True)
-
-    @classmethod
-    def partial(cls, study: StudyFolder, group: str) -> Path:
-        """The shards of a large group that are done, beside the stage's folder until all are."""
-        folder = cls.folder(study, group)
-        return folder.with_name(f".partial-{folder.name}")
 
 
 def entries_warnings(group: str, entries: pd.DataFrame) -> list[str]:

@@ -20,7 +20,7 @@ from saeattr.model.loading import (
     count_layers,
     find_model,
     load_tokenizer,
-    longest_of,
+    longest_input,
     model_name,
     read_config,
     resolve_device,
@@ -159,10 +159,10 @@ def known_model(settings: StudySettings, passed: Passed = NOTHING, weights: bool
     if passed.model is not None:
         lm = passed.model.lm
         named = {"name": model_name(lm.name), "sha256": passed.model.sha256, "passed": True}
-        return KnownModel(widths_of(lm.hf.config), lm.n_layers, longest_of(lm.hf.config), lm.tokenizer, named)
+        return KnownModel(widths_of(lm.hf.config), lm.n_layers, longest_input(lm.hf.config), lm.tokenizer, named)
     folder = find_model(settings.model, weights=weights)
     named = {"name": model_name(settings.model), "sha256": bundle.fingerprint(folder) if weights else None}
-    longest = longest_of(read_config(folder))
+    longest = longest_input(read_config(folder))
     return KnownModel(site_widths(folder), count_layers(folder), longest, load_tokenizer(folder), named)
 
 

@@ -58,9 +58,7 @@ def attribute_in_shards(task: Task, keep_from: float, partial: Path, shard_pairs
     summed: list[pd.DataFrame] = []
 
     def read(site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
-        here = {"layer": site.layer, "kind": site.kind}
-        effects = pd.concat([read_rows(one / "pair_effects.parquet", SUMMARISED, **here) for one in folders])
-        carried = pd.concat([read_rows(one / "carriers.parquet", **here) for one in folders])
+        effects, carried = read_sums(folders, site)
         summed.append(_summed(carried, [*GROUP_FEATURE, "what", "value"]))
         return effects, summed[-1]
 
@@ -79,6 +77,13 @@ def attribute_in_shards(task: Task, keep_from: float, partial: Path, shard_pairs
         "features": features,
         "active": active,
     }
+
+
+def read_sums(folders: Sequence[Path], site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Of one site, each pair's effects and what carries them, as the folders of a group or of its shards have them."""
+    here = {"layer": site.layer, "kind": site.kind}
+    effects = pd.concat([read_rows(one / "pair_effects.parquet", SUMMARISED, **here) for one in folders])
+    return effects, pd.concat([read_rows(one / "carriers.parquet", **here) for one in folders])
 
 
 def _summed(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:

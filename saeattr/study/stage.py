@@ -111,6 +111,12 @@ class Stage(ABC):
         return study.root / cls.name / slug(group)
 
     @classmethod
+    def partial(cls, study: StudyFolder, group: str) -> Path:
+        """Where what is half done lies: beside the stage's folder, so that it is not taken for stored."""
+        folder = cls.folder(study, group)
+        return folder.with_name(f".partial-{folder.name}")
+
+    @classmethod
     def is_there(cls, study: StudyFolder, group: str) -> bool:
         """Whether the stage is stored for a group in any way."""
         return cls.folder(study, group).is_dir()

@@ -12,26 +12,23 @@ from typing import ClassVar
 
 import pandas as pd
 
-from saeattr.attribution.rows import SUMMARISED
 from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
-from saeattr.files import read_metadata, read_rows, read_table, write_table
+from saeattr.files import read_metadata, read_table, write_table
 from saeattr.runs.task import Task
-from saeattr.sites import Site
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder
 from saeattr.study.pairs import stored_test_pairs
+from saeattr.study.shards import read_sums
 from saeattr.study.stage import Outcome, Stage, Work
 from saeattr.tables import (
     AGREEMENT,
     ATTRIBUTIONS,
-    CARRIERS,
     COMPARED,
     CURVES,
     ENTRIES,
     EXACT,
     FEATURES,
-    PAIR_EFFECTS,
     VALIDATION,
     Table,
     features_of,
@@ -67,15 +64,16 @@ class Validation(Stage):
             check_every_entry(work.study, work.group, "--positions single")
             attributions = Attribution.read(work.study, ATTRIBUTIONS, work.group)
         fresh = None if self.fresh is None else stored_test_pairs(work.study, work.group)
-        estimates = Estimates(features, attributions, functools.partial(stored_sums, work.study, work.group))
-        partial = self._partial(work.study, work.group)
+        sums = functools.partial(read_sums, [Attribution.folder(work.study, work.group)])
+        estimates = Estimates(features, attributions, sums)
+        partial = self.partial(work.study, work.group)
         tables = validate_group(work.task, estimates, self.plan, fresh, partial)
         found = {table.name: getattr(tables, table.name) for table in (*self.joined, *self.kept)}
         return Outcome(found, _warnings(work.group, tables), {_POWER: tables.power})
 
     def write(self, study: StudyFolder, group: str, outcome: Outcome) -> None:
         super().write(study, group, outcome)
-        discard_partial(self._partial(study, group))
+        discard_partial(self.partial(study, group))
 
     @classmethod
     def join(cls, study: StudyFolder, groups: Sequence[str]) -> None:
@@ -86,11 +84,6 @@ class Validation(Stage):
         if path.exists() and _JUDGED not in metadata:
             table = read_table(path, VALIDATION)
             write_table(path, VALIDATION.frame(judge(table)) if len(table) else table, {**metadata, _JUDGED: "yes"})
-
-    def _partial(self, study: StudyFolder, group: str) -> Path:
-        """Beside the stage's folder, so that what is half done is not taken for stored."""
-        folder = self.folder(study, group)
-        return folder.with_name(f".partial-{folder.name}")
 
 
 def check_every_entry(study: StudyFolder, group: str, what: str) -> None:
@@ -105,14 +98,6 @@ def check_every_entry(study: StudyFolder, group: str, what: str) -> None:
             f"{what} needs every entry, and attributions.parquet of {group} in {study.root} has the large ones alone: "
             "leave it out, or make the study again with --keep-from 0"
         )
-
-
-def stored_sums(study: StudyFolder, group: str, site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of one site of a group, each pair's effects and what carries them."""
-    folder, here = Attribution.folder(study, group), {"layer": site.layer, "kind": site.kind}
-    effects = read_rows(folder / f"{PAIR_EFFECTS.name}.parquet", SUMMARISED, **here)
-    carried = read_rows(folder / f"{CARRIERS.name}.parquet", **here)
-    return effects, carried
 
 
 def power_of(study: StudyFolder, group: str) -> str:

@@ -7,7 +7,6 @@ other's). The facts that come with the program are those that the bundled model 
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import yaml
 from transformers import PreTrainedTokenizerBase
 
-from saeattr.behaviours.behaviour import Behaviour, Contrast, MadePairs, Request
+from saeattr.behaviours.behaviour import Behaviour, Contrast, MadePairs, Request, choose_groups
 from saeattr.behaviours.pair import Pair, Point
 from saeattr.behaviours.tokens import contrast_label, contrast_tokens, prompt_tokens
 from saeattr.errors import UserError
@@ -64,18 +63,13 @@ class Facts(Behaviour):
     }
 
     def groups(self, names: Sequence[str]) -> tuple[str, ...]:
-        known = relations()
-        found: dict[str, None] = {}
-        for name in names:
-            folded = " ".join(name.replace("-", " ").replace("_", " ").split()).casefold()
-            if folded != "all" and folded not in known:
-                close = difflib.get_close_matches(folded, known, n=1)
-                meant = f"did you mean {close[0]!r}? " if close else ""
-                raise UserError(f"there are no facts about {name!r}: {meant}there are {', '.join(known)}, or all")
-            found |= dict.fromkeys(known if folded == "all" else (folded,))
-        if not found:
-            raise UserError(f"no group of facts was given: name one or more of {', '.join(known)}, or all")
-        return tuple(found)
+        return choose_groups(
+            names,
+            tuple(relations()),
+            lambda name: " ".join(name.replace("-", " ").replace("_", " ").split()).casefold(),
+            "there are no facts about",
+            "facts",
+        )
 
     def contrast(self, tokenizer: PreTrainedTokenizerBase, settings: StudySettings) -> Contrast:
         if settings.contrast is not None:

@@ -114,9 +114,10 @@ class Given(Behaviour):
         reading = reading_of(tokenizer, settings, request.contrast, self.longest)
         pairs, faults = make_pairs(tokenizer, self._groups[group], reading)
         # Of rows that could not be read and are of no group here the first one tells.
-        first = self.all_groups[0]
-        own = {name: name for name in self.all_groups}
-        unread = [fault for fault in self.given.faults if own.get(fault.group, first) == group]
+        alone = group == self.all_groups[0]
+        unread = [
+            fault for fault in self.given.faults if fault.group == group or (alone and fault.group not in self._groups)
+        ]
         faults = sorted([*unread, *faults], key=lambda fault: fault.row)
         warnings = []
         if faults:

@@ -6,7 +6,6 @@ are one token, with the blank before them; how many of them are is said. The sam
 
 from __future__ import annotations
 
-import difflib
 import random
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any, ClassVar
 
 from transformers import PreTrainedTokenizerBase
 
-from saeattr.behaviours.behaviour import Behaviour, Contrast, MadePairs, Request
+from saeattr.behaviours.behaviour import Behaviour, Contrast, MadePairs, Request, choose_groups
 from saeattr.behaviours.given.behaviour import ANSWER_VS_WRONG, Given
 from saeattr.behaviours.given.rows import read_row
 from saeattr.behaviours.given.source import GivenRows
@@ -76,18 +75,13 @@ class ReadyBehaviour(Behaviour):
         Raises:
             UserError: there is no such group, or none was named.
         """
-        known = tuple(self.group_help)
-        found: dict[str, None] = {}
-        for name in names:
-            folded = "-".join(name.replace("_", " ").split()).casefold()
-            if folded != "all" and folded not in known:
-                close = difflib.get_close_matches(folded, known, n=1)
-                meant = f"did you mean {close[0]!r}? " if close else ""
-                raise UserError(f"{self.name} has no group {name!r}: {meant}there are {', '.join(known)}, or all")
-            found |= dict.fromkeys(known if folded == "all" else (folded,))
-        if not found:
-            raise UserError(f"no group of {self.name} was given: name one or more of {', '.join(known)}, or all")
-        return tuple(found)
+        return choose_groups(
+            names,
+            tuple(self.group_help),
+            lambda name: "-".join(name.replace("_", " ").split()).casefold(),
+            f"{self.name} has no group",
+            self.name,
+        )
 
     def contrast(self, tokenizer: PreTrainedTokenizerBase, settings: StudySettings) -> Contrast:
         if settings.contrast is not None:
