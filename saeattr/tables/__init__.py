@@ -1,0 +1,128 @@
+"""Every table of a study: its columns with type, meaning and unit.
+
+Writers take their columns from here (``Table.frame``), readers check against it (``Table.check``), and
+docs/study-folder.md is printed from it (``scripts/docs/study_folder.py``). What one stage gives stands in one file;
+``table`` says what a table is.
+"""
+
+from __future__ import annotations
+
+from saeattr.tables.attribution import (
+    ACTIVE,
+    ATTRIBUTIONS,
+    CARRIERS,
+    ENTRIES,
+    FEATURES,
+    METRIC_BY_POINT,
+    PAIR_EFFECTS,
+    SITE_EFFECTS,
+)
+from saeattr.tables.comparison import CHANGE_EXACT, CHANGE_TESTS, CHANGES, SITE_CHANGES
+from saeattr.tables.features import FIRING, OVERLAP
+from saeattr.tables.generation import GENERATED, GENERATION
+from saeattr.tables.pairs import LISTS, PAIRS, TEST_PAIRS
+from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
+from saeattr.tables.table import (
+    FEATURE,
+    GROUP,
+    GROUP_FEATURE,
+    GROUP_SITE,
+    PAIR,
+    SITE,
+    TYPES,
+    Column,
+    Feature,
+    Table,
+    address,
+    at_site,
+    by_site,
+    features_of,
+    row_address,
+    row_site,
+    site_columns,
+    sites_of,
+)
+from saeattr.tables.validation import AGREEMENT, COMPARED, CURVES, EXACT, VALIDATION
+
+__all__ = [
+    "ACTIVE",
+    "AGREEMENT",
+    "ATTRIBUTIONS",
+    "CARRIERS",
+    "CHANGES",
+    "CHANGE_EXACT",
+    "CHANGE_TESTS",
+    "COMPARED",
+    "COMPARISON",
+    "CURVES",
+    "ENTRIES",
+    "EXACT",
+    "FEATURE",
+    "FEATURES",
+    "FIRING",
+    "GENERATED",
+    "GENERATION",
+    "GROUP",
+    "GROUP_FEATURE",
+    "GROUP_SITE",
+    "LAYER_SCORES",
+    "LENS",
+    "LISTS",
+    "METRIC_BY_POINT",
+    "OVERLAP",
+    "PAIR",
+    "PAIRS",
+    "PAIR_EFFECTS",
+    "ROLE_EFFECTS",
+    "SITE",
+    "SITE_CHANGES",
+    "SITE_EFFECTS",
+    "TABLES",
+    "TEST_PAIRS",
+    "TYPES",
+    "VALIDATION",
+    "Column",
+    "Feature",
+    "Table",
+    "address",
+    "at_site",
+    "by_site",
+    "features_of",
+    "row_address",
+    "row_site",
+    "site_columns",
+    "sites_of",
+]
+
+#: Tables of a comparison's folder; all others are of a study's.
+COMPARISON = (CHANGES, SITE_CHANGES, CHANGE_TESTS, CHANGE_EXACT)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        LISTS,
+        PAIRS,
+        TEST_PAIRS,
+        ATTRIBUTIONS,
+        ENTRIES,
+        PAIR_EFFECTS,
+        CARRIERS,
+        FEATURES,
+        ACTIVE,
+        SITE_EFFECTS,
+        METRIC_BY_POINT,
+        LENS,
+        ROLE_EFFECTS,
+        LAYER_SCORES,
+        VALIDATION,
+        CURVES,
+        AGREEMENT,
+        COMPARED,
+        EXACT,
+        GENERATION,
+        GENERATED,
+        OVERLAP,
+        *COMPARISON,
+        FIRING,
+    )
+}
