@@ -28,9 +28,13 @@ Swap = Literal["length", "few"]
 #: Other names of a field, in Python, in YAML and as an option: the groups of lists are topics, and a list makes a pair.
 ALIASES = {"topic": "group", "lists": "n_pairs", "validate_lists": "validate_pairs"}
 
-#: Commands that take a setting.
-_ALL = ("attribute", "select", "plan")
-_MEASURE = ("attribute", "select")
+#: Commands that take a setting. Those that explore open no SAE.
+_EXPLORE = ("entropy", "lens", "patch")
+_SAES = ("attribute", "select", "plan", "study")
+_ALL = (*_SAES, *_EXPLORE)
+_MEASURE = ("attribute", "select", "study", *_EXPLORE)
+_ATTRIBUTE = ("attribute", "study")
+_TEST = (*_ATTRIBUTE, "validate")
 _RUN = (*_ALL, "validate")
 
 #: What the settings are about, in the order of help and documents.
@@ -121,13 +125,26 @@ class StudySettings(BaseModel):
     )
     model: str = _setting("bundled", "model and SAEs", "bundled, a folder or a name (gemma-2-2b-it, org/name)")
     saes: str | None = _setting(
-        None, "model and SAEs", "A folder of SAEs, or published releases with commas", without="the model's own"
+        None,
+        "model and SAEs",
+        "A folder of SAEs, or published releases with commas",
+        without="the model's own",
+        commands=_SAES,
     )
     sae_width: str | None = _setting(
-        None, "model and SAEs", "Width of published SAEs, such as 16k", without="the model's usual one"
+        None,
+        "model and SAEs",
+        "Width of published SAEs, such as 16k",
+        without="the model's usual one",
+        commands=_SAES,
     )
     sae_l0: float | None = _setting(
-        None, "model and SAEs", "Take the published SAEs with the nearest L0", without="the published choice", gt=0
+        None,
+        "model and SAEs",
+        "Take the published SAEs with the nearest L0",
+        without="the published choice",
+        gt=0,
+        commands=_SAES,
     )
     dtype: Literal["float32", "bfloat16", "float16"] | None = _setting(
         None, "model and SAEs", "Numbers of the model's weights", without="bfloat16 on a GPU, else float32"
@@ -149,16 +166,16 @@ class StudySettings(BaseModel):
     decision: Decision = _setting(
         "last", "question", "Decision points at which the metric is read (all: the mean over them)", commands=_MEASURE
     )
-    base: BaseName = _setting("corrupted", "question", "What features are patched to", commands=("attribute",))
-    method: str = _setting("attribution", "question", "How effects are estimated", commands=("attribute",))
-    ig_steps: int = _setting(10, "question", "Steps of integrated gradients", commands=("attribute",), ge=1, le=1000)
+    base: BaseName = _setting("corrupted", "question", "What features are patched to", commands=_ATTRIBUTE)
+    method: str = _setting("attribution", "question", "How effects are estimated", commands=_ATTRIBUTE)
+    ig_steps: int = _setting(10, "question", "Steps of integrated gradients", commands=_ATTRIBUTE, ge=1, le=1000)
     keep_from: float | None = _setting(
         None,
         "question",
         "Entries of attributions.parquet from this share of their site's sum of |effect| in the pair; all else is of "
         "every entry",
         without="all; 0.01 in groups of more than 256 pairs",
-        commands=("attribute",),
+        commands=_ATTRIBUTE,
         ge=0,
         lt=1,
     )
@@ -166,7 +183,7 @@ class StudySettings(BaseModel):
         20,
         "question",
         "Features of a group, by rank, whose exact effects are measured; 0 for none",
-        commands=("attribute", "validate"),
+        commands=_TEST,
         identifies=False,
         ge=0,
         le=1000,
@@ -177,7 +194,7 @@ class StudySettings(BaseModel):
         "Pairs of each group on which features are tested: drawn with another seed, or of fixed pairs so many of each "
         "half",
         without="as many as n_pairs, or all, but at most 100",
-        commands=("attribute", "validate"),
+        commands=_TEST,
         identifies=False,
         ge=1,
         le=10_000,
@@ -186,7 +203,7 @@ class StudySettings(BaseModel):
         39,
         "question",
         "Controls of a tested feature: x is moved as far in the directions of so many others",
-        commands=("attribute", "validate"),
+        commands=_TEST,
         identifies=False,
         ge=19,
         le=999,
@@ -195,7 +212,7 @@ class StudySettings(BaseModel):
         0.01,
         "question",
         "Smallest effect of interest, as a share of the clean-corrupted gap",
-        commands=("attribute", "validate"),
+        commands=_TEST,
         identifies=False,
         ge=0,
         lt=1,
@@ -204,34 +221,40 @@ class StudySettings(BaseModel):
         "all",
         "question",
         "Patch a tested feature at all its positions, or in each pair only where its attribution is largest",
-        commands=("attribute", "validate"),
+        commands=_TEST,
         identifies=False,
     )
-    curves: bool = _setting(
-        True, "question", "Many features patched together, too", commands=("attribute", "validate"), identifies=False
-    )
+    curves: bool = _setting(True, "question", "Many features patched together, too", commands=_TEST, identifies=False)
     generate_features: int = _setting(
         5,
         "question",
         "Features ablated together at a site by --generate",
-        commands=("validate",),
+        commands=("validate", "study"),
         identifies=False,
         ge=1,
     )
     layers: Annotated[tuple[int, ...], Field(min_length=1)] | Literal["all"] | None = _setting(
-        None, "sites", "Layers, such as 0,3,5, or all", without="the best that fit", commands=("attribute", "plan")
+        None, "sites", "Layers, such as 0,3,5, or all", without="the best that fit", commands=(*_ATTRIBUTE, "plan")
     )
-    kinds: tuple[Kind, ...] | None = _setting(None, "sites", "Kinds of site", without="all", min_length=1)
+    kinds: tuple[Kind, ...] | None = _setting(
+        None, "sites", "Kinds of site", without="all", min_length=1, commands=_SAES
+    )
     sites: tuple[str, ...] | None = _setting(
         None,
         "sites",
         "Sites, such as resid_post.0,attn_z.3, in place of layers and kinds",
         without="the best that fit",
-        commands=("attribute", "plan"),
+        commands=(*_ATTRIBUTE, "plan"),
         min_length=1,
     )
     max_sites: int | None = _setting(
-        None, "sites", "Choose at most so many sites", without="no limit", identifies=False, ge=1
+        None,
+        "sites",
+        "Choose at most so many sites",
+        without="no limit",
+        identifies=False,
+        ge=1,
+        commands=_SAES,
     )
     batch_size: int = _setting(16, "running", "Prompts in one forward", commands=_RUN, identifies=False, ge=1)
     vram: str | None = _setting(
@@ -239,7 +262,7 @@ class StudySettings(BaseModel):
         "running",
         "Memory to stay within, such as 8GiB: decides the batch",
         without="no limit",
-        commands=_RUN,
+        commands=(*_SAES, "validate"),
         identifies=False,
     )
     device: str = _setting(
@@ -251,10 +274,10 @@ class StudySettings(BaseModel):
         """Whether the user named layers or sites, so that nothing is left to choose."""
         return self.layers is not None or self.sites is not None
 
-    def identity(self) -> dict[str, Any]:
-        """The fields that decide what the numbers are, as plain values."""
+    def identity(self, saes: bool = True) -> dict[str, Any]:
+        """The fields that decide what the numbers are, as plain values; without ``saes`` those that need no SAE."""
         fields = self.model_dump(mode="json")
-        return {name: value for name, value in fields.items() if identifies(name)}
+        return {name: value for name, value in fields.items() if identifies(name) and (saes or needs_no_sae(name))}
 
 
 @dataclass(frozen=True)
@@ -332,6 +355,11 @@ def flag(name: str) -> str:
 def identifies(name: str) -> bool:
     """Whether a study with another value of this field is another study."""
     return SETTINGS[name].identifies
+
+
+def needs_no_sae(name: str) -> bool:
+    """Whether a field is of the pairs, the model and what is asked, and not of SAEs or their features."""
+    return any(command in SETTINGS[name].commands for command in _EXPLORE)
 
 
 def taken_by(command: str) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 import saeattr
-import saeattr.api
+import saeattr.api.begin
 from saeattr.attribution.methods import METHODS
 from saeattr.behaviours.behaviour import BEHAVIOURS
 from saeattr.cli import app, main
@@ -152,9 +152,9 @@ def test_a_field_has_the_same_name_and_value_in_python_in_yaml_and_as_an_option(
 
     def checked(ask: Callable[[], object]) -> StudySettings:
         with monkeypatch.context() as patched:
-            patched.setattr(saeattr.api, "prepare", raise_called)
+            patched.setattr(saeattr.api.begin, "prepare", raise_called)
             # No study is there to borrow from.
-            patched.setattr(saeattr.api, "with_borrowed", lambda settings: (settings, None))
+            patched.setattr(saeattr.api.begin, "with_borrowed", lambda settings: (settings, None))
             with pytest.raises(Called) as called:
                 ask()
         return called.value.args_given[0]

@@ -41,6 +41,23 @@ class Contrast:
 
 
 @dataclass(frozen=True)
+class Direction:
+    """Two sides of tokens that a logit lens contrasts, and where it does.
+
+    Attributes:
+        name: as written for ``--direction``; label: for figures.
+        wanted, unwanted: token ids.
+        role: of the positions at which it is read: the last of each run of them.
+    """
+
+    name: str
+    label: str
+    wanted: tuple[int, ...]
+    unwanted: tuple[int, ...]
+    role: str
+
+
+@dataclass(frozen=True)
 class Request:
     """What a behaviour is asked for.
 
@@ -81,6 +98,7 @@ class Behaviour(ABC):
         draws: whether another seed gives other pairs, so that what some pairs rank others can test. Without it the
             pairs of a group are halved: each half tests what the other ranks.
         example: a pair of it as a row of a file of pairs; literature: what others found, with references.
+        locations: roles that are patched together too, by what a reader calls them.
     """
 
     name: ClassVar[str]
@@ -91,6 +109,7 @@ class Behaviour(ABC):
     draws: ClassVar[bool] = False
     example: ClassVar[Mapping[str, Any]] = {}
     literature: ClassVar[str] = ""
+    locations: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @abstractmethod
     def groups(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -144,6 +163,14 @@ class Behaviour(ABC):
         Raises:
             UserError: they do not.
         """
+
+    def directions(self, tokenizer: PreTrainedTokenizerBase, settings: StudySettings) -> Sequence[Direction]:
+        """What a logit lens reads beside the metric; nothing where the metric says it all."""
+        return ()
+
+    def reversed_pairs(self, group: str, request: Request) -> MadePairs | None:
+        """Pairs whose answers were written to the corrupted prompt, which is their clean one; None without such."""
+        return None
 
     @property
     def source(self) -> dict[str, str]:

@@ -63,12 +63,15 @@ def open_study(root: Path, record: Mapping[str, Any]) -> StudyFolder:
     """
     study = StudyFolder(root)
     if study.record_path.exists():
-        differences = list(_differences(read_record(study), record))
+        known = read_record(study)
+        differences = list(_differences(*_comparable(known, record)))
         if differences:
             raise UserError(
                 f"{root} holds a study with other settings ({'; '.join(differences)}): "
                 "give the same settings, or another folder with --out"
             )
+        if "saes" in record and "saes" not in known:
+            write_record(study, {**record, "groups": known["groups"], "metric_label": known["metric_label"]})
         return study
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UserError(f"{root} exists and is not a study folder: give another folder with --out")
@@ -107,10 +110,23 @@ def write_record(study: StudyFolder, record: Mapping[str, Any]) -> None:
 
 def remove_leftovers(study: StudyFolder) -> None:
     """Delete what an interrupted run left under temporary names."""
-    for leftover in study.root.glob("*/.unfinished-*"):
+    for leftover in study.root.rglob(".unfinished-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     for leftover in study.root.rglob(".*.tmp"):
         leftover.unlink(missing_ok=True)
+
+
+def _comparable(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two records as far as both speak of it: what needs no SAE says nothing of SAEs and of their features."""
+    if ("saes" in old) == ("saes" in new):
+        return dict(old), dict(new)
+    shared = old["settings"].keys() & new["settings"].keys()
+
+    def part(record: Mapping[str, Any]) -> dict[str, Any]:
+        settings = {name: value for name, value in record["settings"].items() if name in shared}
+        return {key: value for key, value in record.items() if key != "saes"} | {"settings": settings}
+
+    return part(old), part(new)
 
 
 def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:

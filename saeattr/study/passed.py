@@ -81,7 +81,7 @@ def check_passed(record: Mapping[str, Any], passed: Passed) -> None:
     with_saes = record["settings"].get("saes") == PASSED_SAES
     if not with_saes and passed.saes is not None:
         raise UserError(f"the study was made with the SAEs {record['settings'].get('saes')}: leave out saes=")
-    for site, sha256 in record["saes"].items() if with_saes else ():
+    for site, sha256 in record.get("saes", {}).items() if with_saes else ():
         own = {str(place): file.sha256 for place, file in (passed.saes or {}).items()}
         if site not in own:
             raise UserError(

@@ -69,11 +69,14 @@ class KnownModel:
     named: dict[str, Any]
 
 
-def resolve(settings: StudySettings, behaviour: Behaviour, passed: bool = False) -> StudySettings:
+def resolve(
+    settings: StudySettings, behaviour: Behaviour, passed: bool = False, with_saes: bool = True
+) -> StudySettings:
     """Settings with what was left open filled in: the model's own SAEs, and bfloat16 on a GPU.
 
     Args:
         passed: whether the model is open already, so that its name need not be known.
+        with_saes: False leaves open which SAEs.
 
     Raises:
         UserError: the device does not exist, or nothing is known of SAEs for the model.
@@ -88,7 +91,7 @@ def resolve(settings: StudySettings, behaviour: Behaviour, passed: bool = False)
         saes, sae_width = ",".join(known.releases), sae_width or known.width
     elif saes is None and not (passed or hub_name(settings.model) or Path(settings.model).expanduser().is_dir()):
         raise unknown_model(settings.model)
-    elif saes is None:
+    elif saes is None and with_saes:
         raise UserError(
             "a model of your own needs SAEs made for it: give their folder, or a release in sae-lens' directory, "
             "with --saes"
@@ -98,7 +101,12 @@ def resolve(settings: StudySettings, behaviour: Behaviour, passed: bool = False)
 
 
 def prepare(
-    settings: StudySettings, *, weights: bool = True, given: GivenRows | None = None, passed: Passed = NOTHING
+    settings: StudySettings,
+    *,
+    weights: bool = True,
+    given: GivenRows | None = None,
+    passed: Passed = NOTHING,
+    with_saes: bool = True,
 ) -> Prepared:
     """Check everything that can be checked without loading weights; what is on the hub is downloaded first.
 
@@ -107,6 +115,7 @@ def prepare(
         weights: False leaves the weights of model and SAEs alone (they need not be there).
         given: the rows of ``pairs``, where they are at hand; else they are read from what it names.
         passed: objects in place of the names in the settings.
+        with_saes: False for what needs the model alone: no SAE is looked for, and the record says nothing of any.
 
     Raises:
         UserError: a group, token, site, SAE or model file cannot be used.
@@ -124,11 +133,11 @@ def prepare(
     find_method(settings.method)
     if settings.vram is not None:
         parse_bytes(settings.vram)
-    settings = resolve(settings, behaviour, passed.model is not None)
+    settings = resolve(settings, behaviour, passed.model is not None, with_saes)
     model = known_model(settings, passed, weights)
     if given is not None:
         behaviour = Given(given, model.longest)
-    saes = usable_saes(settings, passed, model, weights)
+    saes = usable_saes(settings, passed, model, weights) if with_saes else []
     tokenizer = model.tokenizer
     if settings.metric not in behaviour.metrics:
         find_metric(str(settings.metric), tuple(behaviour.metrics))
@@ -139,13 +148,14 @@ def prepare(
     question = Question(metric, settings.decision, settings.base, settings.method, settings.ig_steps)
     record = {
         "format": FORMAT,
-        "settings": settings.identity(),
+        "settings": settings.identity(with_saes),
         "model": model.named,
         "metric_label": contrast.label or metric.help,
-        "saes": {str(file.site): file.sha256 for file in saes} if weights else {},
         "versions": _versions(),
         "groups": [],
     }
+    if with_saes:
+        record["saes"] = {str(file.site): file.sha256 for file in saes} if weights else {}
     if behaviour.source:
         record |= {"pairs": {"sha256": behaviour.source["sha256"]}, "source": behaviour.source["name"]}
     inputs = {path.name: bundle.file_sha256(path) for path in behaviour.inputs(settings)}

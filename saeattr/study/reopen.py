@@ -54,7 +54,7 @@ def study_saes(study: Study, passed: Passed = NOTHING) -> list[SaeFile]:
     settings, model = recorded_settings(study.record), passed.model
     widths = widths_of(model.lm.hf.config) if model is not None else site_widths(find_model(settings.model))
     found = chosen_saes(settings, passed, widths)
-    saes = {site: found[site] for site in sorted(map(parse_site, study.record["saes"])) if site in found}
+    saes = {site: found[site] for site in sorted(map(parse_site, study.record.get("saes", {}))) if site in found}
     check_same(study.record, saes)
     return list(saes.values())
 
@@ -72,6 +72,6 @@ def check_same(record: Mapping[str, Any], saes: Mapping[Site, SaeFile]) -> None:
             f"the model {record['model']['name']} has changed since the study was made: make the study again with --out"
         )
     for site, file in saes.items():
-        known = record["saes"].get(str(site))
+        known = record.get("saes", {}).get(str(site))
         if known is not None and file.sha256 != known:
             raise UserError(f"the SAE for {site} has changed since the study was made: make the study again with --out")

@@ -41,8 +41,10 @@ def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], 
 
     1. What is stored as it is wanted is left alone.
     2. The group's pairs are made by the behaviour, or read (``MakingPairs``).
-    3. Where no sites are named and none were chosen before, the first group's pairs choose them (``Choosing``).
-    4. Each missing stage runs within the memory plan and is stored before the next begins (``carry_out``).
+    3. Before the first stage that opens SAEs, where no sites are named and none were chosen before, the first group's
+       pairs choose them (``Choosing``).
+    4. Each missing stage runs, if it opens SAEs within the memory plan, and is stored before the next begins
+       (``carry_out``).
 
     Args:
         stages: those wanted, in order.
@@ -52,7 +54,7 @@ def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], 
     """
     known = named(prepared.settings.model)
     warnings = [known.note] if known is not None and known.note else []
-    choosing = not prepared.settings.names_sites
+    choosing = not prepared.settings.names_sites and any(stage.opens_saes for stage in stages)
     if choosing:
         prepared = with_choice(prepared, study)
         begun = any(Attribution.is_there(study, group) for group in prepared.groups)
@@ -71,13 +73,16 @@ def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], 
         warnings += told
         if not work.task.pairs:
             continue
-        if choosing:
-            carry_out(Choosing(), dataclasses.replace(work, group=WHOLE))
-            prepared, choosing = with_choice(prepared, study), False
-            work = dataclasses.replace(work, prepared=prepared, task=dataclasses.replace(work.task, saes=prepared.saes))
-        plan = plan_of(work)
-        note_sites(study, prepared)
+        plan = None
         for stage in missing:
+            if stage.opens_saes and choosing:
+                carry_out(Choosing(), dataclasses.replace(work, group=WHOLE))
+                prepared, choosing = with_choice(prepared, study), False
+                task = dataclasses.replace(work.task, saes=prepared.saes)
+                work = dataclasses.replace(work, prepared=prepared, task=task)
+            if stage.opens_saes and plan is None:
+                plan = plan_of(work)
+                note_sites(study, prepared)
             warnings += carry_out(stage, work, plan)
             if isinstance(stage, MakingTestPairs):
                 plan = plan_of(work)
@@ -175,7 +180,8 @@ def join_stages(study: StudyFolder, groups: Sequence[str]) -> tuple[str, ...]:
     """
     record = read_record(study)
     order = list(dict.fromkeys([*record["groups"], *groups]))
-    done = [group for group in order if Attribution.is_there(study, group)]
+    results = [stage for stage in STAGES if stage not in (MakingPairs, Choosing, MakingTestPairs)]
+    done = [group for group in order if any(stage.is_there(study, group) for stage in results)]
     if not done:
         raise UserError(
             f"no pair about {', '.join(groups)} can be used (see {study.root / MakingPairs.name}): name another group, "

@@ -119,7 +119,7 @@ def _read_study(folder: Path) -> tuple[FeatureSets, dict[str, object]]:
     study = StudyFolder(folder)
     record = read_record(study)
     identity = {"model": record["model"]["name"], "weights": record["model"]["sha256"][:12]}
-    identity |= {f"SAE of {site}": digest[:12] for site, digest in record["saes"].items()}
+    identity |= {f"SAE of {site}": digest[:12] for site, digest in record.get("saes", {}).items()}
     features = check_features(read_table(study.table_path("features"), FEATURES), str(folder))
     return FeatureSets(features, read_table(study.table_path("active"), ACTIVE)), identity
 

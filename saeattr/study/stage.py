@@ -68,12 +68,16 @@ class Stage(ABC):
     Attributes:
         name: of its folder; joined: the tables that are joined over groups; kept: those that stay with each group.
         over_groups: joined ones whose rows say more when joined (q-values), and are read from there.
+        opens_saes: False for what needs the model alone.
+        has_variants: whether a study may hold several of it side by side (``variant``).
     """
 
     name: ClassVar[str]
     joined: ClassVar[tuple[Table, ...]]
     kept: ClassVar[tuple[Table, ...]] = ()
     over_groups: ClassVar[tuple[Table, ...]] = ()
+    opens_saes: ClassVar[bool] = True
+    has_variants: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, work: Work) -> Outcome:
@@ -83,13 +87,19 @@ class Stage(ABC):
             UserError: the group's input cannot be used.
         """
 
+    @property
+    def variant(self) -> str:
+        """Which of several of its kind this is: a folder of its own, whose rows say it too; blank for the only one."""
+        return ""
+
     def wanted(self) -> str:
         """What decides the numbers, as text."""
         return json.dumps(dataclasses.asdict(self))
 
     def is_done(self, study: StudyFolder, group: str) -> bool:
         """Whether the stage is stored for a group, as it is wanted now."""
-        paths = [self.folder(study, group) / f"{table.name}.parquet" for table in (*self.joined, *self.kept)]
+        folder = self.folder(study, group, self.variant)
+        paths = [folder / f"{table.name}.parquet" for table in (*self.joined, *self.kept)]
         # A table that a user deleted is made again.
         return all(path.exists() for path in paths) and read_metadata(paths[0]).get(_WANTED) == self.wanted()
 
@@ -104,11 +114,17 @@ class Stage(ABC):
             for table in (*self.joined, *self.kept):
                 given = outcome.tables[table.name]
                 tables[table.name] = table.frame(given) if isinstance(given, pd.DataFrame) else given
-            write_part(self.folder(study, group), tables, {_WANTED: self.wanted(), **outcome.notes})
+            write_part(self.folder(study, group, self.variant), tables, {_WANTED: self.wanted(), **outcome.notes})
 
     @classmethod
-    def folder(cls, study: StudyFolder, group: str) -> Path:
-        return study.root / cls.name / slug(group)
+    def folder(cls, study: StudyFolder, group: str, variant: str = "") -> Path:
+        return study.root / cls.name / variant / slug(group)
+
+    @classmethod
+    def parts(cls, study: StudyFolder, group: str) -> list[Path]:
+        """The folders in which the stage is stored for a group: one, or one for each variant, or none."""
+        pattern = f"*/{slug(group)}" if cls.has_variants else slug(group)
+        return sorted(path for path in (study.root / cls.name).glob(pattern) if path.is_dir())
 
     @classmethod
     def partial(cls, study: StudyFolder, group: str) -> Path:
@@ -119,13 +135,13 @@ class Stage(ABC):
     @classmethod
     def is_there(cls, study: StudyFolder, group: str) -> bool:
         """Whether the stage is stored for a group in any way."""
-        return cls.folder(study, group).is_dir()
+        return bool(cls.parts(study, group))
 
     @classmethod
     def join(cls, study: StudyFolder, groups: Sequence[str]) -> None:
         """Join the groups' parts of its tables; what is joined already, and newer than its parts, stays as it is."""
         there = [group for group in groups if cls.is_there(study, group)]
-        parts = [cls.folder(study, group) for group in there]
+        parts = [part for group in there for part in cls.parts(study, group)]
         metadata = {_GROUPS: json.dumps(there), _SIGN: SIGN_CONVENTION}
         for table in cls.joined if parts else ():
             path = study.table_path(table.name)
@@ -145,8 +161,9 @@ class Stage(ABC):
             path = study.table_path(table.name)
             return read_table(path, table) if path.exists() else table.empty()
         # The group's own part: the joined table of many groups is large.
-        part = cls.folder(study, group) / f"{table.name}.parquet"
-        if part.exists() and not (table in cls.over_groups and study.table_path(table.name).exists()):
-            return read_table(part, table)
+        parts = [part / f"{table.name}.parquet" for part in cls.parts(study, group)]
+        stored = [part for part in parts if part.exists()]
+        if stored and not (table in cls.over_groups and study.table_path(table.name).exists()):
+            return pd.concat([read_table(part, table) for part in stored], ignore_index=True)
         whole = cls.read(study, table)
         return whole[whole[GROUP] == group].reset_index(drop=True)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from transformers import PreTrainedTokenizerBase
 
-from saeattr.behaviours.behaviour import Behaviour, Contrast, MadePairs, Request
+from saeattr.behaviours.behaviour import Behaviour, Contrast, Direction, MadePairs, Request
 from saeattr.behaviours.lists.decisions import contrasted, end_label
 from saeattr.behaviours.lists.pairs import ListRequest, make_pairs
 from saeattr.behaviours.lists.parsing import ListMarkers, ParsedList, decoder
@@ -17,7 +17,7 @@ from saeattr.behaviours.lists.placing import place_lists
 from saeattr.behaviours.lists.sampling import SampledList, Sampling, prompt_ids, sample_lists
 from saeattr.behaviours.lists.swap import check_swap
 from saeattr.behaviours.lists.table import lists_from_rows, lists_to_rows
-from saeattr.behaviours.lists.topics import SWAPS, list_request, near_miss, resolve_topics
+from saeattr.behaviours.lists.topics import SWAPS, Length, list_request, near_miss, resolve_topics
 from saeattr.behaviours.lists.written import read_list_file
 from saeattr.behaviours.pair import Pair
 from saeattr.behaviours.tokens import contrast_label, contrast_tokens
@@ -29,6 +29,8 @@ from saeattr.tables import LISTS
 
 #: Rows that a warning names.
 SHOWN = 5
+
+BLANK_LABEL = "logit(blank) - logit(newline)"
 
 
 class Lists(Behaviour):
@@ -49,6 +51,7 @@ class Lists(Behaviour):
     }
     unit = "list"
     draws = True
+    locations: ClassVar = {"item breaks": ("marker", "newline"), "white space": ("blank",)}
 
     def groups(self, names: Sequence[str]) -> tuple[str, ...]:
         return resolve_topics(names)
@@ -70,7 +73,7 @@ class Lists(Behaviour):
             contrast_tokens(tokenizer, settings.contrast)
             return Contrast("contrast", contrast_label(settings.contrast))
         if settings.metric == "blank-vs-newline":
-            return Contrast(settings.metric, "logit(blank) - logit(newline)")
+            return Contrast(settings.metric, BLANK_LABEL)
         label = end_label(markers.turns.end_text, ())
         if settings.metric in (None, "end-vs-continue"):
             return Contrast("end-vs-continue", label)
@@ -86,23 +89,50 @@ class Lists(Behaviour):
         for topic in groups:
             check_swap(tokenizer, topic, *SWAPS[settings.swap], settings.unequal)
 
+    def directions(self, tokenizer: PreTrainedTokenizerBase, settings: StudySettings) -> Sequence[Direction]:
+        markers = ListMarkers.from_tokenizer(tokenizer)
+        end, hyphen = (markers.end_of_turn,), (markers.hyphen,)
+        blank, newline = (markers.blank,), (markers.newline,)
+        return (
+            Direction("end-vs-continue", end_label(markers.turns.end_text, ()), end, hyphen, "newline"),
+            Direction("blank-vs-newline", BLANK_LABEL, blank, newline, "item"),
+        )
+
     def pairs(self, group: str, request: Request) -> MadePairs:
-        tokenizer, settings = request.lm.tokenizer, request.settings
-        if settings.lists_from is None:
+        if request.settings.lists_from is None:
             lists, told = topic_lists(group, request), []
         else:
             lists, told = written_lists(group, request)
-        contrast: str | tuple[int, int] = request.contrast.name
-        if settings.contrast is not None:
-            contrast = contrast_tokens(tokenizer, settings.contrast)
-        put_behind = ListRequest(contrast, *SWAPS[settings.swap], settings.unequal)
-        pairs, skipped = make_pairs(tokenizer, lists, put_behind)
+        pairs, skipped = _put_behind(lists, request, SWAPS[request.settings.swap])
         used = [sampled.parsed for sampled in lists if sampled.list_id not in dict(skipped)]
         return MadePairs(pairs, [*told, *_warnings(group, lists, pairs, skipped)], _label(request, used))
 
+    def reversed_pairs(self, group: str, request: Request) -> MadePairs | None:
+        if request.settings.lists_from is not None:
+            return None
+        clean, corrupted = SWAPS[request.settings.swap]
+        lists = topic_lists(group, request, corrupted)
+        pairs, skipped = _put_behind(lists, request, (corrupted, clean))
+        return MadePairs(pairs, _warnings(group, lists, pairs, skipped))
 
-def topic_lists(topic: str, request: Request) -> list[SampledList]:
-    """The topic's lists: read if as many were sampled before, else sampled and stored."""
+
+def _put_behind(
+    lists: Sequence[SampledList], request: Request, lengths: tuple[Length, Length]
+) -> tuple[list[Pair], list[tuple[str, str]]]:
+    """Pairs of lists behind two requests, and (list_id, reason) of lists that make none."""
+    tokenizer, settings = request.lm.tokenizer, request.settings
+    contrast: str | tuple[int, int] = request.contrast.name
+    if settings.contrast is not None:
+        contrast = contrast_tokens(tokenizer, settings.contrast)
+    return make_pairs(tokenizer, lists, ListRequest(contrast, *lengths, settings.unequal))
+
+
+def topic_lists(topic: str, request: Request, length: Length | None = None) -> list[SampledList]:
+    """The topic's lists: read if as many were sampled before, else sampled and stored.
+
+    Args:
+        length: of the request; by default that of the clean prompts.
+    """
     lm, settings = request.lm, request.settings
     path = request.folder / f"{slug(topic)}.parquet"
     if path.exists():
@@ -111,7 +141,7 @@ def topic_lists(topic: str, request: Request) -> list[SampledList]:
             return lists_from_rows(table, ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer))
     sampling = Sampling(
         n_lists=settings.n_pairs,
-        length=SWAPS[settings.swap][0],
+        length=length or SWAPS[settings.swap][0],
         temperature=settings.temperature,
         top_p=settings.top_p,
         max_new_tokens=settings.max_new_tokens,

@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from saeattr.files import slug
 from saeattr.neuronpedia.links import FILE
 from saeattr.progress import OnProgress, quiet
 from saeattr.reporting.figures import of_study
+from saeattr.reporting.figures.figure import StudyFigure
 from saeattr.reporting.figures.layer_scores import layer_scores_figure
 from saeattr.reporting.figures.style import save_figure
 from saeattr.study.attribution import Attribution
@@ -34,27 +34,6 @@ from saeattr.tables import LAYER_SCORES, LENS, ROLE_EFFECTS
 MANY = 24
 #: With more groups than this, the figures of single groups are not in the report: it would grow too large.
 GROUPS_IN_FULL = 2
-
-
-@dataclass(frozen=True)
-class StudyFigure:
-    """One figure of a study.
-
-    Attributes:
-        name: of its files, without the suffix.
-        sources: the files that it is drawn from; when one is newer, it is drawn again.
-        draw: makes it; None where there is nothing to show.
-        section: where it stands in the report: behaviour, overlap or group; empty where it does not.
-        caption: below it there.
-        group: the group that it is about, empty where it is about all.
-    """
-
-    name: str
-    sources: tuple[Path, ...]
-    draw: Callable[[], Figure | None]
-    section: str = ""
-    caption: str = ""
-    group: str = ""
 
 
 def draw_study(study: Study, on_progress: OnProgress = quiet) -> None:
@@ -123,6 +102,8 @@ def _figures_of_all(study: Study, kinds: Sequence[str], labels: tuple[Path, ...]
 def _figures_of_group(
     study: Study, group: str, kinds: Sequence[str], labels: tuple[Path, ...]
 ) -> Iterator[StudyFigure]:
+    if not Attribution.is_there(study.folder, group):
+        return
     name, folder = slug(group), Attribution.folder(study.folder, group)
     single, section = len(study.groups) == 1, "group" if len(study.groups) <= GROUPS_IN_FULL else ""
     metric = partial(of_study.metric_by_point, study, group)

@@ -1,0 +1,89 @@
+"""What operations share: the settings of a call prepared, its folder, and the stages run in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from saeattr.behaviours.given.source import read_source
+from saeattr.neuronpedia.links import link_study
+from saeattr.progress import OnProgress
+from saeattr.settings import make_settings
+from saeattr.study.borrowed import with_borrowed
+from saeattr.study.folder import StudyFolder, open_study, remove_leftovers
+from saeattr.study.pairs import MakingTestPairs, store_given
+from saeattr.study.passed import take_passed
+from saeattr.study.prepare import Prepared, default_folder, prepare
+from saeattr.study.results import Study
+from saeattr.study.run import join_stages, run_stages
+from saeattr.study.stage import Stage
+from saeattr.study.validation import Validation
+from saeattr.validation.agreement import agreement_warnings
+from saeattr.validation.group import ValidationPlan
+
+
+def prepared_for(
+    group: str | Sequence[str] | None,
+    config: str | Path | None,
+    settings: dict[str, Any],
+    weights: bool = True,
+    with_saes: bool = True,
+) -> Prepared:
+    """What ``prepare`` makes of an operation's arguments, objects in place of names among them."""
+    names = (group,) if isinstance(group, str) else None if group is None else tuple(group)
+    passed, settings = take_passed(settings)
+    settings |= passed.names
+    asked = settings if names is None else {**settings, "group": names}
+    rows = None
+    if not isinstance(asked.get("pairs"), (str, Path, NoneType)):
+        rows = read_source(asked["pairs"], asked.get("columns") or ())
+        asked = {**asked, "pairs": rows.name}
+    elif asked.get("pairs") is not None:
+        asked = {**asked, "pairs": str(asked["pairs"])}
+    wanted = make_settings(asked, None if config is None else Path(config))
+    if wanted.pairs_of is not None:
+        wanted, rows = with_borrowed(wanted)
+    return prepare(wanted, weights=weights, given=rows, passed=passed, with_saes=with_saes)
+
+
+def validation_stages(prepared: Prepared) -> list[Stage]:
+    """Fresh pairs where the behaviour draws them, and what is tested on them."""
+    settings = prepared.settings
+    plan = ValidationPlan(
+        top=settings.validate_top,
+        n_controls=settings.controls,
+        smallest=settings.smallest,
+        positions=settings.positions,
+        longest_curve=ValidationPlan.longest_curve if settings.curves else 0,
+        most_pairs=settings.validate_pairs or ValidationPlan.most_pairs,
+    )
+    if not prepared.behaviour.draws_pairs(settings):
+        return [Validation(plan)]
+    fresh = settings.validate_pairs or min(settings.n_pairs, plan.most_pairs)
+    return [MakingTestPairs(fresh), Validation(plan, fresh)]
+
+
+def folder_for(prepared: Prepared, out: str | Path | None) -> StudyFolder:
+    """The operation's study folder, made or opened, without what an interrupted run left half done."""
+    folder = open_study(Path(out) if out is not None else default_folder(prepared), prepared.record)
+    remove_leftovers(folder)
+    store_given(folder, prepared.behaviour)
+    return folder
+
+
+def run_and_draw(
+    prepared: Prepared, folder: StudyFolder, stages: Sequence[Stage], figures: bool, on_progress: OnProgress
+) -> Study:
+    """Run what is missing of every group, join the tables, draw the figures."""
+    warnings = run_stages(prepared, folder, stages, on_progress)
+    study = Study(folder, join_stages(folder, prepared.groups))
+    study = dataclasses.replace(study, warnings=(*warnings, *agreement_warnings(study.agreement())))
+    link_study(study)
+    if figures:
+        from saeattr.reporting.figures.study import draw_study
+
+        draw_study(study, on_progress)
+    return study
