@@ -94,7 +94,7 @@ def lens(
         check_temperatures(prepared, temperatures)
     places, warm = tuple(at) if at else None, tuple(map(float, temperatures)) if temperatures else None
     if tokens is not None:
-        stages = [Lens(tokens=tuple(tokens), at=places, temperatures=warm)]
+        stages = [Lens(tokens=(tokens[0], tokens[1]), at=places, temperatures=warm)]
     else:
         stages = [Lens(name, at=places, temperatures=warm) for name in dict.fromkeys(named)]
     for stage in stages:

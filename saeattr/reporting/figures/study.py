@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from saeattr.files import slug
 from saeattr.neuronpedia.links import FILE
 from saeattr.progress import OnProgress, quiet
-from saeattr.reporting.figures import of_study
+from saeattr.reporting.figures import of_reading, of_study
 from saeattr.reporting.figures.figure import StudyFigure
 from saeattr.reporting.figures.layer_scores import layer_scores_figure
 from saeattr.reporting.figures.style import save_figure
@@ -70,6 +70,7 @@ def study_figures(study: Study) -> Iterator[StudyFigure]:
     if Choosing.is_there(folder, WHOLE):
         draw = partial(_layer_scores, folder, study.metric_label)
         yield StudyFigure("layer-scores", (folder.table_path("layer_scores"),), draw)
+    yield from of_reading.figures(study)
     labels = (folder.root / FILE,) if of_study.study_labels(study) else ()
     kinds = sorted(study.features()["kind"].unique())
     if len(study.groups) > 1 and folder.table_path("features").exists():
