@@ -120,7 +120,9 @@ def _reads(pairs: Sequence[Pair], where: Sequence[Place], question: LensQuestion
         wanted, unwanted = question.sides or (own.wanted, own.unwanted)
         points.setdefault(place.row, []).append(Point(span.last, wanted, unwanted))
     rows = list(points)
-    planned = plan_reads([dataclasses.replace(pairs[row], points=tuple(points[row])) for row in rows], "all")
+    # Without the corrupted prompt, in which some of these tokens may have no partner.
+    alone = {"corrupted_ids": None, "partners": None}
+    planned = plan_reads([dataclasses.replace(pairs[row], points=tuple(points[row]), **alone) for row in rows], "all")
     return dataclasses.replace(planned, row=torch.tensor(rows)[planned.row])
 
 

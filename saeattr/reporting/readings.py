@@ -103,7 +103,8 @@ def lens_text(rows: Sequence[Mapping[Any, Any]]) -> str:
         span = f"in layers {_layer(row, 'begins')} to {_layer(row, 'complete')}" if known else "in no layer for certain"
         against = f"last {row['role']} against earlier" if row["contrast"] == POSITIONS else "clean against corrupted"
         parts.append(f"{span} ({against})")
-    return f"{rows[0]['direction']} appears {', '.join(parts)}; {pairs_text([row['n_pairs'] for row in rows])}"
+    where = f"{rows[0]['direction']} appears {', '.join(parts)}"
+    return f"{where}, of layers 0 to {rows[0]['n_layers'] - 1}; {pairs_text([row['n_pairs'] for row in rows])}"
 
 
 def n_pairs_of(rows: pd.DataFrame) -> int:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from saeattr.behaviours.pair import DECISION
 from saeattr.reading.layers import POSITIONS, lens_onsets
 from saeattr.reading.lens import BEFORE
 from saeattr.reporting.figures.style import PALETTE, figure_text, house_style, new_figure
@@ -55,7 +56,7 @@ def courses(rows: pd.DataFrame, run: str) -> list[Course]:
 
     Of a role with several spans in a pair the last one is taken where roles are compared.
     """
-    roles = list(dict.fromkeys(rows["role"]))
+    roles = sorted(dict.fromkeys(rows["role"]), key=lambda role: role == DECISION)
     known = rows[rows[run].notna()]
     if len(roles) > 1:
         chosen = known[known["from_end"] == 0]
@@ -93,7 +94,7 @@ def lens_figure(rows: pd.DataFrame, labels: Mapping[str, str], name: str) -> Fig
                 axes.set_title(figure_text(f"{role_text(own)}: {run} run"), fontsize=9)
             row[0].set_ylabel(figure_text(textwrap.fill(labels.get(direction, direction), 34)))
             _legend(row[-1], courses(own, "clean"), f"mean of {n_pairs_of(own)} pairs, 95 % bands")
-            titles += [lens_text(found)] if found and len(set(own["role"])) == 1 else []
+            titles += [lens_text(found)] if (found := _told(found)) else []
         for axes in panels[-1]:
             _layer_axis(axes)
         lens_title(figure, name, titles)
@@ -160,6 +161,12 @@ def _shade(axes: Axes, onsets: Sequence[Mapping[Any, Any]]) -> None:
     ordered = sorted(onsets, key=lambda row: row["contrast"] != POSITIONS)
     if ordered and not np.isnan(ordered[0]["begins"]):
         axes.axvspan(ordered[0]["begins"], ordered[0]["complete"], color="0.92", linewidth=0, zorder=-1)
+
+
+def _told(onsets: Sequence[Mapping[Any, Any]]) -> list[Mapping[Any, Any]]:
+    """Those of the one role, or where there are several those of the decision points."""
+    alone = len({row["role"] for row in onsets}) == 1
+    return [row for row in onsets if alone or row["role"] == DECISION]
 
 
 def _layer_axis(axes: Axes) -> None:
