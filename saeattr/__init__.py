@@ -13,7 +13,18 @@ from saeattr.errors import UserError
 
 if TYPE_CHECKING:
     from saeattr import plots
-    from saeattr.api import attribute, check_pairs, compare, overlap, plan, report, select, validate
+    from saeattr.api import (
+        attribute,
+        check_pairs,
+        compare,
+        entropy,
+        lens,
+        overlap,
+        plan,
+        report,
+        select,
+        validate,
+    )
     from saeattr.behaviours.lists.topics import TOPICS
     from saeattr.model.loading import load_model
     from saeattr.neuronpedia.inspection import inspect
@@ -30,8 +41,10 @@ __all__ = [
     "attribute",
     "check_pairs",
     "compare",
+    "entropy",
     "find_saes",
     "inspect",
+    "lens",
     "load_model",
     "load_sae",
     "load_study",
@@ -50,8 +63,10 @@ _HOMES = {
     "attribute": "saeattr.api",
     "check_pairs": "saeattr.api",
     "compare": "saeattr.api",
+    "entropy": "saeattr.api",
     "find_saes": "saeattr.saes.loading",
     "inspect": "saeattr.neuronpedia.inspection",
+    "lens": "saeattr.api",
     "load_model": "saeattr.model.loading",
     "load_sae": "saeattr.saes.loading",
     "load_study": "saeattr.study.results",

@@ -6,6 +6,8 @@ A figure of several panels returns the first; the others are ``axes.figure.axes`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,9 +15,12 @@ from matplotlib.figure import Figure
 from saeattr.errors import UserError
 from saeattr.reporting.figures import agreement as _agreement
 from saeattr.reporting.figures import curves as _curves
+from saeattr.reporting.figures import entropy as _entropy
 from saeattr.reporting.figures import forest as _forest
 from saeattr.reporting.figures import generation as _generation
 from saeattr.reporting.figures import heatmaps as _heatmaps
+from saeattr.reporting.figures import lens as _lens
+from saeattr.reporting.figures import lens_map as _lens_map
 from saeattr.reporting.figures import metric as _metric
 from saeattr.reporting.figures import overlap as _overlap
 from saeattr.reporting.figures import presence as _presence
@@ -23,9 +28,7 @@ from saeattr.reporting.figures import presence as _presence
 
 def metric_by_point(table: pd.DataFrame, metric_label: str = "metric") -> Axes:
     """The metric at each decision point, clean against corrupted; of metric_by_point.parquet."""
-    groups = list(dict.fromkeys(table["group"]))
-    name = groups[0] if len(groups) == 1 else f"{len(groups)} groups"
-    return _axes(_metric.metric_by_point(table, name, metric_label))
+    return _axes(_metric.metric_by_point(table, _name(table), metric_label))
 
 
 def feature_by_pair(attributions: pd.DataFrame, features: pd.DataFrame, kind: str, top: int = 30) -> Axes:
@@ -80,6 +83,38 @@ def cumulative(curves: pd.DataFrame, n_pairs: int | None = None) -> Axes:
 def generation(table: pd.DataFrame) -> Axes:
     """What lists become when features are ablated while they are generated; of generation.parquet."""
     return _axes(_generation.generation_figure(table) if len(table) else None)
+
+
+def entropy(rows: pd.DataFrame, onsets: pd.DataFrame, clean: str = "clean", corrupted: str = "corrupted") -> Axes:
+    """Entropy by position under both requests, and where they part; of entropy.parquet and entropy_onset.parquet.
+
+    ``clean``, ``corrupted``: what the requests are called, such as short and long.
+    """
+    words = {"clean": clean, "corrupted": corrupted, "unit": "prompt"}
+    return _axes(_entropy.entropy_figure(rows, onsets, _name(rows), words))
+
+
+def logit_lens(rows: pd.DataFrame, labels: Mapping[str, str] | None = None) -> Axes:
+    """The logit lens over layers, a line a position; of logit_lens.parquet, at one temperature.
+
+    ``labels``: of the directions, in words.
+    """
+    return _axes(_lens.lens_figure(rows, labels or {}, _name(rows)))
+
+
+def logit_lens_map(rows: pd.DataFrame, labels: Mapping[str, str] | None = None) -> Axes:
+    """The logit lens layer by position; of logit_lens.parquet, at one temperature."""
+    return _axes(_lens_map.lens_map(rows, labels or {}, _name(rows)))
+
+
+def logit_lens_by_temperature(rows: pd.DataFrame, labels: Mapping[str, str] | None = None) -> Axes:
+    """The logit lens of the clean run, a panel a temperature; of logit_lens.parquet."""
+    return _axes(_lens.lens_by_temperature(rows, labels or {}, _name(rows)))
+
+
+def _name(table: pd.DataFrame) -> str:
+    groups = list(dict.fromkeys(table["group"]))
+    return str(groups[0]) if len(groups) == 1 else f"{len(groups)} groups"
 
 
 def _group(table: pd.DataFrame) -> str:

@@ -18,7 +18,7 @@ from saeattr.cli import main
 from saeattr.runs.metric import METRICS
 
 COMMANDS = ["attribute", "select", "plan", "validate", "report", "overlap", "inspect", "compare"]
-COMMANDS += ["look", "saes", "topics", "behaviours"]
+COMMANDS += ["entropy", "lens", "look", "saes", "topics", "behaviours"]
 SMALL = ["--lists", "2", "--sites", "resid_post.2", "--device", "cpu"]
 
 

@@ -85,6 +85,11 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
 #: What each command takes, written out: a field's ``commands`` must say the same.
 WHICH_PAIRS = {"behaviour", "pairs", "columns", "unequal", "n_pairs", "lists_from", "pairs_of", "swap"}
 WHICH_MODEL = {"model", "saes", "sae_width", "sae_l0", "dtype", "kinds", "max_sites", "batch_size", "vram", "device"}
+EXPLORED = {
+    *WHICH_PAIRS,
+    *["model", "dtype", "batch_size", "device"],
+    *["group", "temperature", "top_p", "max_new_tokens", "seed", "metric", "contrast", "decision"],
+}
 COMMANDS = {
     "attribute": set(FIELDS) - {"generate_features"},
     "select": {
@@ -93,6 +98,8 @@ COMMANDS = {
         *["group", "temperature", "top_p", "max_new_tokens", "seed", "metric", "contrast", "decision"],
     },
     "plan": {*WHICH_PAIRS, *WHICH_MODEL, "layers", "sites"},
+    "entropy": EXPLORED,
+    "lens": EXPLORED,
     "validate": {
         *["validate_top", "validate_pairs", "controls", "smallest", "positions", "curves", "generate_features"],
         *["batch_size", "vram", "device"],
@@ -210,6 +217,28 @@ def test_plans_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     _, settings = call(monkeypatch, "saeattr.api.plan", ["plan", "--length", "33", "--config", "c.yaml"])
     given = {name: value for name, value in settings.items() if value is not None}
     assert given == {"length": 33, "config": Path("c.yaml")}
+
+
+def test_entropys_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ["--out", "a/b", "--config", "c.yaml", "--at", "item", "--at", "newline", "--no-figures"]
+    _, settings = call(monkeypatch, "saeattr.api.entropy", ["entropy", *flags])
+    assert {name: value for name, value in settings.items() if value is not None} == {
+        **{"out": Path("a/b"), "config": Path("c.yaml"), "at": ["item", "newline"], "figures": False}
+    }
+    _, settings = call(monkeypatch, "saeattr.api.entropy", ["entropy"])
+    assert {name: value for name, value in settings.items() if value is not None} == {"figures": True}
+
+
+def test_lens_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ["--out", "a/b", "--config", "c.yaml", "--direction", "metric", "--direction", "end-vs-continue"]
+    flags += ["--tokens", " Paris", " Tokyo", "--at", "item", "--temperatures", "0.1, 1.2", "--no-figures"]
+    _, settings = call(monkeypatch, "saeattr.api.lens", ["lens", *flags])
+    assert {name: value for name, value in settings.items() if value is not None} == {
+        **{"out": Path("a/b"), "config": Path("c.yaml"), "direction": ["metric", "end-vs-continue"]},
+        **{"tokens": (" Paris", " Tokyo"), "at": ["item"], "temperatures": [0.1, 1.2], "figures": False},
+    }
+    _, settings = call(monkeypatch, "saeattr.api.lens", ["lens"])
+    assert {name: value for name, value in settings.items() if value is not None} == {"figures": True}
 
 
 VALIDATE: dict[str, Any] = {

@@ -1,12 +1,26 @@
 """The public operations; the command line calls the same functions.
 
 attribute: pairs, layers, attributions, exact effects. validate: more exact effects, and lists written under ablation.
+entropy, lens: what the model does along the prompts, before any SAE is opened.
 select: which layers are worth an SAE. plan: what memory it takes. report: one page. overlap: which features recur.
 compare: two models on the same pairs. inspect: the features on Neuronpedia.
 """
 
 from saeattr.api.attributing import attribute, plan, select, validate
 from saeattr.api.checking import check_pairs
+from saeattr.api.exploring import entropy, lens
 from saeattr.api.reading import Overlap, compare, overlap, report
 
-__all__ = ["Overlap", "attribute", "check_pairs", "compare", "overlap", "plan", "report", "select", "validate"]
+__all__ = [
+    "Overlap",
+    "attribute",
+    "check_pairs",
+    "compare",
+    "entropy",
+    "lens",
+    "overlap",
+    "plan",
+    "report",
+    "select",
+    "validate",
+]

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from saeattr.api.begin import folder_for, prepared_for, run_and_draw
-from saeattr.progress import OnProgress
+from saeattr.errors import UserError
+from saeattr.progress import OnProgress, quiet
+from saeattr.study.entropy import Entropy
+from saeattr.study.lens import Lens, check_temperatures, usual_directions
 from saeattr.study.results import Study
 from saeattr.study.stage import Stage
 
@@ -24,4 +27,77 @@ def explore(
 ) -> Study:
     """Run stages that open no SAE, into a study folder that ``attribute`` may go on with."""
     prepared = prepared_for(group, config, settings, with_saes=False)
+    return run_and_draw(prepared, folder_for(prepared, out), stages, figures, on_progress)
+
+
+def entropy(
+    group: str | Sequence[str] | None = None,
+    *,
+    at: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    figures: bool = True,
+    on_progress: OnProgress = quiet,
+    **settings: Any,
+) -> Study:
+    """How open the next token is along the prompts: entropy of the whole vocabulary, in nats, at the last token of each
+    span (of lists: each item), under the clean and under the corrupted request.
+
+    Answers written to the corrupted request are read too, where the behaviour has such. ``Study.entropy()`` has the
+    numbers, ``Study.entropy_onset()`` where an ending sets in, pair by pair.
+
+    Args:
+        at: roles of the tokens, in place of those that the behaviour names.
+        group, out, config, figures, on_progress, settings: as for ``attribute``; no SAE is opened.
+
+    Raises:
+        UserError: the input cannot be used.
+    """
+    stages = [Entropy(tuple(at) if at else None)]
+    return explore(group, stages, settings, out=out, config=config, figures=figures, on_progress=on_progress)
+
+
+def lens(
+    group: str | Sequence[str] | None = None,
+    *,
+    direction: str | Sequence[str] | None = None,
+    tokens: tuple[str, str] | None = None,
+    at: Sequence[str] | None = None,
+    temperatures: Sequence[float] | None = None,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    figures: bool = True,
+    on_progress: OnProgress = quiet,
+    **settings: Any,
+) -> Study:
+    """The logit lens over layers, position by position: in which layers does a direction appear?
+
+    ``Study.logit_lens()`` has the numbers, ``Study.lens_onset()`` the layers with intervals. Directions are kept side
+    by side in a study.
+
+    Args:
+        direction: names of directions: the behaviour's own, or ``metric`` for the study's metric; by default all that
+            the behaviour has.
+        tokens: two tokens in place of named directions: the first against the second.
+        at: roles of the tokens at which it is read, in place of the direction's own.
+        temperatures: of lists that are sampled at these too.
+        group, out, config, figures, on_progress, settings: as for ``attribute``; no SAE is opened.
+
+    Raises:
+        UserError: the input cannot be used.
+    """
+    if tokens is not None and direction:
+        raise UserError("--tokens is a direction of its own: leave out --direction")
+    prepared = prepared_for(group, config, settings, with_saes=False)
+    named = [direction] if isinstance(direction, str) else list(direction or usual_directions(prepared))
+    if temperatures:
+        check_temperatures(prepared, temperatures)
+    places, warm = tuple(at) if at else None, tuple(map(float, temperatures)) if temperatures else None
+    if tokens is not None:
+        stages = [Lens(tokens=(tokens[0], tokens[1]), at=places, temperatures=warm)]
+    else:
+        stages = [Lens(name, at=places, temperatures=warm) for name in dict.fromkeys(named)]
+    for stage in stages:
+        # Refused before anything is written.
+        stage.question(prepared)
     return run_and_draw(prepared, folder_for(prepared, out), stages, figures, on_progress)

@@ -100,6 +100,7 @@ class Behaviour(ABC):
             pairs of a group are halved: each half tests what the other ranks.
         example: a pair of it as a row of a file of pairs; literature: what others found, with references.
         locations: roles that are patched together too, by what a reader calls them.
+        read_roles: those at whose runs entropy is read where none are named; every role without any.
     """
 
     name: ClassVar[str]
@@ -111,6 +112,7 @@ class Behaviour(ABC):
     example: ClassVar[Mapping[str, Any]] = {}
     literature: ClassVar[str] = ""
     locations: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    read_roles: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def groups(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -181,6 +183,14 @@ class Behaviour(ABC):
     def directions(self, tokenizer: PreTrainedTokenizerBase, settings: StudySettings) -> Sequence[Direction]:
         """What a logit lens reads beside the metric; nothing where the metric says it all."""
         return ()
+
+    def run_names(self, settings: StudySettings) -> tuple[str, str]:
+        """What a reader calls the clean and the corrupted prompt."""
+        return "clean", "corrupted"
+
+    def writes(self, settings: StudySettings) -> bool:
+        """Whether the model writes what the pairs are made of, at the settings' temperature."""
+        return False
 
     def reversed_pairs(self, group: str, request: Request) -> MadePairs | None:
         """Pairs whose answers were written to the corrupted prompt, which is their clean one; None without such."""

@@ -18,6 +18,8 @@ from saeattr.model.prompts import Prompts
 BOS = "bos"
 #: Stands for the token that a clean one has no partner in.
 NO_PARTNER = "∅"
+#: The role of the positions at which the metric is read, whatever else they are.
+DECISION = "decision"
 
 
 @dataclass(frozen=True)

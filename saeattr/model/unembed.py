@@ -71,6 +71,31 @@ def log_normaliser(lm: LanguageModel, hidden: Float[Tensor, "rows d_model"]) -> 
     return torch.stack(parts, dim=1).logsumexp(dim=1)  # pyright: ignore[reportArgumentType]
 
 
+@torch.no_grad()
+def entropy(
+    lm: LanguageModel, hidden: Float[Tensor, "rows d_model"]
+) -> tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]:
+    """The entropy of the next token in nats, and log sum exp of the logits, both in float32 with the soft-cap applied.
+
+    The vocabulary is taken in slices, so that no logits of all of it are held. Entropies of parts make that of the
+    whole: H = H(w) + sum_k w_k H_k, with w_k the probability of slice k and H_k the entropy within it (Shannon 1948,
+    section 6).
+    """
+    n_tokens = unembedding(lm).shape[0]
+    totals, within = [], []
+    for start in range(0, n_tokens, VOCABULARY_SLICE):
+        token_ids = torch.arange(start, min(start + VOCABULARY_SLICE, n_tokens), device=hidden.device)
+        log_p = token_logits(lm, hidden, token_ids)
+        total = log_p.logsumexp(dim=1)
+        log_p = log_p - total[:, None]
+        totals.append(total)
+        within.append(-(log_p.exp() * log_p).sum(dim=1))
+    stacked = torch.stack(totals, dim=1)
+    whole = stacked.logsumexp(dim=1)
+    log_w = stacked - whole[:, None]
+    return (log_w.exp() * (torch.stack(within, dim=1) - log_w)).sum(dim=1), whole
+
+
 def unembedding(lm: LanguageModel) -> Float[Tensor, "vocab d_model"]:
     return lm.hf.get_output_embeddings().weight  # pyright: ignore[reportOptionalMemberAccess, reportReturnType]
 

@@ -7,9 +7,6 @@ its MLP add.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import torch
@@ -17,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saeattr.behaviours.pair import Pair, chunks, pad_pairs
-from saeattr.model.capture import final_hidden
 from saeattr.model.loading import LanguageModel
 from saeattr.model.prompts import Prompts
+from saeattr.runs.lens import as_final, residuals_at
 from saeattr.runs.metric import Metric, Reads, at_partners, per_prompt, plan_reads
 from saeattr.runs.task import Task
 from saeattr.sites import Site
@@ -53,29 +50,17 @@ def _read_layers(
     lm: LanguageModel, metric: Metric, reads: Reads, prompts: Prompts
 ) -> Float[Tensor, "layers two batch"]:
     """The metric after each layer's attention and after its MLP."""
-    row, position = reads.row.to(lm.device), reads.position.to(lm.device)
-    kept: dict[Site, Tensor] = {}
-
-    def keeper(site: Site) -> Callable[[Tensor, Any], None]:
-        def keep(x: Tensor, hook: Any) -> None:
-            kept[site] = x[row, position]
-
-        return keep
-
-    sites = [Site(kind, layer) for layer in range(lm.n_layers) for kind in ("mlp_out", "resid_post")]
-    hooks = [(site.hook_name, keeper(site)) for site in sites]
-    with lm.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
-        final_hidden(lm, prompts)
+    names = [Site(kind, layer).hook_name for layer in range(lm.n_layers) for kind in ("mlp_out", "resid_post")]
+    kept = residuals_at(lm, prompts, reads.row, reads.position, names)
 
     def read(stream: Float[Tensor, "reads d_model"]) -> Float[Tensor, " batch"]:
-        hidden = lm.bridge.ln_final(stream[None])[0]
-        return per_prompt(metric, reads, metric.values(lm, hidden, reads))
+        return per_prompt(metric, reads, metric.values(lm, as_final(lm, stream), reads))
 
     out = []
     for layer in range(lm.n_layers):
-        after = kept[Site("resid_post", layer)]
+        after = kept[Site("resid_post", layer).hook_name]
         # mlp_out is what enters the stream, so without it the stream is as attention left it.
-        out.append(torch.stack([read(after - kept[Site("mlp_out", layer)]), read(after)]))
+        out.append(torch.stack([read(after - kept[Site("mlp_out", layer).hook_name]), read(after)]))
     return torch.stack(out)
 
 

@@ -10,18 +10,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from saeattr.behaviours.pair import DECISION
 from saeattr.model.recompute import recompute
 from saeattr.runs.batch import BatchRuns, effect_tokens
 from saeattr.runs.effects import decision_slots, metric_change
 from saeattr.sites import Site
 from saeattr.tables import ROLE_EFFECTS
 
-#: The role of the positions at which the metric is read, whatever else they are; ``newline`` is then an earlier one.
-DECISION = "decision"
-
 
 def position_roles(batch: BatchRuns) -> list[tuple[str, ...]]:
-    """The role of every position of each row, with ``decision`` where the metric is read."""
+    """The role of every position of each row; ``decision`` where the metric is read, so a newline is an earlier one."""
     roles = [list[str](pair.roles) for pair in batch.pairs]
     reads = batch.reads
     for row, position, weight in zip(reads.row.tolist(), reads.position.tolist(), reads.weight.tolist(), strict=True):

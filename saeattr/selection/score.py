@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from saeattr.behaviours.pair import DECISION
 from saeattr.errors import UserError
-from saeattr.selection.roles import DECISION
 from saeattr.tables import SITE
 
 SCORE_COLUMNS = [*SITE, "lens_gain", "ablation_effect", "gradient_effect", "discount", "score"]

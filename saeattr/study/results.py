@@ -13,9 +13,11 @@ from saeattr.behaviours.given.export import ExportedPairs
 from saeattr.features.texts import TOP, Chat, FeatureNames
 from saeattr.files import read_table
 from saeattr.study.attribution import Attribution
+from saeattr.study.entropy import Entropy
 from saeattr.study.export import export_study
 from saeattr.study.folder import StudyFolder, read_record
 from saeattr.study.generation import Generating
+from saeattr.study.lens import Lens
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, stored_given
 from saeattr.study.selection import Choosing
 from saeattr.study.validation import Validation, power_of
@@ -25,10 +27,14 @@ from saeattr.tables import (
     ATTRIBUTIONS,
     COMPARED,
     CURVES,
+    ENTROPY,
+    ENTROPY_ONSET,
     FEATURES,
     GENERATION,
     LAYER_SCORES,
+    LENS_ONSET,
     LISTS,
+    LOGIT_LENS,
     METRIC_BY_POINT,
     PAIRS,
     SITE_EFFECTS,
@@ -103,6 +109,22 @@ class Study:
     def generation(self, group: str | None = None) -> pd.DataFrame:
         """What lists become under ablation: means of each measure and condition with intervals; may be empty."""
         return Generating.read(self.folder, GENERATION, group)
+
+    def entropy(self, group: str | None = None) -> pd.DataFrame:
+        """Next-token entropy (nats) at the last token of each span, run by run; may be empty."""
+        return Entropy.read(self.folder, ENTROPY, group)
+
+    def entropy_onset(self, group: str | None = None) -> pd.DataFrame:
+        """Where an ending sets in, pair by pair, and how fast the entropy rises under either request; may be empty."""
+        return Entropy.read(self.folder, ENTROPY_ONSET, group)
+
+    def logit_lens(self, group: str | None = None) -> pd.DataFrame:
+        """The logit lens of each direction after every layer, at the last token of each span; may be empty."""
+        return Lens.read(self.folder, LOGIT_LENS, group)
+
+    def lens_onset(self, group: str | None = None) -> pd.DataFrame:
+        """In which layers each direction appears, with intervals over pairs; may be empty."""
+        return Lens.read(self.folder, LENS_ONSET, group)
 
     def layer_scores(self) -> pd.DataFrame:
         """The score of every site, and which were chosen; empty where sites were named."""

@@ -16,8 +16,10 @@ from saeattr.runs.question import Pace
 from saeattr.runs.task import Task
 from saeattr.selection.measure import Selection
 from saeattr.study.attribution import Attribution
+from saeattr.study.entropy import Entropy
 from saeattr.study.folder import StudyFolder, read_record, write_record
 from saeattr.study.generation import Generating
+from saeattr.study.lens import Lens
 from saeattr.study.memory import memory_plan, note_memory, note_sites, within_memory
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, stored_pairs, stored_test_pairs
 from saeattr.study.prepare import Prepared
@@ -28,6 +30,8 @@ from saeattr.study.validation import Validation
 #: Every stage of a study, in the order in which they follow each other.
 STAGES: tuple[type[Stage], ...] = (
     MakingPairs,
+    Entropy,
+    Lens,
     Choosing,
     Attribution,
     MakingTestPairs,

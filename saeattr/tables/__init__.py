@@ -21,6 +21,7 @@ from saeattr.tables.comparison import CHANGE_EXACT, CHANGE_TESTS, CHANGES, SITE_
 from saeattr.tables.features import FIRING, OVERLAP
 from saeattr.tables.generation import GENERATED, GENERATION
 from saeattr.tables.pairs import LISTS, PAIRS, TEST_PAIRS
+from saeattr.tables.reading import ENTROPY, ENTROPY_ONSET, LENS_ONSET, LOGIT_LENS
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
 from saeattr.tables.table import (
     FEATURE,
@@ -56,6 +57,8 @@ __all__ = [
     "COMPARISON",
     "CURVES",
     "ENTRIES",
+    "ENTROPY",
+    "ENTROPY_ONSET",
     "EXACT",
     "FEATURE",
     "FEATURES",
@@ -67,7 +70,9 @@ __all__ = [
     "GROUP_SITE",
     "LAYER_SCORES",
     "LENS",
+    "LENS_ONSET",
     "LISTS",
+    "LOGIT_LENS",
     "METRIC_BY_POINT",
     "OVERLAP",
     "PAIR",
@@ -103,6 +108,10 @@ TABLES: dict[str, Table] = {
         LISTS,
         PAIRS,
         TEST_PAIRS,
+        ENTROPY,
+        ENTROPY_ONSET,
+        LOGIT_LENS,
+        LENS_ONSET,
         ATTRIBUTIONS,
         ENTRIES,
         PAIR_EFFECTS,

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from saeattr.model import unembed
 from saeattr.model.loading import LanguageModel, load_model
-from saeattr.model.unembed import full_logits, token_logits
+from saeattr.model.unembed import entropy, full_logits, token_logits
 from saeattr.runs.metric import METRICS, Reads
 from tests.model.toys import make_toy
 
@@ -90,3 +91,16 @@ def test_a_log_probability_is_taken_in_float32(toy: LanguageModel, bias: Tensor)
     expected = logits.exp().sum(1).log() - logits[torch.arange(20), following]
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("held", [7, 64, 2**14])
+def test_the_entropy_is_that_of_the_whole_vocabulary_however_it_is_sliced(
+    toy: LanguageModel, bias: Tensor, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unembed, "VOCABULARY_SLICE", held)
+    nats, total = entropy(toy, final_states())
+    logits = exact_logits(toy, bias, torch.arange(64))
+    log_p = logits.log_softmax(1)
+    assert nats.dtype == total.dtype == torch.float32
+    torch.testing.assert_close(nats.double(), -(log_p.exp() * log_p).sum(1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(total.double(), logits.logsumexp(1), rtol=1e-5, atol=1e-5)

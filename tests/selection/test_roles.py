@@ -9,11 +9,11 @@ import torch
 
 from saeattr.behaviours.lists.pairs import ListRequest, make_pairs
 from saeattr.behaviours.lists.sampling import Sampling, sample_lists
-from saeattr.behaviours.pair import Pair
+from saeattr.behaviours.pair import DECISION, Pair
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.batch import run_batch
 from saeattr.runs.question import Question
-from saeattr.selection.roles import DECISION, position_roles, positional_ablation
+from saeattr.selection.roles import position_roles, positional_ablation
 from saeattr.sites import KINDS, Site
 from tests import plain
 

@@ -52,6 +52,7 @@ class Lists(Behaviour):
     unit = "list"
     draws = True
     locations: ClassVar = {"item breaks": ("marker", "newline"), "white space": ("blank",)}
+    read_roles = ("item",)
 
     def groups(self, names: Sequence[str]) -> tuple[str, ...]:
         return resolve_topics(names)
@@ -99,6 +100,12 @@ class Lists(Behaviour):
         pairs, skipped = _put_behind(lists, request, SWAPS[request.settings.swap])
         used = [sampled.parsed for sampled in lists if sampled.list_id not in dict(skipped)]
         return MadePairs(pairs, [*told, *_warnings(group, lists, pairs, skipped)], _label(request, used))
+
+    def run_names(self, settings: StudySettings) -> tuple[str, str]:
+        return SWAPS[settings.swap]
+
+    def writes(self, settings: StudySettings) -> bool:
+        return settings.lists_from is None and settings.pairs_of is None
 
     def reversed_pairs(self, group: str, request: Request) -> MadePairs | None:
         if request.settings.lists_from is not None:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from saeattr.files import slug
 from saeattr.neuronpedia.links import FILE
 from saeattr.progress import OnProgress, quiet
-from saeattr.reporting.figures import of_study
+from saeattr.reporting.figures import of_reading, of_study
 from saeattr.reporting.figures.figure import StudyFigure
 from saeattr.reporting.figures.layer_scores import layer_scores_figure
 from saeattr.reporting.figures.style import save_figure
@@ -67,12 +67,13 @@ def draw_layer_scores(study: StudyFolder, metric_label: str) -> None:
 def study_figures(study: Study) -> Iterator[StudyFigure]:
     """All figures of a study, in the order in which the report shows them."""
     folder = study.folder
+    yield from of_reading.figures(study)
     if Choosing.is_there(folder, WHOLE):
         draw = partial(_layer_scores, folder, study.metric_label)
         yield StudyFigure("layer-scores", (folder.table_path("layer_scores"),), draw, "selection", SCORES)
     labels = (folder.root / FILE,) if of_study.study_labels(study) else ()
     kinds = sorted(study.features()["kind"].unique())
-    if len(study.groups) > 1:
+    if len(study.groups) > 1 and folder.table_path("features").exists():
         yield from _figures_of_all(study, kinds, labels)
     for group in study.groups:
         yield from _figures_of_group(study, group, kinds, labels)
