@@ -13,7 +13,18 @@ from saeattr.errors import UserError
 
 if TYPE_CHECKING:
     from saeattr import plots
-    from saeattr.api import attribute, check_pairs, compare, overlap, plan, report, select, validate
+    from saeattr.api import (
+        attribute,
+        check_pairs,
+        compare,
+        generate_lists,
+        list_statistics,
+        overlap,
+        plan,
+        report,
+        select,
+        validate,
+    )
     from saeattr.behaviours.lists.topics import TOPICS
     from saeattr.model.loading import load_model
     from saeattr.neuronpedia.inspection import inspect
@@ -31,7 +42,9 @@ __all__ = [
     "check_pairs",
     "compare",
     "find_saes",
+    "generate_lists",
     "inspect",
+    "list_statistics",
     "load_model",
     "load_sae",
     "load_study",
@@ -51,7 +64,9 @@ _HOMES = {
     "check_pairs": "saeattr.api",
     "compare": "saeattr.api",
     "find_saes": "saeattr.saes.loading",
+    "generate_lists": "saeattr.api",
     "inspect": "saeattr.neuronpedia.inspection",
+    "list_statistics": "saeattr.api",
     "load_model": "saeattr.model.loading",
     "load_sae": "saeattr.saes.loading",
     "load_study": "saeattr.study.results",

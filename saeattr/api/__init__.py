@@ -2,11 +2,25 @@
 
 attribute: pairs, layers, attributions, exact effects. validate: more exact effects, and lists written under ablation.
 select: which layers are worth an SAE. plan: what memory it takes. report: one page. overlap: which features recur.
-compare: two models on the same pairs. inspect: the features on Neuronpedia.
+compare: two models on the same pairs. generate_lists, list_statistics: lists by themselves. inspect: the features on
+Neuronpedia.
 """
 
 from saeattr.api.attributing import attribute, plan, select, validate
 from saeattr.api.checking import check_pairs
+from saeattr.api.lists import generate_lists, list_statistics
 from saeattr.api.reading import Overlap, compare, overlap, report
 
-__all__ = ["Overlap", "attribute", "check_pairs", "compare", "overlap", "plan", "report", "select", "validate"]
+__all__ = [
+    "Overlap",
+    "attribute",
+    "check_pairs",
+    "compare",
+    "generate_lists",
+    "list_statistics",
+    "overlap",
+    "plan",
+    "report",
+    "select",
+    "validate",
+]

@@ -20,6 +20,7 @@ from saeattr.tables.attribution import (
 from saeattr.tables.comparison import CHANGE_EXACT, CHANGE_TESTS, CHANGES, SITE_CHANGES
 from saeattr.tables.features import FIRING, OVERLAP
 from saeattr.tables.generation import GENERATED, GENERATION
+from saeattr.tables.lists import CONDITION, LIST_BLANKS, LIST_EXCEPTIONS, LIST_STATISTICS, LIST_SUMMARY
 from saeattr.tables.pairs import LISTS, PAIRS, TEST_PAIRS
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
 from saeattr.tables.table import (
@@ -54,6 +55,7 @@ __all__ = [
     "CHANGE_TESTS",
     "COMPARED",
     "COMPARISON",
+    "CONDITION",
     "CURVES",
     "ENTRIES",
     "EXACT",
@@ -68,6 +70,10 @@ __all__ = [
     "LAYER_SCORES",
     "LENS",
     "LISTS",
+    "LIST_BLANKS",
+    "LIST_EXCEPTIONS",
+    "LIST_STATISTICS",
+    "LIST_SUMMARY",
     "METRIC_BY_POINT",
     "OVERLAP",
     "PAIR",
@@ -103,6 +109,10 @@ TABLES: dict[str, Table] = {
         LISTS,
         PAIRS,
         TEST_PAIRS,
+        LIST_STATISTICS,
+        LIST_SUMMARY,
+        LIST_BLANKS,
+        LIST_EXCEPTIONS,
         ATTRIBUTIONS,
         ENTRIES,
         PAIR_EFFECTS,
