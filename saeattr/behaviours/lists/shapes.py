@@ -104,7 +104,7 @@ def _json_rows(value: Any) -> Iterator[FoundRow]:
         yield from (FoundRow(f"row {number}", row) for number, row in enumerate(rows, 1))
 
 
-def _of_mapping(value: Mapping[str, Any], topic: str | None, temperature: float) -> Iterator[FoundRow]:
+def _of_mapping(value: Mapping[Any, Any], topic: str | None, temperature: float) -> Iterator[FoundRow]:
     """The rows of a mapping: topics, temperatures above or below them, and single samples as the last key."""
     for key, inner in value.items():
         many = (isinstance(inner, list) and not are_ids(inner)) or (
@@ -128,7 +128,7 @@ def _where(topic: str | None, temperature: float) -> str:
     return of if math.isnan(temperature) else f"{of} at {temperature:g}"
 
 
-def _is_object(value: Mapping[str, Any]) -> bool:
+def _is_object(value: Mapping[Any, Any]) -> bool:
     """Whether a mapping is one list with its text or token ids, and not a topic of that name."""
     return isinstance(value.get("text"), str) or are_ids(value.get("token_ids"))
 

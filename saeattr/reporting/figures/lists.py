@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ FROM_END = 10
 #: Topics with a row of their own.
 MOST_TOPICS = 40
 #: Letters of a title in an inch.
-LETTERS = 13
+LETTERS = 14
 EXCEPTION = PALETTE[3]
 
 
@@ -41,7 +42,7 @@ def items_by_topic(summary: pd.DataFrame) -> Figure | None:
     if summary.empty:
         return None
     topics = list(dict.fromkeys(summary["group"]))[:MOST_TOPICS]
-    series = list(summary.groupby(["request", "temperature", "source"], sort=False, dropna=False))
+    series = _all_series(summary)
     with house_style():
         figure = new_figure(7.4, 1.4 + (0.14 + 0.13 * len(series)) * len(topics))
         axes = figure.subplots()
@@ -77,46 +78,49 @@ def blanks_by_position(blanks: pd.DataFrame) -> Figure | None:
     with house_style():
         figure = new_figure(6.8, 1.5 + 0.24 * len(grid))
         axes = figure.subplots()
-        colours = effect_map()
-        image = axes.imshow(
-            np.ma.masked_invalid(grid.to_numpy(dtype=float)), cmap=colours, vmin=-1, vmax=1, aspect="auto"
-        )
-        image.set_clim(-1, 1)
-        for (row, column), value in np.ndenumerate(grid.to_numpy(dtype=float)):
+        values = grid.to_numpy(dtype=float)
+        axes.imshow(np.ma.masked_invalid(values), cmap=effect_map(), vmin=-1, vmax=1, aspect="auto")
+        for (row, column), value in np.ndenumerate(values):
             if not math.isnan(value):
-                axes.text(column, row, f"{value:.0%}", ha="center", va="center", fontsize=7, color="0.15")
+                colour = "white" if value > 0.6 else "0.15"
+                axes.text(column, row, f"{value:.0%}", ha="center", va="center", fontsize=7, color=colour)
         axes.set_xticks(range(grid.shape[1]), ["last" if k == 1 else str(k) for k in grid.columns])
         axes.set_yticks(range(len(grid)), [figure_text(_row_name(key)) for key in grid.index])
         axes.tick_params(length=0)
         axes.set_xlabel("k-th item from the end")
         for side in axes.spines.values():
             side.set_visible(False)
-        last = blanks[blanks["from_end"] == 1]
-        n, total = int(last["n_blank"].sum()), int(last["n_lists"].sum())
+        last = ", ".join(
+            f"{own['n_blank'].sum()} of {own['n_lists'].sum()} {request}"
+            for request, own in _by_request(blanks[blanks["from_end"] == 1])
+        )
         _title(
-            figure,
-            f"share of ended lists with a blank after the k-th item from the end: after the last in {n} of {total}",
+            figure, f"share of ended lists with a blank after the k-th item from the end; after the last: {last} lists"
         )
     return figure
 
 
-def blanks_by_temperature(summary: pd.DataFrame) -> Figure | None:
-    """Shares of lists and of items with a blank against temperature, a line a topic and their mean; None with one."""
-    known = summary.dropna(subset=["temperature"])
-    heats = sorted(known["temperature"].unique())
+def blanks_by_temperature(summary: pd.DataFrame, blanks: pd.DataFrame) -> Figure | None:
+    """Blanks after the last item, and after any, against temperature: a line a topic, and their mean; None with one.
+
+    ``summary``, ``blanks``: ``tables.LIST_SUMMARY`` and ``tables.LIST_BLANKS``.
+    """
+    heats = sorted(set(summary["temperature"].dropna()))
     if len(heats) < 2:
         return None
-    panels = {"with_blank": "share of lists with a blank", "blank_item": "share of items with a blank"}
+    last = blanks[blanks["from_end"] == 1]
+    panels = (
+        (last, "share", "ended lists with a blank after the last item"),
+        (summary, "blank_item", "share of all items with a blank"),
+    )
     with house_style():
         figure = new_figure(7.8, 3.4)
-        for axes, (column, label) in zip(figure.subplots(1, 2), panels.items(), strict=True):
-            for request, own in known.groupby("request", sort=False):
-                colour = COLOURS.get(str(request), "0.5")
+        for axes, (table, column, label) in zip(figure.subplots(1, 2), panels, strict=True):
+            for request, own in _by_request(table.dropna(subset=["temperature"])):
+                colour = COLOURS.get(request, "0.5")
                 lines = own.pivot_table(index="temperature", columns=["group", "source"], values=column)
                 axes.plot(lines.index, lines, color=colour, alpha=0.25, linewidth=0.8)
-                axes.plot(
-                    lines.index, lines.mean(axis=1), color=colour, marker="o", label=str(request) or "unknown request"
-                )
+                axes.plot(lines.index, lines.mean(axis=1), "o-", color=colour, label=request or "unknown request")
             axes.set_xlabel("temperature")
             axes.set_ylabel(label)
             axes.set_xticks(heats, [f"{heat:g}" for heat in heats])
@@ -124,11 +128,22 @@ def blanks_by_temperature(summary: pd.DataFrame) -> Figure | None:
             axes.yaxis.set_major_formatter(PercentFormatter(1))
             axes.grid(axis="y", color="0.92")
         figure.axes[1].legend(frameon=False, fontsize=8, title="mean of topics", title_fontsize=8)
-        means = known.groupby("temperature")["with_blank"].mean()
-        ends = f"{means.iloc[0]:.0%} at {heats[0]:g}, {means.iloc[-1]:.0%} at {heats[-1]:g}"
-        topics = len(set(known["group"]))
-        _title(figure, f"lists with a blank against temperature: {ends} (mean of {topics} topics; pale: each topic)")
+        ends = "; ".join(_ends(request, own) for request, own in _by_request(last.dropna(subset=["temperature"])))
+        _title(figure, f"blank after the last item: {ends} (mean of {len(set(summary['group']))} topics; pale: each)")
     return figure
+
+
+def _ends(request: str, last: pd.DataFrame) -> str:
+    """``short 100% at 0.1, 93% at 1.3``."""
+    means = last.groupby("temperature")["share"].mean()
+    parts = (f"{means.loc[heat]:.0%} at {heat:g}" for heat in (means.index[0], means.index[-1]))
+    return f"{request or 'unknown request'} {', '.join(parts)}"
+
+
+def _by_request(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each request, shorter ones first."""
+    found = {str(request): own for request, own in table.groupby("request", sort=False)}
+    return sorted(found.items(), key=lambda item: list(COLOURS).index(item[0]) if item[0] in COLOURS else len(COLOURS))
 
 
 def one_token_items(summary: pd.DataFrame, exceptions: pd.DataFrame) -> Figure | None:
@@ -143,7 +158,7 @@ def one_token_items(summary: pd.DataFrame, exceptions: pd.DataFrame) -> Figure |
     topics = [str(name) for name in order.index][:MOST_TOPICS]
     marked = exceptions[exceptions["measure"] == "single_token"]
     unlike = list(dict.fromkeys(marked["group"]))
-    series = list(known.groupby(["request", "temperature", "source"], sort=False, dropna=False))
+    series = _all_series(known)
     with house_style():
         figure = new_figure(7.4, 1.4 + (0.14 + 0.11 * len(series)) * len(topics))
         axes = figure.subplots()
@@ -180,7 +195,7 @@ def one_token_items(summary: pd.DataFrame, exceptions: pd.DataFrame) -> Figure |
 
 def _items_title(summary: pd.DataFrame) -> str:
     parts = []
-    for request, own in summary.groupby("request", sort=False):
+    for request, own in _by_request(summary):
         means = own["n_items"]
         span = f"{means.min():.1f} to {means.max():.1f}" if len(own) > 1 else f"{means.iloc[0]:.1f}"
         ended = (own["ended"] * own["n_lists"]).sum() / own["n_lists"].sum()
@@ -189,12 +204,22 @@ def _items_title(summary: pd.DataFrame) -> str:
     return f"items of a list, means by topic: {'; '.join(parts)}; {summary['n_lists'].sum()} lists"
 
 
-def _series(key: Sequence[object], table: pd.DataFrame) -> str:
+def _all_series(table: pd.DataFrame) -> list[tuple[tuple, pd.DataFrame]]:
+    """The rows of each request, temperature and source, shorter requests first."""
+    parts = [own for _, own in _by_request(table)]
+    return [
+        (key, own)
+        for part in parts
+        for key, own in part.groupby(["request", "temperature", "source"], sort=False, dropna=False)
+    ]
+
+
+def _series(key: Sequence[Any], table: pd.DataFrame) -> str:
     """A legend's words: the request, and temperature and source where they differ."""
     words = [str(key[0]) or "unknown request"]
     varying = _varying(table)
     if "temperature" in varying:
-        words.append("" if pd.isna(key[1]) else f"T {key[1]:g}")  # pyright: ignore[reportArgumentType]
+        words.append("" if pd.isna(key[1]) else f"T {key[1]:g}")
     if "source" in varying:
         words.append(str(key[2]))
     return figure_text(", ".join(word for word in words if word))
@@ -208,13 +233,13 @@ def _varying(table: pd.DataFrame) -> list[str]:
     return without if len(table.drop_duplicates(["group", *without])) == len(whole) else found
 
 
-def _same(row: dict, key: Sequence[object]) -> bool:
+def _same(row: dict[Any, Any], key: Sequence[Any]) -> bool:
     pairs = zip((row["request"], row["temperature"], row["source"]), key, strict=True)
-    return all(one == other or (pd.isna(one) and pd.isna(other)) for one, other in pairs)  # pyright: ignore
+    return all(one == other or (pd.isna(one) and pd.isna(other)) for one, other in pairs)
 
 
-def _row_name(key: object) -> str:
-    parts = key if isinstance(key, tuple) else (key,)
+def _row_name(key: Any) -> str:
+    parts: tuple[Any, ...] = key if isinstance(key, tuple) else (key,)
     words = (
         f"{part:g}" if isinstance(part, float) else show_token(str(part), 26) for part in parts if not pd.isna(part)
     )

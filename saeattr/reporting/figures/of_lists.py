@@ -20,8 +20,8 @@ from saeattr.tables import LIST_BLANKS, LIST_STATISTICS, LIST_SUMMARY
 
 SECTION = "lists"
 ITEMS = (
-    "The study's own lists, and as many behind the other request. A list that was cut off at the token limit counts with its "
-    "complete items."
+    "The study's own lists, and as many behind the other request. Of a list that was cut off at the token limit the "
+    "complete items count."
 )
 BLANKS = "A blank between the name and the line break, in lists that ended. Grey: no list has so many items."
 TOKENS = (
@@ -68,7 +68,7 @@ def draw_statistics(summary: pd.DataFrame, blanks: pd.DataFrame, unlike: pd.Data
     drawn = {
         "lists-items": lists.items_by_topic(summary),
         "lists-blanks": lists.blanks_by_position(blanks),
-        "lists-temperatures": lists.blanks_by_temperature(summary),
+        "lists-temperatures": lists.blanks_by_temperature(summary, blanks),
         "lists-tokens": lists.one_token_items(summary, unlike),
     }
     for name, figure in drawn.items():

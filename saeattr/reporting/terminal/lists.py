@@ -64,8 +64,12 @@ def _summary(summary: pd.DataFrame, keys: list[str], tokens_of: str) -> Table:
     caption = (
         f"items: mean [95 % interval]; tokens: of a name, by {tokens_of}; one: names of one token; blank: lists with a"
     )
-    table = _table(title, f"{caption} blank after an item; H: Shannon index in nats", keys)
-    for name in ("lists", "items", "tokens", "one", "blank", "repeats", "H", "ended"):
+    table = _table(
+        title,
+        f"{caption} blank after an item; rep.: items named before; H: Shannon index in nats; end: lists that ended",
+        keys,
+    )
+    for name in ("lists", "items", "tokens", "one", "blank", "rep.", "H", "end"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows.to_dict("records"):
         table.add_row(
