@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -27,9 +28,9 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_table(path: Path, table: pd.DataFrame, metadata: Mapping[str, str] | None = None) -> None:
+def write_table(path: Path, table: pd.DataFrame | pa.Table, metadata: Mapping[str, str] | None = None) -> None:
     """Write a Parquet file whole or not at all; ``metadata`` goes into its schema."""
-    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
     arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **(metadata or {})})
     with replacing(path) as temporary:
         pq.write_table(arrow, temporary, compression="zstd")
@@ -60,6 +61,18 @@ def read_table(path: Path, table: Table | None = None, columns: Sequence[str] | 
         if table is not None:
             table.check(pq.read_schema(path), str(path), columns)
         return pd.read_parquet(path, columns=None if columns is None else list(columns))
+
+
+def iter_rows(path: Path, columns: Sequence[str], batch: int = 256) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, ``batch`` of them in memory; those of ``columns`` that it has.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    with _parquet_errors(path), pq.ParquetFile(path) as file:
+        there = [name for name in columns if name in file.schema_arrow.names]
+        for part in file.iter_batches(batch, columns=there):
+            yield from part.to_pylist()
 
 
 def write_part(

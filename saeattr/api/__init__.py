@@ -3,12 +3,14 @@
 attribute: pairs, layers, attributions, exact effects. validate: more exact effects, and lists written under ablation.
 entropy, lens: what the model does along the prompts, before any SAE is opened.
 select: which layers are worth an SAE. plan: what memory it takes. report: one page. overlap: which features recur.
-compare: two models on the same pairs. inspect: the features on Neuronpedia.
+compare: two models on the same pairs. generate_lists, list_statistics: lists by themselves. inspect: the features on
+Neuronpedia.
 """
 
 from saeattr.api.attributing import attribute, plan, select, validate
 from saeattr.api.checking import check_pairs
 from saeattr.api.exploring import entropy, lens
+from saeattr.api.lists import generate_lists, list_statistics
 from saeattr.api.reading import Overlap, compare, overlap, report
 
 __all__ = [
@@ -17,7 +19,9 @@ __all__ = [
     "check_pairs",
     "compare",
     "entropy",
+    "generate_lists",
     "lens",
+    "list_statistics",
     "overlap",
     "plan",
     "report",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from saeattr.behaviours.lists.sampling import SampledList
-from saeattr.stats import mean_interval
+from saeattr.stats import mean_interval, shannon_index
 from saeattr.tables import GENERATION, GROUP_SITE
 
 ConditionName = Literal["nothing", "features", "controls", "steering"]
@@ -35,14 +34,6 @@ def measure_list(sampled: SampledList) -> dict[str, Any]:
         "ended": sampled.parsed.ended,
         "text": sampled.parsed.text,
     }
-
-
-def shannon_index(names: Sequence[str]) -> float:
-    """-sum p ln p over the shares of distinct names (Shannon 1948), in nats; 0 for an empty list."""
-    if not names:
-        return 0.0
-    shares = np.unique(np.array(names, dtype=object).astype(str), return_counts=True)[1] / len(names)
-    return float(-(shares * np.log(shares)).sum() + 0.0)
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:

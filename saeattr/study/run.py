@@ -25,11 +25,13 @@ from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, st
 from saeattr.study.prepare import Prepared
 from saeattr.study.selection import WHOLE, Choosing, stored_selection, with_choice
 from saeattr.study.stage import Outcome, Stage, Work
+from saeattr.study.statistics import Statistics
 from saeattr.study.validation import Validation
 
 #: Every stage of a study, in the order in which they follow each other.
 STAGES: tuple[type[Stage], ...] = (
     MakingPairs,
+    Statistics,
     Entropy,
     Lens,
     Choosing,

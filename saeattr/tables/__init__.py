@@ -20,6 +20,7 @@ from saeattr.tables.attribution import (
 from saeattr.tables.comparison import CHANGE_EXACT, CHANGE_TESTS, CHANGES, SITE_CHANGES
 from saeattr.tables.features import FIRING, OVERLAP
 from saeattr.tables.generation import GENERATED, GENERATION
+from saeattr.tables.lists import CONDITION, LIST_BLANKS, LIST_EXCEPTIONS, LIST_STATISTICS, LIST_SUMMARY
 from saeattr.tables.pairs import LISTS, PAIRS, TEST_PAIRS
 from saeattr.tables.reading import ENTROPY, ENTROPY_ONSET, LENS_ONSET, LOGIT_LENS
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
@@ -55,6 +56,7 @@ __all__ = [
     "CHANGE_TESTS",
     "COMPARED",
     "COMPARISON",
+    "CONDITION",
     "CURVES",
     "ENTRIES",
     "ENTROPY",
@@ -72,6 +74,10 @@ __all__ = [
     "LENS",
     "LENS_ONSET",
     "LISTS",
+    "LIST_BLANKS",
+    "LIST_EXCEPTIONS",
+    "LIST_STATISTICS",
+    "LIST_SUMMARY",
     "LOGIT_LENS",
     "METRIC_BY_POINT",
     "OVERLAP",
@@ -108,6 +114,10 @@ TABLES: dict[str, Table] = {
         LISTS,
         PAIRS,
         TEST_PAIRS,
+        LIST_STATISTICS,
+        LIST_SUMMARY,
+        LIST_BLANKS,
+        LIST_EXCEPTIONS,
         ENTROPY,
         ENTROPY_ONSET,
         LOGIT_LENS,

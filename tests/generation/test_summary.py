@@ -8,18 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from hypothesis import given
-from hypothesis import strategies as st
 
-from saeattr.generation.summary import MEASURES, shannon_index, summarise
-
-
-@given(st.lists(st.sampled_from("abcde"), max_size=12))
-def test_the_shannon_index_is_the_entropy_of_the_shares(names: list[str]) -> None:
-    found = shannon_index(names)
-    shares = [names.count(name) / len(names) for name in dict.fromkeys(names)]
-    assert found == pytest.approx(math.fsum(share * math.log(1 / share) for share in shares), abs=1e-12)
-    assert 0 <= found <= math.log(max(1, len(set(names)))) + 1e-12
+from saeattr.generation.summary import MEASURES, summarise
 
 
 def rows(condition: str, items: list[int], control_set: int = -1) -> pd.DataFrame:

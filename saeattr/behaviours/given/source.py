@@ -97,8 +97,8 @@ def _cells_of(source: Any) -> tuple[str, Iterable[Cells | RowUnusable]]:
         if os.path.isfile(path):
             return path.name, _read_file(path)
         # A file whose name is mistyped is not looked for on the hub.
-        if isinstance(source, str) and path.suffix.lower() not in SUFFIXES and _names_dataset(source):
-            return source, _read_hub(source)
+        if isinstance(source, str) and path.suffix.lower() not in SUFFIXES and names_dataset(source):
+            return source, read_hub(source)
         raise UserError(
             f"there is no file of pairs {reprlib.repr(str(source))}: give one ({', '.join(SUFFIXES)}), or org/name of "
             "a dataset on the hub"
@@ -164,12 +164,13 @@ def _read_csv(file: Iterable[str]) -> Iterator[Cells | RowUnusable]:
             yield cells
 
 
-def _names_dataset(source: str) -> bool:
+def names_dataset(source: str) -> bool:
+    """Whether a source could be ``org/name`` or ``org/name:split``."""
     parts = source.partition(":")[0].split("/")
     return len(parts) == 2 and all(parts) and not source.startswith((".", "~", "/"))
 
 
-def _read_hub(source: str) -> Iterator[Cells]:
+def read_hub(source: str) -> Iterator[Cells]:
     """A dataset on the hub; its split is train unless it is named. Nothing that it holds is executed."""
     import datasets
     from datasets.exceptions import DatasetsError

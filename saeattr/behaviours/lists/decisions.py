@@ -9,7 +9,8 @@ turn stands against the line break.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
@@ -73,15 +74,29 @@ def end_label(end_text: str, contrasts: Iterable[str]) -> str:
     return f"logit({end_text}) - logit({' or '.join(words)})"
 
 
-def describe(lists: Sequence[ParsedList]) -> str:
+@dataclass
+class Tally:
     """Some lists in a line: how many, in which formats, with how many items, and what stands out."""
-    formats = Counter(parsed.format or "no list" for parsed in lists)
-    listed = ", ".join(f"{number} {form}" for form, number in formats.most_common())
-    n_items = sum(len(parsed.complete_items) for parsed in lists)
-    line = f"{len(lists)} list{'' if len(lists) == 1 else 's'} ({listed}) of {n_items / len(lists):.1f} items"
-    unbroken, cut_off = sum(parsed.ends_in_item for parsed in lists), sum(parsed.cut_off for parsed in lists)
-    line += f"; {unbroken} without a line break at the end" if unbroken else ""
-    return line + (f"; {cut_off} without an end" if cut_off else "")
+
+    n_lists: int = 0
+    n_items: int = 0
+    unbroken: int = 0
+    cut_off: int = 0
+    formats: Counter[str] = field(default_factory=Counter)
+
+    def add(self, parsed: ParsedList) -> None:
+        self.n_lists += 1
+        self.n_items += len(parsed.complete_items)
+        self.unbroken += parsed.ends_in_item
+        self.cut_off += parsed.cut_off
+        self.formats[parsed.format or "no list"] += 1
+
+    def __str__(self) -> str:
+        listed = ", ".join(f"{number} {form}" for form, number in self.formats.most_common())
+        line = f"{self.n_lists} list{'' if self.n_lists == 1 else 's'} ({listed}) of "
+        line += f"{self.n_items / max(1, self.n_lists):.1f} items"
+        line += f"; {self.unbroken} without a line break at the end" if self.unbroken else ""
+        return line + (f"; {self.cut_off} without an end" if self.cut_off else "")
 
 
 def _going_on(tokenizer: PreTrainedTokenizerBase, parsed: ParsedList, markers: ListMarkers) -> list[tuple[int, ...]]:

@@ -30,34 +30,53 @@ def place_lists(
         longest: tokens that the model can read; None for no limit.
         length: of the request.
     """
-    markers, decode = ListMarkers.from_tokenizer(tokenizer), decoder(tokenizer)
-    prompt = tuple(prompt_ids(tokenizer, topic, length))
+    placing = Placing(file.path.name, tokenizer, longest)
     lists: list[SampledList] = []
     problems: list[str] = []
     for written in file.of_topic(topic):
         try:
-            ids = (*prompt, *_answer(written, tokenizer, markers, decode))
-            if longest is not None and len(ids) > longest:
-                raise UserError(f"has {len(ids)} tokens with its request, and the model reads {longest} at most")
+            lists.append(placing.place(written, topic, length, len(lists)))
         except UserError as error:
             problems.append(f"{written.row} {error}")
-            continue
-        lists.append(
-            SampledList(
-                topic=topic,
-                length=length,
-                request=list_request(topic, length),
-                list_id=f"{len(lists):03d}",
-                token_ids=ids,
-                prompt_length=len(prompt),
-                temperature=float("nan"),
-                top_p=float("nan"),
-                seed=NO_SEED,
-                parsed=parse_list(ids, markers, decode),
-                source=f"{file.path.name} {written.row}",
-            )
-        )
     return lists, problems
+
+
+class Placing:
+    """Puts written lists behind a model's own requests, one at a time.
+
+    Args:
+        name: of the file that they are from.
+        longest: tokens that the model can read; None for no limit.
+    """
+
+    def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase, longest: int | None = None) -> None:
+        self.name, self.tokenizer, self.longest = name, tokenizer, longest
+        self.markers, self.decode = ListMarkers.from_tokenizer(tokenizer), decoder(tokenizer)
+        self._prompts: dict[tuple[str, Length], tuple[int, ...]] = {}
+
+    def place(self, written: WrittenList, topic: str, length: Length, index: int) -> SampledList:
+        """A list behind the request for one of ``topic``; ``index`` counts the lists of the topic.
+
+        Raises:
+            UserError: why it cannot be read.
+        """
+        prompt = self._prompts.setdefault((topic, length), tuple(prompt_ids(self.tokenizer, topic, length)))
+        ids = (*prompt, *_answer(written, self.tokenizer, self.markers, self.decode))
+        if self.longest is not None and len(ids) > self.longest:
+            raise UserError(f"has {len(ids)} tokens with its request, and the model reads {self.longest} at most")
+        return SampledList(
+            topic=topic,
+            length=length,
+            request=list_request(topic, length),
+            list_id=f"{index:03d}",
+            token_ids=ids,
+            prompt_length=len(prompt),
+            temperature=written.temperature,
+            top_p=float("nan"),
+            seed=NO_SEED,
+            parsed=parse_list(ids, self.markers, self.decode),
+            source=f"{self.name} {written.row}",
+        )
 
 
 def _answer(
@@ -66,7 +85,7 @@ def _answer(
     """The answer's tokens, up to and including the end of its turn.
 
     Token ids are taken as they are where they spell the text or there is none; else the text is encoded, and closed by
-    the end of the turn if it was ended.
+    the end of the turn if it is an answer that was ended.
 
     Raises:
         UserError: a token is not of this tokenizer, or the conversation is of another template.
@@ -84,8 +103,9 @@ def _answer(
     if tokenizer.unk_token_id in encoded:
         raise UserError("has text that the model's tokenizer does not know")
     ids = _turn(encoded, markers)
-    closed = ids[-1] in markers.stop_ids
-    return ids if closed or not written.ended else (*ids, markers.end_of_turn)
+    # The text of a whole conversation shows by itself whether it was ended.
+    ended = written.ended and markers.turns.answer_start(encoded) is None
+    return ids if ids[-1] in markers.stop_ids or not ended else (*ids, markers.end_of_turn)
 
 
 def _turn(token_ids: Sequence[int], markers: ListMarkers) -> tuple[int, ...]:

@@ -29,7 +29,7 @@ class SampledList:
 
     ``token_ids`` is the whole conversation, up to and including the end of the answer's turn; its first
     ``prompt_length`` tokens were given. ``list_id`` is unique within a topic; ``seed`` is this list's own. ``source``
-    is ``model``, or says where a list from elsewhere stands (its temperature and top_p are NaN).
+    is ``model``, or says where a list from elsewhere stands (top_p is NaN, so is temperature unless known).
     """
 
     topic: str
@@ -58,6 +58,7 @@ class Sampling:
         max_new_tokens: a list that is longer is cut off.
         batch_size: lists in one forward; it does not change them (up to float rounding).
         seed: of the whole; each list has one of its own that follows from it.
+        first: the index of the first list: many lists of one seed can be drawn in parts.
 
     Raises:
         UserError: a setting is out of range.
@@ -71,6 +72,7 @@ class Sampling:
     max_new_tokens: int = 200
     batch_size: int = 16
     seed: int = 0
+    first: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -104,11 +106,12 @@ def sample_lists(
     markers, decode = ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer)
     prompt = prompt_ids(lm.tokenizer, topic, sampling.length)
     prompts = [prompt, prompt_ids(lm.tokenizer, topic, sampling.corrupted)] if beside else [prompt]
-    seeds = [list_seed(sampling.seed, topic, index) for index in range(sampling.n_lists)]
+    indexes = range(sampling.first, sampling.first + sampling.n_lists)
+    seeds = [list_seed(sampling.seed, topic, index) for index in indexes]
     on_step = functools.partial(_count_of, on_count, sampling.n_lists)
     answers = sample_answers(lm, prompts, seeds, sampling, markers.stop_ids, on_step)
     lists: list[SampledList] = []
-    for index, (own_seed, answer) in enumerate(zip(seeds, answers, strict=True)):
+    for index, own_seed, answer in zip(indexes, seeds, answers, strict=True):
         ids = (*prompt, *answer)
         lists.append(
             SampledList(

@@ -16,6 +16,33 @@ from saeattr.tables import LISTS
 #: What follows from the token ids and is not read back.
 _DERIVED = ("text", "items", "item_spans", "format", "ended")
 
+_INTS = pa.list_(pa.int64())
+#: The columns in Arrow: parts of one table have the same types, also where no list of a part has an item.
+ARROW = pa.schema(
+    [
+        ("topic", pa.string()),
+        ("list_id", pa.string()),
+        ("length", pa.string()),
+        ("request", pa.string()),
+        ("text", pa.string()),
+        ("token_ids", _INTS),
+        ("prompt_length", pa.int64()),
+        ("items", pa.list_(pa.string())),
+        ("item_spans", pa.list_(_INTS)),
+        ("format", pa.string()),
+        ("ended", pa.bool_()),
+        ("temperature", pa.float64()),
+        ("top_p", pa.float64()),
+        ("seed", pa.int64()),
+        ("source", pa.string()),
+    ]
+)
+
+
+def lists_to_arrow(lists: Sequence[SampledList]) -> pa.Table:
+    """``lists_to_rows`` as a part of a larger table."""
+    return pa.Table.from_pandas(lists_to_rows(lists), schema=ARROW, preserve_index=False).replace_schema_metadata(None)
+
 
 def lists_to_rows(lists: Sequence[SampledList]) -> pd.DataFrame:
     """One row for each list (``tables.LISTS``).

@@ -113,6 +113,15 @@ LENGTH_WORDS: dict[Length, tuple[str, ...]] = {
     "many": ("long", "many"),
 }
 
+#: The requests as the command line and tables of statistics name them.
+REQUEST_WORDS: dict[Length, str] = {
+    "short": "short",
+    "long": "long",
+    "none": "plain",
+    "few": "few",
+    "many": "many",
+}
+
 #: The clean and the corrupted request of each swap.
 SWAPS: dict[Swap, tuple[Length, Length]] = {"length": ("short", "long"), "few": ("few", "many")}
 
@@ -120,3 +129,31 @@ SWAPS: dict[Swap, tuple[Length, Length]] = {"length": ("short", "long"), "few": 
 def list_request(topic: str, length: Length = "short") -> str:
     """The user's turn that asks for a list of ``topic``."""
     return LIST_REQUEST.format(phrase=PHRASES[length], topic=topic)
+
+
+def find_length(word: str) -> Length:
+    """The request that a word names; ``plain`` is the one without a word of length.
+
+    Raises:
+        UserError: there is no such request.
+    """
+    for length in LENGTH_WORDS:
+        if word in (length, REQUEST_WORDS[length]):
+            return length
+    raise UserError(f"{word!r} is not a request: choose one of {', '.join(REQUEST_WORDS.values())}")
+
+
+def asked_length(request: str) -> Length | None:
+    """What length of list a request asks for, by the words around ``list``; None where it asks for no list.
+
+    ``list of short stories`` asks for a plain list: what counts stands before ``list``, and "with a few" behind it.
+    """
+    asked = re.search(r"(?P<before>[^.!?\n]*)\blist\b(?P<behind>\s+with\s+a\s+(few|many)\b)?", request, re.IGNORECASE)
+    if asked is None:
+        return None
+    words = re.findall(r"\b(short|long)\b", asked["before"].casefold())
+    if not words:
+        return "none"
+    if asked["behind"]:
+        return "few" if words[-1] == "short" else "many"
+    return "short" if words[-1] == "short" else "long"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
-from saeattr.behaviours.lists.topics import resolve_topics
+from saeattr.behaviours.lists.shapes import FoundRow, are_ids, found_rows
+from saeattr.behaviours.lists.topics import Length, asked_length, find_length, resolve_topics
 from saeattr.errors import UserError
-from saeattr.files import read_table
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,10 @@ class WrittenList:
         text: of the answer, or of a whole conversation; blank where there are token ids only.
         token_ids: likewise; used where they spell the text in this model's tokenizer, or there is no text.
         ended: whether the text is all that was written, so that the end of the turn belongs behind it.
+        temperature: at which it was sampled; NaN where the file does not say.
+        length: of the request that it answers; None where the file does not say (its conversation may).
+        list_id: blank where the file has none.
+        on_policy: whether the file says that the model under study wrote it.
     """
 
     row: str
@@ -30,6 +34,21 @@ class WrittenList:
     text: str = ""
     token_ids: tuple[int, ...] = ()
     ended: bool = True
+    temperature: float = math.nan
+    length: Length | None = None
+    list_id: str = ""
+    on_policy: bool = False
+
+
+@dataclass(frozen=True)
+class RowProblem:
+    """A row that is no list, and why."""
+
+    row: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.row} {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -46,30 +65,40 @@ class ListFile:
         return tuple(dict.fromkeys(one.topic for one in self.lists if one.topic is not None))
 
     def groups(self, named: Sequence[str]) -> tuple[str, ...]:
-        """The topics of a study: those ``named``, or all of the file.
+        """The topics of a study: those ``named``, or all of the file (``wanted_topics``).
 
         Raises:
-            UserError: the file has no list of a named topic; or it names none itself, and not exactly one is named.
+            UserError: as there.
         """
-        known = {topic.casefold(): topic for topic in self.topics}
-        wanted = tuple(known.get(topic.casefold(), topic) for topic in resolve_topics(named)) if named else self.topics
-        if not self.topics and len(wanted) != 1:
-            raise UserError(f"the lists in {self.path} name no topic: say what they are of, with one --topic")
-        missing = [topic for topic in wanted if self.topics and topic not in self.topics]
-        if missing:
-            raise UserError(f"{self.path} has no list of {missing[0]!r}: its topics are {', '.join(self.topics)}")
-        return wanted
+        return wanted_topics(self.topics, named, str(self.path))
 
     def of_topic(self, topic: str) -> list[WrittenList]:
         """The lists of a topic; all, where the file names no topic."""
         return [one for one in self.lists if not self.topics or one.topic == topic]
 
 
+def wanted_topics(topics: Sequence[str], named: Sequence[str], source: str) -> tuple[str, ...]:
+    """The topics that are wanted of a source of lists: those ``named``, or all ``topics`` that it names itself.
+
+    Raises:
+        UserError: it has no list of a named topic; or it names none itself, and not exactly one is named.
+    """
+    known = {topic.casefold(): topic for topic in topics}
+    wanted = tuple(known.get(topic.casefold(), topic) for topic in resolve_topics(named)) if named else tuple(topics)
+    if not topics and len(wanted) != 1:
+        raise UserError(f"the lists in {source} name no topic: say what they are of, with one --topic")
+    missing = [topic for topic in wanted if topics and topic not in topics]
+    if missing:
+        raise UserError(f"{source} has no list of {missing[0]!r}: its topics are {', '.join(topics)}")
+    return wanted
+
+
 def read_list_file(path: str | Path) -> ListFile:
     """Read a file of lists.
 
     ``.json`` holds a list, or a mapping from topics to lists, of texts, token ids, or objects with ``text`` or
-    ``token_ids`` and perhaps ``topic``; ``.jsonl`` one of these a line; ``.parquet`` such columns (a study's own
+    ``token_ids`` and perhaps ``topic``, ``temperature`` and ``request``; a mapping may have temperatures above its
+    topics, and the names of samples below. ``.jsonl`` has one of these a line; ``.parquet`` such columns (a study's own
     ``lists/SLUG.parquet`` will do). Any other file is plain text: blocks of lines with blank lines between them are a
     list each, and every line ends with a line break.
 
@@ -77,13 +106,9 @@ def read_list_file(path: str | Path) -> ListFile:
         UserError: there is no such file, it cannot be read as what its name says, or no row of it is a list.
     """
     path = Path(path).expanduser()
-    lists: list[WrittenList] = []
-    problems: list[str] = []
-    for row, topic, value in _values(path):
-        try:
-            lists.append(_written(row, topic, value))
-        except UserError as error:
-            problems.append(f"{row} {error}")
+    rows = list(read_rows(path))
+    lists = [one for one in rows if isinstance(one, WrittenList)]
+    problems = [str(one) for one in rows if isinstance(one, RowProblem)]
     if any(one.topic for one in lists):
         problems += [f"{one.row} names no topic, and others do" for one in lists if one.topic is None]
         lists = [one for one in lists if one.topic is not None]
@@ -92,73 +117,60 @@ def read_list_file(path: str | Path) -> ListFile:
     return ListFile(path, tuple(lists), tuple(problems))
 
 
-def _values(path: Path) -> Iterator[tuple[str, str | None, Any]]:
-    """(row, topic, value) of everything in a file that should be a list."""
-    kind = path.suffix.lower()
-    if kind == ".parquet":
-        table = read_table(path)
-        rows = table[[name for name in ("topic", "text", "token_ids", "ended") if name in table]].to_dict("records")
-        yield from ((f"row {number}", None, row) for number, row in enumerate(rows, 1))
-        return
+def read_rows(path: Path) -> Iterator[WrittenList | RowProblem]:
+    """The lists of a file as they stand, row by row, and what is none.
+
+    Raises:
+        UserError: the file cannot be read as what its name says.
+    """
+    return map(checked_row, found_rows(path))
+
+
+def checked_row(found: FoundRow) -> WrittenList | RowProblem:
+    """A row as a list, or why it is none."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the lists in {path} cannot be read: {str(error).splitlines()[0]}") from error
-    if kind == ".jsonl":
-        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-        yield from ((f"line {number}", None, _json(line, path, number)) for number, line in lines)
-    elif kind == ".json":
-        yield from _json_values(_json(text, path))
-    else:
-        yield from ((f"block {number}", None, block) for number, block in enumerate(_blocks(text), 1))
+        return _written(found)
+    except UserError as error:
+        return RowProblem(found.row, str(error))
 
 
-def _json_values(value: Any) -> Iterator[tuple[str, str | None, Any]]:
-    if isinstance(value, Mapping):
-        for topic, values in value.items():
-            rows = values if isinstance(values, list) else [values]
-            yield from ((f"row {number} of {topic!r}", str(topic), row) for number, row in enumerate(rows, 1))
-    else:
-        rows = value if isinstance(value, list) and not _are_ids(value) else [value]
-        yield from ((f"row {number}", None, row) for number, row in enumerate(rows, 1))
-
-
-def _json(text: str, path: Path, line: int | None = None) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        if line is not None:
-            # One malformed line is one malformed row.
-            return None
-        raise UserError(f"{path} is not JSON: {error}") from error
-
-
-def _blocks(text: str) -> Iterator[str]:
-    block = ""
-    for line in [*text.splitlines(), ""]:
-        if line.strip():
-            block += f"{line}\n"
-        elif block:
-            yield block
-            block = ""
-
-
-def _written(row: str, topic: str | None, value: Any) -> WrittenList:
+def _written(found: FoundRow) -> WrittenList:
+    value = found.value
     fields: Mapping[str, Any] = value if isinstance(value, Mapping) else {"text": value, "token_ids": value}
     text, ids = fields.get("text"), fields.get("token_ids")
     text = text if isinstance(text, str) else ""
-    ids = tuple(map(int, ids)) if _are_ids(ids) else ()
+    ids = tuple(map(int, ids)) if are_ids(ids) else ()
     if not ids and not text.strip():
         blank = isinstance(fields.get("text"), str)
         raise UserError("is blank" if blank else "is neither a text nor token ids, nor an object with one of them")
-    named = topic if topic is not None else fields.get("topic")
+    named = found.topic if found.topic is not None else fields.get("topic")
     if named is not None:
         (named,) = resolve_topics([str(named)])
-    return WrittenList(row, named, text, ids, bool(fields.get("ended", True)))
+    ended = fields.get("ended")
+    return WrittenList(
+        found.row,
+        named,
+        text,
+        ids,
+        ended=True if ended is None else bool(ended),
+        temperature=_temperature(found, fields.get("temperature")),
+        length=_length(fields),
+        list_id=str(fields.get("list_id") or ""),
+        on_policy=fields.get("source") == "model",
+    )
 
 
-def _are_ids(value: Any) -> TypeGuard[Iterable[int]]:
-    if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__iter__"):
-        return False
-    ids = list(value)
-    return bool(ids) and all(hasattr(one, "__index__") and not isinstance(one, bool) for one in ids)
+def _temperature(found: FoundRow, value: Any) -> float:
+    if value is None:
+        return found.temperature
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise UserError(f"has the temperature {value!r}: give 0 or a positive number")
+    return float(value)
+
+
+def _length(fields: Mapping[str, Any]) -> Length | None:
+    """The length of a row's request: as its word, or as the request's own words say."""
+    word = fields.get("length")
+    if word is not None:
+        return find_length(str(word))
+    return asked_length(str(fields["request"])) if fields.get("request") else None
