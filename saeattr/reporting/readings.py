@@ -12,8 +12,9 @@ from saeattr.behaviours.behaviour import BEHAVIOURS, find_behaviour
 from saeattr.behaviours.pair import DECISION
 from saeattr.reading.endings import SIGNIFICANT, rises
 from saeattr.reading.entropy import CLEAN, CORRUPTED
-from saeattr.reading.layers import POSITIONS
+from saeattr.reading.layers import POSITIONS, lens_onsets
 from saeattr.reading.lens import BEFORE
+from saeattr.reporting.figures.style import show_token
 from saeattr.reporting.numbers import interval_text, pairs_text
 from saeattr.settings import recorded_settings
 from saeattr.stats import median_interval
@@ -21,6 +22,8 @@ from saeattr.study.results import Study
 from saeattr.tables import PAIR
 
 TOO_FEW = "too few pairs for an interval"
+#: Named in place of one group.
+ALL = "all groups"
 
 
 def run_words(study: Study) -> dict[str, str]:
@@ -38,6 +41,50 @@ def main_role(rows: pd.DataFrame) -> str:
     counts = rows.groupby("role", sort=False)["number"].max().sort_values(ascending=False, kind="stable")
     others = counts.drop(DECISION, errors="ignore")
     return str((others if len(others) else counts).index[0])
+
+
+def named_rows(rows: pd.DataFrame, study: Study, most: int) -> list[tuple[str, pd.DataFrame]]:
+    """Each group's rows under its name; with more than ``most`` groups those of all."""
+    there = [group for group in study.groups if (rows["group"] == group).any()]
+    if len(there) > most:
+        return [(ALL, rows)]
+    return [(show_token(group, 30), rows[rows["group"] == group]) for group in there]
+
+
+def entropy_lines(rows: pd.DataFrame, onsets: pd.DataFrame, name: str, words: Mapping[str, str]) -> list[str]:
+    """How entropy rises in one group or in all, and where endings set in.
+
+    Args:
+        rows, onsets: ``tables.ENTROPY`` and ``tables.ENTROPY_ONSET``.
+    """
+    role = main_role(rows)
+    known = onsets[onsets["group"].isin(rows["group"].unique()) & (onsets["role"] == role)]
+    lines = (*(rise_lines(known, words) if len(known) else ()), ending_text(known))
+    return [f"{name}, {role}: {line}" for line in lines if line]
+
+
+def lens_lines(rows: pd.DataFrame, labels: Mapping[str, str], name: str) -> list[str]:
+    """In which layers each direction appears in one group or in all, a line for each comparison.
+
+    Args:
+        rows: ``tables.LOGIT_LENS``; labels: of the directions.
+    """
+    onsets = lens_onsets(rows, dict(labels), name)
+    if onsets.empty:
+        return [f"{name}: no pair has two spans of a role, or two runs, to compare"]
+    split = len(onsets["temperature"].drop_duplicates()) > 1
+    lines = []
+    for (direction, label), own in onsets.groupby(["direction", "label"], sort=False):
+        for row in own.to_dict("records"):
+            warm = f"temperature {row['temperature']:g}, " if split else ""
+            lines.append(f"{name}, {direction} ({label}): {warm}{lens_line(row)}")
+    return lines
+
+
+def lens_labels(study: Study) -> dict[str, str]:
+    """The label of each direction that a study has read."""
+    known = study.lens_onset()[["direction", "label"]].drop_duplicates()
+    return {str(direction): str(label) for direction, label in known.itertuples(index=False, name=None)}
 
 
 def own_temperature(rows: pd.DataFrame, study: Study) -> pd.DataFrame:

@@ -7,35 +7,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from saeattr.reading.layers import lens_onsets
-from saeattr.reporting.figures.style import show_token
-from saeattr.reporting.readings import (
-    ending_text,
-    lens_line,
-    main_role,
-    n_pairs_of,
-    rise_lines,
-    run_words,
-)
+from saeattr.reporting.readings import entropy_lines, lens_labels, lens_lines, n_pairs_of, named_rows, run_words
 from saeattr.reporting.terminal.study import GROUPS_IN_FULL, study_console
 from saeattr.study.results import Study
-
-#: Named in place of one group.
-ALL = "all groups"
 
 
 def print_entropy(study: Study, console: Console | None = None) -> None:
     """Print the entropy by position of each group (of all together, if many), and where endings set in."""
     console = console or study_console()
     rows, onsets, words = study.entropy(), study.entropy_onset(), run_words(study)
-    for name, own in _shown(rows, study):
-        known = onsets[onsets["group"].isin(own["group"].unique())]
+    for name, own in named_rows(rows, study, GROUPS_IN_FULL):
         console.print(entropy_table(own, name, words))
-        role = main_role(own)
-        of_role = known[known["role"] == role]
-        for line in (*(rise_lines(of_role, words) if len(of_role) else ()), ending_text(of_role)):
-            if line:
-                console.print(f"{escape(name)}, {escape(role)}: {line}", highlight=False)
+        for line in entropy_lines(own, onsets, name, words):
+            console.print(escape(line), highlight=False)
         console.print()
     _print_files(study, console, "entropy")
 
@@ -63,27 +47,11 @@ def entropy_table(rows: pd.DataFrame, name: str, words: dict[str, str]) -> Table
 def print_lens(study: Study, console: Console | None = None) -> None:
     """Print in which layers each direction appears, a line for each comparison."""
     console = console or study_console()
-    rows = study.logit_lens()
-    labels = dict(study.lens_onset()[["direction", "label"]].drop_duplicates().itertuples(index=False, name=None))
-    for name, own in _shown(rows, study):
-        onsets = lens_onsets(own, labels, name)
-        split = len(onsets["temperature"].drop_duplicates()) > 1
-        for (direction, label), of_direction in onsets.groupby(["direction", "label"], sort=False):
-            console.print(f"{escape(name)}: {escape(str(direction))}, {escape(str(label))}", highlight=False)
-            for row in of_direction.to_dict("records"):
-                warm = f"temperature {row['temperature']:g}, " if split else ""
-                console.print(f"  {warm}{escape(lens_line(row))}", highlight=False)
-        if onsets.empty:
-            console.print(f"{escape(name)}: no pair has two spans of a role, or two runs, to compare", highlight=False)
+    rows, labels = study.logit_lens(), lens_labels(study)
+    for name, own in named_rows(rows, study, GROUPS_IN_FULL):
+        for line in lens_lines(own, labels, name):
+            console.print(escape(line), highlight=False)
     _print_files(study, console, "lens")
-
-
-def _shown(rows: pd.DataFrame, study: Study) -> list[tuple[str, pd.DataFrame]]:
-    """Each group's rows under its name; with many groups those of all."""
-    there = [group for group in study.groups if (rows["group"] == group).any()]
-    if len(there) > GROUPS_IN_FULL:
-        return [(ALL, rows)]
-    return [(show_token(group, 30), rows[rows["group"] == group]) for group in there]
 
 
 def _print_files(study: Study, console: Console, what: str) -> None:

@@ -1,0 +1,82 @@
+"""The whole study in one call: what the behaviour is like, where it is read, what carries it, and which features do."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from saeattr.api.begin import folder_for, prepared_for, run_and_draw, validation_stages
+from saeattr.api.reading import report
+from saeattr.errors import UserError
+from saeattr.progress import OnProgress, quiet
+from saeattr.study.attribution import Attribution
+from saeattr.study.entropy import Entropy
+from saeattr.study.generation import Generating, check_generation, generation_plan
+from saeattr.study.lens import Lens, usual_directions
+from saeattr.study.patching import HeadMoves, patching_stages, usual_components
+from saeattr.study.prepare import Prepared
+from saeattr.study.results import Study
+from saeattr.study.stage import Stage
+from saeattr.study.statistics import Statistics
+
+#: Where lists are written without features, and without how many, unless the settings say otherwise.
+GENERATED_SITES, GENERATED_FEATURES = ("resid_post",), (1, 5, 20)
+
+
+def run_study(
+    group: str | Sequence[str] | None = None,
+    *,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    generate: bool = True,
+    figures: bool = True,
+    on_progress: OnProgress = quiet,
+    **settings: Any,
+) -> Study:
+    """Everything that can be asked of a behaviour, in one folder and one report, each stage resumable.
+
+    In order: pairs; statistics of the lists; entropy; logit lens; patching by role and by head, and which heads move
+    what differs; selection; attribution; validation; lists written under ablation; then figures (overlap of the groups
+    among them) and the page. What a behaviour has nothing for (statistics and generation of others than lists) is left
+    out.
+
+    Args:
+        generate: write lists while features are ablated, at ``generate_sites`` (by default the residual stream) with
+            each of ``generate_features`` (by default 1, 5 and 20).
+        figures: draw them, and write report.html.
+        group, out, config, on_progress, settings: as for ``attribute``; those of ``validate`` too.
+
+    Raises:
+        UserError: the input cannot be used; nothing is written then.
+    """
+    if generate:
+        settings = {"generate_sites": GENERATED_SITES, "generate_features": GENERATED_FEATURES} | {
+            name: value for name, value in settings.items() if value is not None
+        }
+    prepared = prepared_for(group, config, settings)
+    stages = exploring_stages(prepared)
+    stages.append(Attribution())
+    told: list[str] = []
+    if prepared.settings.validate_top:
+        stages += validation_stages(prepared)
+        if generate and prepared.behaviour.name == "lists":
+            try:
+                check_generation(prepared)
+                stages.append(Generating(generation_plan(prepared.settings)))
+            except UserError as error:
+                told.append(f"no lists are written under ablation: {error}")
+    study = run_and_draw(prepared, folder_for(prepared, out), stages, figures, on_progress)
+    study = dataclasses.replace(study, warnings=(*study.warnings, *told))
+    if figures:
+        report(study, model=False, on_progress=on_progress)
+    return study
+
+
+def exploring_stages(prepared: Prepared) -> list[Stage]:
+    """What needs no SAE, in order."""
+    stages: list[Stage] = [Statistics()] if prepared.behaviour.name == "lists" else []
+    stages += [Entropy(), *(Lens(name) for name in usual_directions(prepared))]
+    stages += patching_stages(usual_components("role"), "role", method="both")
+    return [*stages, *patching_stages(["z"], "head"), HeadMoves()]
