@@ -106,7 +106,7 @@ def test_the_map_has_the_last_position_at_the_right_and_the_layers_upwards(lens:
     cells = np.asarray(figure.axes[0].get_images()[0].get_array())
     last = rows[rows["from_end"] == 0].groupby("layer")["clean"].mean()
     assert cells[:, -1].tolist() == pytest.approx(last.tolist())
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()][0] == "in"
+    assert figure.axes[0].get_yticklabels()[0].get_text() == "in"
 
 
 def test_entropy_has_four_cells_and_a_dot_for_each_list(study: Study) -> None:
@@ -118,7 +118,8 @@ def test_entropy_has_four_cells_and_a_dot_for_each_list(study: Study) -> None:
     assert sum(len(np.asarray(line.get_xdata())) > 2 for line in start.get_lines()) == 4
     assert end.xaxis_inverted()
     own = onsets[(onsets["role"] == "item") & (onsets["written"] == "clean")]
-    dots = [tuple(dot.get_offsets()[0])[0] for dot in ending.collections]  # pyright: ignore[reportAttributeAccessIssue, reportIndexIssue, reportArgumentType]
+    offsets: list[Any] = [dot.get_offsets() for dot in ending.collections]  # pyright: ignore[reportAttributeAccessIssue]
+    dots = [float(np.asarray(one)[0, 0]) for one in offsets]
     assert sorted(dots) == sorted(own["onset"])
     difference = (own["rise_clean"] - own["rise_corrupted"]).median()
     assert f"difference {difference:+.3f}" in figure_title(figure)
