@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.axes import Axes
@@ -69,3 +70,20 @@ def test_figures_shared_with_a_second_process_are_the_same(
     for name in names:
         if name.endswith(".png"):
             assert (alone / "figures" / name).read_bytes() == (shared / "figures" / name).read_bytes(), name
+
+
+def test_entropy_and_lens_take_their_tables_too(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"out": tmp_path / "s", "lists": 3, "figures": False, "device": "cpu"}
+    saeattr.entropy("cities", **asked)
+    study = saeattr.lens("cities", temperatures=[1.5], **asked)
+    plots, lens = saeattr.plots, study.logit_lens()
+    for axes in (
+        plots.entropy(study.entropy(), study.entropy_onset(), "short", "long"),
+        plots.logit_lens(lens[lens["temperature"] == 0.8]),
+        plots.logit_lens_map(lens[lens["temperature"] == 0.8]),
+        plots.logit_lens_by_temperature(lens),
+    ):
+        assert isinstance(axes, Axes)
+        assert axes.has_data()
+    with pytest.raises(UserError, match="nothing to draw"):
+        plots.logit_lens_by_temperature(lens[lens["temperature"] == 0.8])

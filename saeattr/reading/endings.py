@@ -10,6 +10,8 @@ then lies near the middle: look at the share of the variance that the step expla
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -21,6 +23,8 @@ from saeattr.tables import ENTROPY_ONSET, PAIR
 
 #: A step of no more than this p-value is called one.
 SIGNIFICANT = 0.05
+#: Only pairs of so many spans can have one: of n values in two levels, 2 of n! / (n/2)!^2 orders keep the levels apart.
+TESTABLE_FROM = next(n for n in range(2, 100) if 2 / math.comb(n, n // 2) <= SIGNIFICANT)
 
 
 def entropy_onsets(rows: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from saeattr.behaviours.behaviour import BEHAVIOURS, find_behaviour
 from saeattr.behaviours.pair import DECISION
-from saeattr.reading.endings import SIGNIFICANT, rises
+from saeattr.reading.endings import SIGNIFICANT, TESTABLE_FROM, rises
 from saeattr.reading.entropy import CLEAN, CORRUPTED
 from saeattr.reading.layers import POSITIONS, lens_onsets
 from saeattr.reading.lens import BEFORE
@@ -122,11 +122,12 @@ def ending_text(onsets: pd.DataFrame) -> str:
         return ""
     low, high = median_interval(own["onset"].to_numpy(dtype=float)[None])
     at = f"{own['onset'].median():g}" + ("" if np.isnan(low[0]) else f" [{low[0]:.1f}, {high[0]:.1f}]")
-    clear = int((own["p_value"] <= SIGNIFICANT).sum())
+    testable = own[own["n_spans"] >= TESTABLE_FROM]
+    clear = int((testable["p_value"] <= SIGNIFICANT).sum())
     left, role = own["from_end"].median(), own["role"].iloc[0]
     return (
-        f"the requests part from {role} {at} on ({left:g} before the last; median of {len(own)}, {clear} of them with "
-        f"p <= {SIGNIFICANT:g})"
+        f"the requests part from {role} {at} on ({left:g} before the last; median of {len(own)}; p <= {SIGNIFICANT:g} "
+        f"in {clear} of the {len(testable)} with {TESTABLE_FROM} or more, in which alone it can be)"
     )
 
 

@@ -44,8 +44,8 @@ def test_it_begins_at_ten_percent_of_the_end_and_is_complete_at_ninety() -> None
 
 def test_the_last_position_is_compared_with_the_mean_of_the_earlier_ones_or_with_the_corrupted_run() -> None:
     table = rows({"p": [[1.0] * 5, [3.0] * 5, RISING]}, corrupted=4.0)
-    assert separations(table, "positions").loc[("g", "p")].tolist() == [value - 2 for value in RISING]
-    assert separations(table, "runs").loc[("g", "p")].tolist() == [value - 4 for value in RISING]
+    assert separations(table, "positions").to_numpy().tolist() == [[value - 2 for value in RISING]]
+    assert separations(table, "runs").to_numpy().tolist() == [[value - 4 for value in RISING]]
 
 
 def test_a_direction_that_falls_appears_like_one_that_rises() -> None:

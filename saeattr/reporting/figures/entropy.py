@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from saeattr.reading.endings import SIGNIFICANT
+from saeattr.reading.endings import SIGNIFICANT, TESTABLE_FROM
 from saeattr.reading.entropy import CLEAN, CORRUPTED
 from saeattr.reporting.figures.style import CLEAN as BLUE
 from saeattr.reporting.figures.style import CORRUPTED as ORANGE
@@ -112,7 +112,9 @@ def _endings(axes: Axes, onsets: pd.DataFrame, role: str) -> None:
         axes.set_ylabel("pair, its line from the first to the last")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_xlim(left=0.5)
-    axes.set_xlabel(f"{role} from which on the requests part\n(filled: p ≤ {SIGNIFICANT:g}, items in random order)")
+    axes.set_xlabel(
+        f"{role} from which on the requests part\n(filled: p ≤ {SIGNIFICANT:g}, which needs {TESTABLE_FROM} of them)"
+    )
 
 
 def _by_role(rows: pd.DataFrame, words: Mapping[str, str]) -> Figure:
