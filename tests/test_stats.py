@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from saeattr.stats import benjamini_hochberg, mean_interval, median_interval, ratio_interval, sign_test
+from saeattr.stats import (
+    benjamini_hochberg,
+    mean_interval,
+    median_interval,
+    ratio_interval,
+    shannon_index,
+    share_interval,
+    sign_test,
+)
 
 ABOVE = np.array([1.0, 4.0, 2.5, 6.0, 3.0, 0.5, 5.0, 2.0])
 BELOW = np.array([2.0, 5.0, 3.5, 8.0, 4.5, 1.0, 7.0, 3.0])
@@ -124,3 +132,26 @@ def test_an_unknown_or_missing_whole_has_no_ratio_and_one_pair_no_interval() -> 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_q_values_are_those_of_benjamini_and_hochberg(p: list[float]) -> None:
     np.testing.assert_allclose(benjamini_hochberg(np.array(p)), scipy.stats.false_discovery_control(p), atol=1e-12)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 5), (5, 5), (1, 5), (3, 7), (40, 41)])
+def test_a_shares_interval_is_scipys_exact_one(hits: int, n: int) -> None:
+    exact = scipy.stats.binomtest(hits, n).proportion_ci(0.95, "exact")
+    assert share_interval(hits, n) == pytest.approx((exact.low, exact.high))
+
+
+def test_a_shares_interval_holds_it_at_least_95_times_in_100() -> None:
+    for truth in (0.03, 0.2, 0.5, 0.97):
+        for n in (3, 5, 10, 30):
+            weights = scipy.stats.binom.pmf(np.arange(n + 1), n, truth)
+            ends = [share_interval(hits, n) for hits in range(n + 1)]
+            assert sum(w for w, (low, high) in zip(weights, ends, strict=True) if low <= truth <= high) >= 0.95
+    assert all(map(math.isnan, share_interval(0, 0)))
+
+
+@given(st.lists(st.sampled_from("abcde"), max_size=12))
+def test_the_shannon_index_is_the_entropy_of_the_shares(names: list[str]) -> None:
+    found = shannon_index(names)
+    shares = [names.count(name) / len(names) for name in dict.fromkeys(names)]
+    assert found == pytest.approx(math.fsum(share * math.log(1 / share) for share in shares), abs=1e-12)
+    assert 0 <= found <= math.log(max(1, len(set(names)))) + 1e-12

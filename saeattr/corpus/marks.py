@@ -53,7 +53,7 @@ class Marks:
     def request(self, prompt_ids: Sequence[int]) -> str:
         """The words of a request that tell its length, where they are known; else nothing."""
         words = [self._texts[token] for token in prompt_ids if self._texts.get(token) in (" short", " long")]
-        return f"{words[-1]} list" if words and self._asks else ""
+        return f"{words[-1].strip()} list" if words and self._asks else ""
 
 
 def _ids(text: str) -> dict[str, tuple[int, ...]]:

@@ -171,8 +171,8 @@ def one_token_items(summary: pd.DataFrame, exceptions: pd.DataFrame) -> Figure |
             colour = COLOURS.get(str(key[0]), "0.5")
             reach = np.stack([mean - low, high - mean])
             axes.errorbar(mean, at, xerr=reach, fmt="o", markersize=4, color=colour, label=_series(key, summary))
-            own_marks = marked[[_same(row, key) for row in marked.to_dict("records")]]
-            hit = [topic in set(own_marks["group"]) for topic in topics]
+            found = {row["group"] for row in marked.to_dict("records") if _same(row, key)}
+            hit = [topic in found for topic in topics]
             axes.scatter(
                 mean[hit],
                 at[hit],
@@ -226,11 +226,10 @@ def _series(key: Sequence[Any], table: pd.DataFrame) -> str:
 
 
 def _varying(table: pd.DataFrame) -> list[str]:
-    """What else than the topic tells rows apart; the source only where nothing else does."""
+    """What else than the topic tells rows apart; the source where a request has several."""
     found = [name for name in ("request", "temperature", "source") if len(table.drop_duplicates(name)) > 1]
-    without = [name for name in found if name != "source"]
-    whole = table.drop_duplicates(["group", "request", "temperature", "source"])
-    return without if len(table.drop_duplicates(["group", *without])) == len(whole) else found
+    one_each = len(table.drop_duplicates(["request", "source"])) == len(table.drop_duplicates("request"))
+    return [name for name in found if name != "source" or not one_each]
 
 
 def _same(row: dict[Any, Any], key: Sequence[Any]) -> bool:

@@ -62,19 +62,17 @@ def _summary(summary: pd.DataFrame, keys: list[str], tokens_of: str) -> Table:
         rows = _over_topics(summary)
         title += ": means over topics (--out writes each)"
     caption = (
-        f"items: mean [95 % interval]; tokens: of a name, by {tokens_of}; one: names of one token; blank: lists with a"
+        f"items: mean [95 % interval]; tok.: tokens of a name, by {tokens_of}; one: names of one token; blank: lists "
+        "with a blank after an item; rep.: items named before; H: Shannon index in nats; end: lists that ended"
     )
-    table = _table(
-        title,
-        f"{caption} blank after an item; rep.: items named before; H: Shannon index in nats; end: lists that ended",
-        keys,
-    )
-    for name in ("lists", "items", "tokens", "one", "blank", "rep.", "H", "end"):
+    each = sorted(set(rows["n_lists"]))
+    table = _table(title if len(each) > 1 else f"{title}, {each[0]} each", caption, keys)
+    for name in (*(("n",) if len(each) > 1 else ()), "items", "tok.", "one", "blank", "rep.", "H", "end"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows.to_dict("records"):
         table.add_row(
             *_names(row, keys),
-            str(row["n_lists"]),
+            *((str(row["n_lists"]),) if len(each) > 1 else ()),
             _interval(row, "n_items"),
             _number(row["tokens_per_item"], ".2f"),
             _number(row["single_token"], ".0%"),
@@ -184,10 +182,10 @@ def _missing_lines(summary: pd.DataFrame) -> list[str]:
 
 
 def _varying(table: pd.DataFrame) -> list[str]:
-    """What tells the rows apart; the topic always, the source only where nothing else does."""
+    """What tells the rows apart; the topic always, the source where a request has several."""
     found = [name for name in CONDITION if name == "group" or len(table.drop_duplicates(name)) > 1]
-    without = [name for name in found if name != "source"]
-    return without if len(table.drop_duplicates(without)) == len(table.drop_duplicates(CONDITION)) else found
+    one_each = len(table.drop_duplicates(["request", "source"])) == len(table.drop_duplicates("request"))
+    return [name for name in found if name != "source" or not one_each]
 
 
 def _names(row: Mapping[Any, Any], keys: Sequence[str]) -> list[str]:

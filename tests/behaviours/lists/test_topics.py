@@ -2,7 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from saeattr.behaviours.lists.topics import TOPICS, near_miss, resolve_topics
+from saeattr.behaviours.lists.topics import (
+    PHRASES,
+    REQUEST_WORDS,
+    TOPICS,
+    Length,
+    asked_length,
+    find_length,
+    list_request,
+    near_miss,
+    resolve_topics,
+)
 from saeattr.errors import UserError
 
 
@@ -75,3 +85,18 @@ def test_the_longest_topic_is_allowed() -> None:
 )
 def test_a_near_miss_is_a_misspelled_bundled_topic(written: str, meant: str | None) -> None:
     assert near_miss(written) == meant
+
+
+@pytest.mark.parametrize("length", PHRASES)
+def test_a_request_says_what_length_it_asks_for(length: Length) -> None:
+    for topic in ("cities", "short stories", "long rivers"):
+        assert asked_length(list_request(topic, length)) == length
+    assert find_length(REQUEST_WORDS[length]) == find_length(length) == length
+
+
+def test_what_asks_for_no_list_has_no_length_and_other_words_are_understood() -> None:
+    assert asked_length("Name a long river.") is None
+    assert asked_length("Be brief. I want a long, complete list of rivers.") == "long"
+    assert asked_length("<bos><start_of_turn>user\nA list, please") == "none"
+    with pytest.raises(UserError, match="'tiny' is not a request: choose one of short, long, plain, few, many"):
+        find_length("tiny")
