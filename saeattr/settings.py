@@ -13,7 +13,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from saeattr.errors import UserError
@@ -27,6 +27,9 @@ Swap = Literal["length", "few"]
 
 #: Other names of a field, in Python, in YAML and as an option: the groups of lists are topics, and a list makes a pair.
 ALIASES = {"topic": "group", "lists": "n_pairs", "validate_lists": "validate_pairs"}
+
+#: Fields of several numbers, and how they are written.
+NUMBERS = {"layers": "0,3,5, or all", "generate_features": "1,5,20"}
 
 #: Commands that take a setting. Those that explore open no SAE.
 _EXPLORE = ("entropy", "lens", "patch")
@@ -49,6 +52,11 @@ def _setting(default: Any, part: str, help: str, *, commands: tuple[str, ...] = 
     """
     extra = {"part": part, "commands": commands, "identifies": more.pop("identifies", True)}
     return Field(default, description=help, json_schema_extra={**extra, "without": more.pop("without", "")}, **more)
+
+
+def _several(value: Any) -> Any:
+    """One number as several."""
+    return (value,) if isinstance(value, int) else value
 
 
 class StudySettings(BaseModel):
@@ -225,13 +233,23 @@ class StudySettings(BaseModel):
         identifies=False,
     )
     curves: bool = _setting(True, "question", "Many features patched together, too", commands=_TEST, identifies=False)
-    generate_features: int = _setting(
-        5,
+    generate_features: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), BeforeValidator(_several)
+    ] = _setting(
+        (5,),
         "question",
-        "Features ablated together at a site by --generate",
+        "Features ablated together at a site by --generate, such as 1,5,20 to compare numbers",
         commands=("validate", "study"),
         identifies=False,
-        ge=1,
+    )
+    generate_sites: tuple[str, ...] | None = _setting(
+        None,
+        "question",
+        "Sites at which --generate ablates: all, kinds, or sites of the study",
+        without="those of the features that are measured",
+        commands=("validate", "study"),
+        identifies=False,
+        min_length=1,
     )
     layers: Annotated[tuple[int, ...], Field(min_length=1)] | Literal["all"] | None = _setting(
         None, "sites", "Layers, such as 0,3,5, or all", without="the best that fit", commands=(*_ATTRIBUTE, "plan")
@@ -322,6 +340,10 @@ def _described(name: str, field: FieldInfo) -> Setting:
     # A second alternative is a word, such as all for the layers; the help names it.
     form = next((form for form in forms if get_origin(form) is tuple), forms[0])
     values = get_args(form)[0] if get_origin(form) is tuple else form
+    if get_origin(values) is Annotated:
+        # Several numbers with limits of their own.
+        values = get_args(values)[0]
+        form = tuple[values, ...]
     return Setting(
         name=name,
         form=form,
@@ -446,11 +468,12 @@ def read_text(name: str, text: str) -> Any:
     parts = tuple(part.strip() for part in text.split(",") if part.strip())
     if name == "layers" and parts == ("all",):
         return "all"
-    if name == "layers" and not all(part.isdecimal() for part in parts):
-        raise UserError(f"{flag(name)} cannot be {text!r}: write numbers with commas, e.g. 0,3,5, or all")
+    numbers = name in NUMBERS
+    if numbers and not all(part.isdecimal() for part in parts):
+        raise UserError(f"{flag(name)} cannot be {text!r}: write numbers with commas, e.g. {NUMBERS[name]}")
     if not parts:
         raise UserError(f"{flag(name)} cannot be {text!r}: name at least one, or leave it out")
-    return tuple(map(int, parts)) if name == "layers" else parts
+    return tuple(map(int, parts)) if numbers else parts
 
 
 class _OnceLoader(yaml.SafeLoader):

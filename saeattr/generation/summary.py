@@ -19,7 +19,7 @@ CONDITION_WORDS = {"controls": "controls of equal length"}
 #: What is measured of a list; each is a column of ``generate_conditions``.
 MEASURES = ("items", "tokens", "repeated", "shannon", "ended")
 #: What tells one comparison from another.
-COMPARISON = [*GROUP_SITE, "base"]
+COMPARISON = [*GROUP_SITE, "base", "n_features"]
 
 
 def measure_list(sampled: SampledList) -> dict[str, Any]:

@@ -12,6 +12,9 @@ GENERATION = Table(
         GROUP_NAME,
         *SITE_COLUMNS,
         Column("base", "text", "what features are held at"),
+        Column(
+            "n_features", "int64", "of the site are ablated together; nothing and steering stand beside each number"
+        ),
         Column("condition", "text", "nothing, features, controls or steering"),
         Column("measure", "text", "items, tokens, repeated, shannon or ended"),
         Column("n_lists", "int64", "lists written"),
@@ -33,6 +36,9 @@ GENERATED = Table(
         GROUP_NAME,
         *SITE_COLUMNS,
         Column("base", "text", "what features are held at"),
+        Column(
+            "n_features", "int64", "of the site are ablated together; nothing and steering stand beside each number"
+        ),
         Column("condition", "text", "nothing, features, controls or steering"),
         Column("control_set", "int64", "which set of controls; -1 for the other conditions"),
         Column(

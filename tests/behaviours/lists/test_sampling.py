@@ -6,14 +6,8 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from saeattr.behaviours.lists.sampling import (
-    Sampling,
-    choose_tokens,
-    list_seed,
-    prompt_ids,
-    sample_answers,
-    sample_lists,
-)
+from saeattr.behaviours.lists.answers import Asked, choose_tokens, sample_answers
+from saeattr.behaviours.lists.sampling import Sampling, list_seed, prompt_ids, sample_lists
 from saeattr.behaviours.lists.topics import list_request
 from saeattr.errors import UserError
 from saeattr.model.loading import LanguageModel
@@ -25,7 +19,7 @@ SEEDS = [list_seed(0, "cities", index) for index in range(7)]
 def draw(lm: LanguageModel, seeds: list[int], **settings) -> list[tuple[int, ...]]:
     stop_ids, on_step = settings.pop("stop_ids", STOP_IDS), settings.pop("on_step", quiet)
     sampling = Sampling(**({"temperature": 1.0, "top_p": 0.95, "max_new_tokens": 24, "batch_size": 7} | settings))
-    return sample_answers(lm, [prompt_ids(lm.tokenizer, "cities")], seeds, sampling, stop_ids, on_step)
+    return sample_answers(lm, Asked(prompt_ids(lm.tokenizer, "cities"), seeds), sampling, stop_ids, on_step)
 
 
 # A random model seldom ends its turn: every third token does, so that rows leave the batch at different steps.
