@@ -57,13 +57,14 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
         same in every condition (greedy ones) are one list.
     """
     rows = []
+    table = table.astype(dict.fromkeys(MEASURES, float))
     for key, drawn in table.groupby(COMPARISON, sort=False):
         own = drawn[drawn["list_id"].isin(distinct_lists(drawn))]
+        # Sets of controls are averaged here, and nothing else is: only measures are columns.
+        of_lists = own.groupby(["condition", "list_id"])[list(MEASURES)].mean()
         ratios = own.groupby("condition")["length_ratio"].mean()
         for measure in MEASURES:
-            by_list = own.astype({measure: float}).pivot_table(
-                index="list_id", columns="condition", values=measure, aggfunc="mean"
-            )
+            by_list = of_lists[measure].unstack("condition")
             for condition in (name for name in CONDITIONS if name in by_list):
                 values = by_list[condition].to_numpy()
                 added = values - by_list["nothing"].to_numpy()

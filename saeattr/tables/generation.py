@@ -13,7 +13,7 @@ GENERATION = Table(
         *SITE_COLUMNS,
         Column("base", "text", "what features are held at"),
         Column(
-            "n_features", "int64", "of the site are ablated together; nothing and steering stand beside each number"
+            "n_features", "int64", "so many of the site are ablated together; the same for nothing and steering"
         ),
         Column("condition", "text", "nothing, features, controls or steering"),
         Column("measure", "text", "items, tokens, repeated, shannon or ended"),
@@ -37,7 +37,7 @@ GENERATED = Table(
         *SITE_COLUMNS,
         Column("base", "text", "what features are held at"),
         Column(
-            "n_features", "int64", "of the site are ablated together; nothing and steering stand beside each number"
+            "n_features", "int64", "so many of the site are ablated together; the same for nothing and steering"
         ),
         Column("condition", "text", "nothing, features, controls or steering"),
         Column("control_set", "int64", "which set of controls; -1 for the other conditions"),

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
 from saeattr.model.loading import LanguageModel
 from saeattr.model.unembed import full_logits
 from saeattr.progress import quiet
+
+
+#: Tokens of a row that are looked at first when one is drawn.
+LIKELIEST = 128
 
 
 class Drawing(Protocol):
@@ -185,10 +189,34 @@ def choose_tokens(
     The token whose share crosses ``top_p`` is still among them. Tokens are laid out from the most probable on; each
     of ``uniforms``, in [0, 1), picks the token whose share of the line it falls in.
     """
-    probs, tokens = torch.softmax(logits.float(), dim=-1).sort(dim=-1, descending=True, stable=True)
+    probs = torch.softmax(logits.float(), dim=-1)
+    chosen = torch.zeros_like(uniforms, dtype=torch.long)
+    left = torch.arange(len(probs), device=probs.device)
+    # A whole vocabulary is sorted only for the rows in which the likeliest few do not reach top_p.
+    for width in (LIKELIEST, probs.shape[1]):
+        tokens, sure = _choose_among(probs[left], width, top_p, uniforms[left])
+        chosen[left[sure]] = tokens[sure]
+        left = left[~sure]
+        if not len(left):
+            break
+    return chosen
+
+
+def _choose_among(
+    probs: Float[Tensor, "rows vocab"], width: int, top_p: float, uniforms: Float[Tensor, " rows"]
+) -> tuple[Int[Tensor, " rows"], Bool[Tensor, " rows"]]:
+    """A token of each row, and whether its ``width`` most probable tokens were enough to say."""
+    if whole := width >= probs.shape[1]:
+        likely, tokens = probs.sort(dim=-1, descending=True, stable=True)
+    else:
+        # Equally probable tokens stand in the order of their ids.
+        tokens = probs.topk(width, dim=-1).indices.sort(dim=-1).values
+        likely, order = probs.gather(1, tokens).sort(dim=-1, descending=True, stable=True)
+        tokens = tokens.gather(1, order)
     # Over a vocabulary of 256,000 a float32 running sum would lose the tail.
-    upto = probs.double().cumsum(dim=-1)
-    kept = (upto - probs < top_p).sum(dim=-1, keepdim=True)
-    total = upto.gather(1, kept - 1)
-    place = torch.searchsorted(upto, uniforms[:, None].double() * total, right=True)
-    return tokens.gather(1, torch.minimum(place, kept - 1))[:, 0]
+    upto = likely.double().cumsum(dim=-1)
+    kept = (upto - likely < top_p).sum(dim=-1, keepdim=True)
+    last = likely.gather(1, kept - 1)
+    sure = torch.ones_like(last, dtype=torch.bool) if whole else last > likely[:, -1:]
+    place = torch.searchsorted(upto, uniforms[:, None].double() * upto.gather(1, kept - 1), right=True)
+    return tokens.gather(1, torch.minimum(place, kept - 1))[:, 0], sure[:, 0]

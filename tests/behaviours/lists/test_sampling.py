@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -138,3 +139,20 @@ def test_sampled_lists_carry_what_they_were_made_with(lm: LanguageModel) -> None
     assert all(total == 3 and finished <= 3 for finished, total in steps)
     again = sample_lists(lm, "cities", Sampling(2, batch_size=1, **settings))
     assert [dataclasses.asdict(sampled) for sampled in again] == [dataclasses.asdict(s) for s in lists[:2]]
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.9, 1.0])
+@pytest.mark.parametrize("spread", [0.1, 3.0])
+def test_the_likeliest_few_choose_the_token_that_the_whole_vocabulary_would(top_p: float, spread: float) -> None:
+    """Flat rows, for which a few do not reach top_p, beside steep ones; many tokens are equally probable."""
+    generator = torch.Generator().manual_seed(1)
+    logits = (torch.randn(200, 700, generator=generator) * spread).round(decimals=1)
+    logits[::2] *= 3
+    uniforms = torch.rand(200, generator=generator, dtype=torch.float64)
+    found = choose_tokens(logits, top_p, uniforms).tolist()
+    for row, uniform, token in zip(torch.softmax(logits, -1), uniforms.tolist(), found, strict=True):
+        line = sorted(range(700), key=lambda at: (-float(row[at]), at))
+        upto = np.cumsum([float(row[at]) for at in line])
+        kept = int(np.searchsorted(upto, top_p, side="left")) + 1
+        kept = min(kept, 700)
+        assert token == line[min(int(np.searchsorted(upto[:kept], uniform * upto[kept - 1], side="right")), kept - 1)]
