@@ -15,6 +15,7 @@ from saeattr.reporting.figures import agreement as _agreement
 from saeattr.reporting.figures import curves as _curves
 from saeattr.reporting.figures import forest as _forest
 from saeattr.reporting.figures import generation as _generation
+from saeattr.reporting.figures import generation_grid as _grid
 from saeattr.reporting.figures import heatmaps as _heatmaps
 from saeattr.reporting.figures import metric as _metric
 from saeattr.reporting.figures import overlap as _overlap
@@ -80,6 +81,16 @@ def cumulative(curves: pd.DataFrame, n_pairs: int | None = None) -> Axes:
 def generation(table: pd.DataFrame) -> Axes:
     """What lists become when features are ablated while they are generated; of generation.parquet."""
     return _axes(_generation.generation_figure(table) if len(table) else None)
+
+
+def generation_grid(table: pd.DataFrame, max_new_tokens: int | None = None) -> Axes:
+    """Items added over layers x number of features, beside controls of equal length; of one group's generation.parquet.
+
+    ``max_new_tokens``: where lists were cut off, to be said in the figure.
+    """
+    if len(set(table["group"])) > 1:
+        raise UserError("generation_grid draws one group: filter the table by group first")
+    return _axes(_grid.generation_grid(table, max_new_tokens) if len(table) else None)
 
 
 def _group(table: pd.DataFrame) -> str:

@@ -87,6 +87,12 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     return GENERATION.frame(pd.DataFrame(rows))
 
 
+def pool_groups(table: pd.DataFrame) -> pd.DataFrame:
+    """Lists of several groups as those of one, named after all of them: each list counts once."""
+    groups = list(dict.fromkeys(table["group"]))
+    return table.assign(list_id=table["group"] + "/" + table["list_id"], group=", ".join(groups))
+
+
 def distinct_lists(table: pd.DataFrame) -> list[str]:
     """The ids of the lists of one comparison that differ in some condition, the first of those that do not."""
     texts = table.pivot(index="list_id", columns=["condition", "control_set"], values="text")

@@ -15,7 +15,6 @@ from saeattr.model.loading import LanguageModel
 from saeattr.model.unembed import full_logits
 from saeattr.progress import quiet
 
-
 #: Tokens of a row that are looked at first when one is drawn.
 LIKELIEST = 128
 
