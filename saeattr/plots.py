@@ -18,6 +18,7 @@ from saeattr.reporting.figures import curves as _curves
 from saeattr.reporting.figures import entropy as _entropy
 from saeattr.reporting.figures import forest as _forest
 from saeattr.reporting.figures import generation as _generation
+from saeattr.reporting.figures import generation_grid as _grid
 from saeattr.reporting.figures import heatmaps as _heatmaps
 from saeattr.reporting.figures import lens as _lens
 from saeattr.reporting.figures import lens_map as _lens_map
@@ -115,6 +116,16 @@ def logit_lens_by_temperature(rows: pd.DataFrame, labels: Mapping[str, str] | No
 def _name(table: pd.DataFrame) -> str:
     groups = list(dict.fromkeys(table["group"]))
     return str(groups[0]) if len(groups) == 1 else f"{len(groups)} groups"
+
+
+def generation_grid(table: pd.DataFrame, max_new_tokens: int | None = None) -> Axes:
+    """Items added over layers x number of features, beside controls of equal length; of one group's generation.parquet.
+
+    ``max_new_tokens``: where lists were cut off, to be said in the figure.
+    """
+    if len(set(table["group"])) > 1:
+        raise UserError("generation_grid draws one group: filter the table by group first")
+    return _axes(_grid.generation_grid(table, max_new_tokens) if len(table) else None)
 
 
 def _group(table: pd.DataFrame) -> str:

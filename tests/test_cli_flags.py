@@ -11,6 +11,7 @@ import typer
 
 import saeattr
 import saeattr.api.begin
+from saeattr import UserError
 from saeattr.attribution.methods import METHODS
 from saeattr.behaviours.behaviour import BEHAVIOURS
 from saeattr.cli import app, main
@@ -72,7 +73,8 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "smallest": (["--smallest", "0.02"], "0.02", 0.02),
     "positions": (["--positions", "single"], "single", "single"),
     "curves": (["--no-curves"], "false", False),
-    "generate_features": (["--generate-features", "3"], "3", 3),
+    "generate_features": (["--generate-features", "1, 3"], "[1, 3]", (1, 3)),
+    "generate_sites": (["--generate-sites", "attn_z,mlp_out.2"], "[attn_z, mlp_out.2]", ("attn_z", "mlp_out.2")),
     "temperature": (["--temperature", "0.5"], "0.5", 0.5),
     "top_p": (["--top-p", "0.7"], "0.7", 0.7),
     "max_new_tokens": (["--max-new-tokens", "30"], "30", 30),
@@ -91,7 +93,7 @@ EXPLORED = {
     *["group", "temperature", "top_p", "max_new_tokens", "seed", "metric", "contrast", "decision"],
 }
 COMMANDS = {
-    "attribute": set(FIELDS) - {"generate_features"},
+    "attribute": set(FIELDS) - {"generate_features", "generate_sites"},
     "select": {
         *WHICH_PAIRS,
         *WHICH_MODEL,
@@ -101,7 +103,8 @@ COMMANDS = {
     "entropy": EXPLORED,
     "lens": EXPLORED,
     "validate": {
-        *["validate_top", "validate_pairs", "controls", "smallest", "positions", "curves", "generate_features"],
+        *["validate_top", "validate_pairs", "controls", "smallest", "positions", "curves"],
+        *["generate_features", "generate_sites"],
         *["batch_size", "vram", "device"],
     },
 }
@@ -145,6 +148,7 @@ def test_help_says_the_fields_default(command: str, name: str) -> None:
     text = options(command)[name].help
     if default not in (None, ()):
         shown = {True: "yes", False: "no"}[default] if isinstance(default, bool) else default
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else shown
         assert text.endswith(f" [default: {shown}]")
     assert text.count("[default: ") == 1
 
@@ -184,6 +188,27 @@ def test_an_option_wins_over_the_file_and_a_field_has_other_names(
     assert make_settings({"topic": "rivers"}, config).group == ("rivers",)
     _, settings = call(monkeypatch, "saeattr.api.attribute", ["attribute", "--topic", "a", "--group", "b"])
     assert settings["group"] == ("a", "b")
+
+
+@pytest.mark.parametrize(("written", "sizes"), [(5, (5,)), ((1, 20), (1, 20)), ([3], (3,)), ("1, 5", (1, 5))])
+def test_one_number_of_features_or_several_are_taken(tmp_path: Path, written: Any, sizes: tuple[int, ...]) -> None:
+    assert make_settings({"generate_features": written}).generate_features == sizes
+    text = f"generate_features: {list(written) if isinstance(written, tuple) else written}\n"
+    (tmp_path / "settings.yaml").write_text(text, encoding="utf-8")
+    assert make_settings({}, tmp_path / "settings.yaml").generate_features == sizes
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (0, "--generate-features cannot be 0: input should be greater than or equal to 1"),
+        ("5,x", "--generate-features cannot be '5,x': write numbers with commas, e.g. 1,5,20"),
+        ((), "--generate-features cannot be \\(\\): tuple should have at least 1 item"),
+    ],
+)
+def test_what_is_no_number_of_features_is_refused_in_one_line(written: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        make_settings({"generate_features": written})
 
 
 def test_registered_names_stand_in_help_with_what_they_are() -> None:
@@ -264,7 +289,9 @@ INSPECT: dict[str, Any] = {
             (["--positions", "single"], {"positions": "single"}),
             (["--no-curves"], {"curves": False}),
             (["--generate"], {"generate": True}),
-            (["--generate-features", "3"], {"generate_features": 3}),
+            (["--generate-features", "3"], {"generate_features": (3,)}),
+            (["--generate-features", "20,1"], {"generate_features": (20, 1)}),
+            (["--generate-sites", "all"], {"generate_sites": ("all",)}),
             (["--batch-size", "2"], {"batch_size": 2}),
             (["--vram", "8GiB"], {"vram": "8GiB"}),
             (["--device", "cpu"], {"device": "cpu"}),

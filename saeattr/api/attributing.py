@@ -8,7 +8,6 @@ from typing import Any
 
 from saeattr.api.begin import folder_for, prepared_for, run_and_draw, validation_stages
 from saeattr.errors import UserError
-from saeattr.generation.group import GenerationPlan
 from saeattr.model.loading import resolve_device
 from saeattr.progress import OnProgress, quiet
 from saeattr.runs.memory import MemoryPlan
@@ -16,7 +15,7 @@ from saeattr.selection.measure import Selection
 from saeattr.settings import changed_settings, recorded_settings
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import open_study, remove_leftovers
-from saeattr.study.generation import Generating, check_generation
+from saeattr.study.generation import Generating, check_generation, generation_plan
 from saeattr.study.memory import memory_plan
 from saeattr.study.pairs import contrast_label, stored_given
 from saeattr.study.passed import check_passed, take_passed
@@ -87,8 +86,8 @@ def validate(
             controls of equal length, steering and nothing beside.
         settings: ``validate_top`` (or ``top``; features tested in each group, those of the highest ranks),
             ``positions`` (``all``, or ``single`` to patch a feature only where its attribution is largest),
-            ``validate_pairs``, ``controls``, ``smallest``, ``curves``, ``generate_features``, ``device``,
-            ``batch_size`` or ``vram``.
+            ``validate_pairs``, ``controls``, ``smallest``, ``curves``, ``generate_features`` (one number or several),
+            ``generate_sites``, ``device``, ``batch_size`` or ``vram``.
 
     Raises:
         UserError: it is no study, its model or SAEs have changed, or a setting cannot be used.
@@ -111,7 +110,7 @@ def validate(
     remove_leftovers(folder)
     stages: list[Stage] = [Attribution(), *validation_stages(prepared)]
     if generate:
-        stages.append(Generating(GenerationPlan(asked.validate_top, asked.generate_features)))
+        stages.append(Generating(generation_plan(asked)))
     return run_and_draw(prepared, folder, stages, figures, on_progress)
 
 

@@ -72,7 +72,8 @@ def show_default(setting: Setting) -> str:
     """The default as one would write it, or what leaving the setting out means."""
     if setting.form is bool:
         return "yes" if setting.default else "no"
-    return setting.without or str(setting.default)
+    values = setting.default if isinstance(setting.default, tuple) else (setting.default,)
+    return setting.without or ",".join(map(str, values))
 
 
 def _parameter(setting: Setting, other: str | None) -> inspect.Parameter:

@@ -6,63 +6,48 @@ activation at the same token of a second run that was asked for the corrupted le
 Compared with nothing; with controls, which at every token and step move x as far as the features would there, along the
 directions of others (``stand_in_move``); and with steering: the mean difference between clean and corrupted prompts
 taken off at the same site and tokens.
+
+All conditions, of one site or of several, are rows of the same batches: each edit touches the rows of its own lists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
-from saeattr.behaviours.lists.sampling import SampledList, Sampling, prompt_ids, sample_lists
+from saeattr.behaviours.lists.answers import Live
+from saeattr.behaviours.lists.sampling import SampledList, Sampling, prompt_ids, sample_variants
 from saeattr.behaviours.lists.swap import check_beside
+from saeattr.generation.moves import Edit, ablation, stand_in, steering
 from saeattr.generation.summary import ConditionName, measure_list
 from saeattr.model.loading import LanguageModel
 from saeattr.progress import OnCount, quiet
 from saeattr.runs.base import SiteBase
-from saeattr.runs.batch import BatchRuns, CorruptedTokens, effect_tokens
+from saeattr.settings import BaseName
 from saeattr.sites import Site
 from saeattr.tables import GENERATED, site_columns
-from saeattr.validation.controls import stand_in_move
-
-#: From the activation at a site and that of the corrupted run (both [rows, pos, d_in], float32; the second None where
-#: there is no such run) to what is added to the first.
-Move = Callable[[Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
-class Edit:
-    """How x is moved at a site while lists are written.
+class Cell:
+    """So many features of one site, ablated together, and what they are compared with.
 
     Attributes:
-        move: what is added to x.
-        like: the move that it should be as long as, token by token; None where it has none.
-        lengths: how far x was moved so far, and how far ``like`` would have moved it: filled as lists are written.
+        base: what the features are held at.
+        edits: the conditions (but nothing) with the number of their set of controls (-1 but for controls). It holds
+            the rows of an SAE that they need, and not the SAE.
     """
 
-    move: Move
-    like: Move | None = None
-    lengths: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
-
-    def __call__(self, x: Tensor, corrupted: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """The moved x, rounded to ``dtype``."""
-        moved = (x + self.move(x, corrupted)).to(dtype)
-        if self.like is not None:
-            wanted = self.like(x, corrupted)
-            self.lengths[:] += [float((moved - x).norm(dim=-1).sum()), float(wanted.norm(dim=-1).sum())]
-        return moved
-
-    @property
-    def length_ratio(self) -> float:
-        """How far x was moved against how far it should have been; NaN where nothing says so."""
-        return float(self.lengths[0] / self.lengths[1]) if self.lengths[1] else float("nan")
+    site: Site
+    base: BaseName
+    n_features: int
+    edits: Sequence[tuple[ConditionName, int, Edit]]
 
 
 @dataclass(frozen=True)
@@ -80,103 +65,81 @@ class Ablation:
     controls: Sequence[Sequence[int]] = ()
     steering: Float[Tensor, " d_in"] | None = None
 
-    @property
-    def site(self) -> Site:
-        return self.base.sae.site
-
-    def edits(self) -> list[tuple[ConditionName, int, Edit | None]]:
-        """The conditions with the number of their set of controls (-1 but for controls)."""
-        features = ablation(self.base, self.features)
-        edits: list[tuple[ConditionName, int, Edit | None]] = [("nothing", -1, None), ("features", -1, Edit(features))]
+    def cell(self, steered: Edit | None = None) -> Cell:
+        """The edits; ``steered`` is that of another cell of the same site, so that it is sampled once for both."""
+        site, features = self.base.sae.site, ablation(self.base, self.features)
+        edits: list[tuple[ConditionName, int, Edit]] = [("features", -1, Edit(site, features))]
         for number, others in enumerate(self.controls):
-            edits.append(("controls", number, Edit(stand_in(self.base, self.features, others), like=features)))
-        steering = self.steering
-        if steering is not None:
-            edits.append(("steering", -1, Edit(lambda x, corrupted: -steering)))
-        return edits
+            move = stand_in(self.base, self.features, others)
+            edits.append(("controls", number, Edit(site, move, like=features)))
+        if self.steering is not None:
+            edits.append(("steering", -1, steered or steering(site, self.steering)))
+        return Cell(site, self.base.name, len(self.features), edits)
 
 
-def generate_conditions(
-    lm: LanguageModel, topic: str, ablated: Ablation, sampling: Sampling, on_condition: OnCount = quiet
+def generate_conditions(lm: LanguageModel, topic: str, ablated: Ablation, sampling: Sampling) -> pd.DataFrame:
+    """``generate_cells`` of one site and one number of features."""
+    return generate_cells(lm, topic, [ablated.cell()], sampling)
+
+
+def generate_cells(
+    lm: LanguageModel,
+    topic: str,
+    cells: Sequence[Cell],
+    sampling: Sampling,
+    nothing: pd.DataFrame | None = None,
+    on_count: OnCount = quiet,
 ) -> pd.DataFrame:
-    """Sample lists with nothing ablated, the features, each set of controls, and steered.
+    """Sample lists with nothing ablated, the features, each set of controls, and steered, for each cell.
 
-    List number n draws the same random numbers in every condition, so that conditions compare list by list.
+    List number n draws the same random numbers in every condition, so that conditions compare list by list. An edit
+    that several cells share, and nothing, is sampled once; its rows stand in each cell.
+
+    Args:
+        cells: all with the same base.
+        sampling: lists of all conditions together make up its batches.
+        nothing: rows of lists with nothing ablated, of the same topic and sampling; None samples them.
+        on_count: told, after each step, how many lists are finished, and how many there are.
 
     Returns:
-        one row for each list and condition (``tables.GENERATED``).
+        one row for each list and condition (``tables.GENERATED``), in the order of the cells.
 
     Raises:
         UserError: a setting is out of range, or the two requests have unequally many tokens (corrupted base).
     """
-    edits, base = ablated.edits(), ablated.base.name
+    wanted: list[Edit | None] = [None] if nothing is None else []
+    wanted += dict.fromkeys(edit for cell in cells for _, _, edit in cell.edits)
+    corrupted_run = cells[0].base == "corrupted"
+    sampled = sample_edited(lm, topic, wanted, sampling, corrupted_run=corrupted_run, on_count=on_count)
+    rows = {edit: pd.DataFrame(map(measure_list, lists)) for edit, lists in zip(wanted, sampled, strict=True)}
+    if nothing is not None:
+        rows[None] = nothing.head(sampling.n_lists)
     tables = []
-    for done, (condition, control_set, edit) in enumerate(edits):
-        on_condition(done, len(edits))
-        corrupted_run = base == "corrupted" and condition in ("features", "controls")
-        lists = sample_edited(lm, topic, ablated.site, edit, sampling, corrupted_run=corrupted_run)
-        rows = pd.DataFrame([measure_list(one) for one in lists])
-        rows = rows.assign(group=topic, base=base, condition=condition, control_set=control_set)
-        rows = rows.assign(length_ratio=float("nan") if edit is None else edit.length_ratio)
-        tables.append(GENERATED.frame(rows.assign(**site_columns(ablated.site))))
-    on_condition(len(edits), len(edits))
+    for cell in cells:
+        where = {**site_columns(cell.site), "group": topic, "base": cell.base, "n_features": cell.n_features}
+        conditions: list[tuple[ConditionName, int, Edit | None]] = [("nothing", -1, None), *cell.edits]
+        for condition, control_set, edit in conditions:
+            ratio = float("nan") if edit is None else edit.length_ratio
+            told = {"condition": condition, "control_set": control_set, "length_ratio": ratio}
+            tables.append(GENERATED.frame(rows[edit].assign(**where, **told)))
     return pd.concat(tables, ignore_index=True)
-
-
-def ablation(base: SiteBase, features: Sequence[int]) -> Move:
-    """(f_base - f) W_dec of the named features; the corrupted base needs the corrupted run's x at each step."""
-    few = _few(base, features)
-
-    def move(x: Tensor, corrupted: Tensor | None) -> Tensor:
-        return (_change(few, x, corrupted) @ few.sae.W_dec).view_as(x)
-
-    return move
-
-
-def stand_in(base: SiteBase, features: Sequence[int], others: Sequence[int]) -> Move:
-    """As long as ``ablation`` of the features would move x, along the directions of others, one for each."""
-    few = _few(base, features)
-    rows = base.sae.W_dec[torch.tensor(list(others), dtype=torch.long, device=base.sae.W_dec.device)]
-
-    def move(x: Tensor, corrupted: Tensor | None) -> Tensor:
-        return stand_in_move(_change(few, x, corrupted), few.sae.W_dec, rows).view_as(x)
-
-    return move
-
-
-def _few(base: SiteBase, features: Sequence[int]) -> SiteBase:
-    return base.of_features(torch.tensor(list(features), dtype=torch.long, device=base.sae.W_dec.device))
-
-
-def _change(few: SiteBase, x: Tensor, corrupted: Tensor | None) -> Float[Tensor, "tokens features"]:
-    f = few.sae.encode(x.flatten(0, 1))
-    return few.change(f, None if corrupted is None else CorruptedTokens(corrupted.flatten(0, 1)))
-
-
-def mean_difference(batches: Sequence[BatchRuns], site: Site) -> Float[Tensor, " d_in"]:
-    """Mean of clean minus corrupted x, from the first swapped word to the last decision, over tokens with a partner."""
-    parts = []
-    for batch in batches:
-        chosen = effect_tokens(batch, "corrupted")
-        corrupted = batch.corrupted_tokens(site, *chosen.nonzero(as_tuple=True))
-        assert corrupted is not None
-        differences = batch.clean.x[site][chosen].float() - corrupted.x
-        parts.append(differences if corrupted.there is None else differences[corrupted.there])
-    return torch.cat(parts).mean(0)
 
 
 def sample_edited(
     lm: LanguageModel,
     topic: str,
-    site: Site,
-    edit: Edit | None,
+    edits: Sequence[Edit | None],
     sampling: Sampling,
     *,
     corrupted_run: bool = False,
-) -> list[SampledList]:
-    """Sample lists while every activation at ``site`` but BOS's passes through ``edit``.
+    on_count: OnCount = quiet,
+) -> list[list[SampledList]]:
+    """Sample lists under each of several edits: every activation at an edit's site but BOS's passes through it.
 
-    ``corrupted_run`` runs the corrupted request beside each list, unedited, for an edit that compares with it.
+    ``corrupted_run`` runs the corrupted request beside each list, unedited, for edits that compare with it.
+
+    Returns:
+        for each edit its lists; None edits nothing.
 
     Raises:
         UserError: a setting is out of range, or clean and corrupted request cannot be read side by side.
@@ -184,18 +147,44 @@ def sample_edited(
     if corrupted_run:
         check_beside(lm.tokenizer, topic, sampling.length, sampling.corrupted)
     first = 1 if prompt_ids(lm.tokenizer, topic, sampling.length)[0] == lm.tokenizer.bos_token_id else 0
+    rows = _EditedRows(first)
+    hooks = []
+    for site in dict.fromkeys(edit.site for edit in edits if edit is not None):
+        own = {at: edit for at, edit in enumerate(edits) if edit is not None and edit.site == site}
+        hooks.append((site.hook_name, functools.partial(rows.replace, own)))
+    with lm.bridge.hooks(fwd_hooks=hooks):
+        return sample_variants(
+            lm, topic, sampling, len(edits), beside=corrupted_run, on_forward=rows.watch, on_count=on_count
+        )
 
-    def replace(x: Tensor, hook: Any) -> Tensor | None:
+
+class _EditedRows:
+    """Which rows of the present forward are whose, and their edits.
+
+    ``first``: tokens of the prompt that are left alone, BOS.
+    """
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self._rows: dict[int, list[int]] = {}
+        self._beside: Sequence[int] | None = None
+
+    def watch(self, live: Live) -> None:
+        """Note the rows of the forward that follows."""
+        self._rows, self._beside = {}, live.beside
+        for row, variant in enumerate(live.variants):
+            self._rows.setdefault(variant, []).append(row)
+
+    def replace(self, edits: Mapping[int, Edit], x: Tensor, hook: Any) -> Tensor | None:
+        """What a site's activation becomes, each edit in the rows of its variant."""
         # Only the prompt is read several tokens at a time, and only it begins with BOS.
-        start = first if x.shape[1] > 1 else 0
-        if edit is None or start == x.shape[1]:
+        start = self.first if x.shape[1] > 1 else 0
+        live = {at: self._rows[at] for at in edits if at in self._rows}
+        if not live or start == x.shape[1]:
             return None
-        n_clean = x.shape[0] // 2 if corrupted_run else x.shape[0]
-        now = x[:, start:].flatten(2).float()
-        result = x.clone()
-        edited = edit(now[:n_clean], now[n_clean:] if corrupted_run else None, x.dtype)
-        result[:n_clean, start:] = edited.view_as(result[:n_clean, start:])
+        now, result = x[:, start:].flatten(2).float(), x.clone()
+        for at, rows in live.items():
+            corrupted = None if self._beside is None else now[[self._beside[row] for row in rows]]
+            edited = edits[at](now[rows], corrupted, x.dtype)
+            result[rows, start:] = edited.view_as(result[rows, start:])
         return result
-
-    with lm.bridge.hooks(fwd_hooks=[(site.hook_name, replace)]):  # pyright: ignore[reportArgumentType]
-        return sample_lists(lm, topic, sampling, beside=corrupted_run)

@@ -18,7 +18,7 @@ CONDITION_WORDS = {"controls": "controls of equal length"}
 #: What is measured of a list; each is a column of ``generate_conditions``.
 MEASURES = ("items", "tokens", "repeated", "shannon", "ended")
 #: What tells one comparison from another.
-COMPARISON = [*GROUP_SITE, "base"]
+COMPARISON = [*GROUP_SITE, "base", "n_features"]
 
 
 def measure_list(sampled: SampledList) -> dict[str, Any]:
@@ -48,13 +48,14 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
         same in every condition (greedy ones) are one list.
     """
     rows = []
+    table = table.astype(dict.fromkeys(MEASURES, float))
     for key, drawn in table.groupby(COMPARISON, sort=False):
         own = drawn[drawn["list_id"].isin(distinct_lists(drawn))]
+        # Sets of controls are averaged here, and nothing else is: only measures are columns.
+        of_lists = own.groupby(["condition", "list_id"])[list(MEASURES)].mean()
         ratios = own.groupby("condition")["length_ratio"].mean()
         for measure in MEASURES:
-            by_list = own.astype({measure: float}).pivot_table(
-                index="list_id", columns="condition", values=measure, aggfunc="mean"
-            )
+            by_list = of_lists[measure].unstack("condition")
             for condition in (name for name in CONDITIONS if name in by_list):
                 values = by_list[condition].to_numpy()
                 added = values - by_list["nothing"].to_numpy()
@@ -75,6 +76,12 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
                     }
                 )
     return GENERATION.frame(pd.DataFrame(rows))
+
+
+def pool_groups(table: pd.DataFrame) -> pd.DataFrame:
+    """Lists of several groups as those of one, named after all of them: each list counts once."""
+    groups = list(dict.fromkeys(table["group"]))
+    return table.assign(list_id=table["group"] + "/" + table["list_id"], group=", ".join(groups))
 
 
 def distinct_lists(table: pd.DataFrame) -> list[str]:

@@ -53,6 +53,10 @@ def _described(name: str, field: FieldInfo) -> Setting:
     # A second alternative is a word, such as all for the layers; the help names it.
     form = next((form for form in forms if get_origin(form) is tuple), forms[0])
     values = get_args(form)[0] if get_origin(form) is tuple else form
+    if get_origin(values) is Annotated:
+        # Several numbers with limits of their own.
+        values = get_args(values)[0]
+        form = tuple[values, ...]
     return Setting(
         name=name,
         form=form,

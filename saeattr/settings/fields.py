@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from saeattr.sites import Kind
 
@@ -16,6 +16,9 @@ Swap = Literal["length", "few"]
 
 #: Other names of a field, in Python, in YAML and as an option: the groups of lists are topics, and a list makes a pair.
 ALIASES = {"topic": "group", "lists": "n_pairs", "validate_lists": "validate_pairs"}
+
+#: Fields of several numbers, and how they are written.
+NUMBERS = {"layers": "0,3,5, or all", "generate_features": "1,5,20"}
 
 #: Commands that take a setting. Those that explore open no SAE.
 _EXPLORE = ("entropy", "lens", "patch")
@@ -38,6 +41,11 @@ def _setting(default: Any, part: str, help: str, *, commands: tuple[str, ...] = 
     """
     extra = {"part": part, "commands": commands, "identifies": more.pop("identifies", True)}
     return Field(default, description=help, json_schema_extra={**extra, "without": more.pop("without", "")}, **more)
+
+
+def _several(value: Any) -> Any:
+    """One number as several."""
+    return (value,) if isinstance(value, int) else value
 
 
 class StudySettings(BaseModel):
@@ -214,13 +222,23 @@ class StudySettings(BaseModel):
         identifies=False,
     )
     curves: bool = _setting(True, "question", "Many features patched together, too", commands=_TEST, identifies=False)
-    generate_features: int = _setting(
-        5,
+    generate_features: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), BeforeValidator(_several)
+    ] = _setting(
+        (5,),
         "question",
-        "Features ablated together at a site by --generate",
+        "Features ablated together at a site by --generate, such as 1,5,20 to compare numbers",
         commands=("validate", "study"),
         identifies=False,
-        ge=1,
+    )
+    generate_sites: tuple[str, ...] | None = _setting(
+        None,
+        "question",
+        "Sites at which --generate ablates: all, kinds, or sites of the study",
+        without="those of the features that are measured",
+        commands=("validate", "study"),
+        identifies=False,
+        min_length=1,
     )
     layers: Annotated[tuple[int, ...], Field(min_length=1)] | Literal["all"] | None = _setting(
         None, "sites", "Layers, such as 0,3,5, or all", without="the best that fit", commands=(*_ATTRIBUTE, "plan")

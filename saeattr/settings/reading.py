@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from saeattr.errors import UserError
 from saeattr.settings.described import SETTINGS, flag, taken_by
-from saeattr.settings.fields import ALIASES, StudySettings
+from saeattr.settings.fields import ALIASES, NUMBERS, StudySettings
 
 
 def recorded_settings(record: Mapping[str, Any]) -> StudySettings:
@@ -93,11 +93,12 @@ def read_text(name: str, text: str) -> Any:
     parts = tuple(part.strip() for part in text.split(",") if part.strip())
     if name == "layers" and parts == ("all",):
         return "all"
-    if name == "layers" and not all(part.isdecimal() for part in parts):
-        raise UserError(f"{flag(name)} cannot be {text!r}: write numbers with commas, e.g. 0,3,5, or all")
+    numbers = name in NUMBERS
+    if numbers and not all(part.isdecimal() for part in parts):
+        raise UserError(f"{flag(name)} cannot be {text!r}: write numbers with commas, e.g. {NUMBERS[name]}")
     if not parts:
         raise UserError(f"{flag(name)} cannot be {text!r}: name at least one, or leave it out")
-    return tuple(map(int, parts)) if name == "layers" else parts
+    return tuple(map(int, parts)) if numbers else parts
 
 
 class _OnceLoader(yaml.SafeLoader):

@@ -12,6 +12,7 @@ GENERATION = Table(
         GROUP_NAME,
         *SITE_COLUMNS,
         Column("base", "text", "what features are held at"),
+        Column("n_features", "int64", "so many of the site are ablated together; the same for nothing and steering"),
         Column("condition", "text", "nothing, features, controls or steering"),
         Column("measure", "text", "items, tokens, repeated, shannon or ended"),
         Column("n_lists", "int64", "lists written"),
@@ -33,6 +34,7 @@ GENERATED = Table(
         GROUP_NAME,
         *SITE_COLUMNS,
         Column("base", "text", "what features are held at"),
+        Column("n_features", "int64", "so many of the site are ablated together; the same for nothing and steering"),
         Column("condition", "text", "nothing, features, controls or steering"),
         Column("control_set", "int64", "which set of controls; -1 for the other conditions"),
         Column(

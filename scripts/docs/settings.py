@@ -86,7 +86,9 @@ def _line(setting: Setting) -> str:
 
 
 def _cells(setting: Setting) -> Iterable[str]:
-    default = show_default(setting) if setting.without else f"`{setting.default}`"
+    default = show_default(setting)
+    if not setting.without:
+        default = f"`{setting.default if setting.form is bool else default}`"
     study = "yes" if setting.identifies else ""
     return f"`{setting.name}`", _type(setting), default, explain(setting), study, ", ".join(setting.commands)
 

@@ -10,19 +10,13 @@ import pandas as pd
 import pytest
 import torch
 
+import saeattr.generation.ablation as generation_ablation
 from saeattr import UserError
 from saeattr.behaviours.lists.pairs import ListRequest, make_pairs
 from saeattr.behaviours.lists.sampling import Sampling, prompt_ids, sample_lists
 from saeattr.behaviours.pair import Pair, pad_pairs
-from saeattr.generation.ablation import (
-    Ablation,
-    Edit,
-    ablation,
-    generate_conditions,
-    mean_difference,
-    sample_edited,
-    stand_in,
-)
+from saeattr.generation.ablation import Ablation, generate_cells, generate_conditions, sample_edited
+from saeattr.generation.moves import Edit, ablation, mean_difference, stand_in, steering
 from saeattr.model.capture import capture
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.base import BASES, SiteBase, SiteMeans, site_means
@@ -34,6 +28,7 @@ from saeattr.sites import KINDS, Site
 from tests import plain
 
 GREEDY = Sampling(n_lists=1, temperature=0, max_new_tokens=30)
+SITE = Site("resid_post", 2)
 BRIEF = Sampling(n_lists=1, temperature=0, max_new_tokens=8)
 
 
@@ -56,8 +51,8 @@ def test_every_step_is_ablated_as_in_full_forwards_without_a_cache(
     sae = load_sae(saes[site])
     features = busiest(lm, sae, pairs)
     means = SiteMeans(torch.full((sae.d_sae,), 0.7), torch.zeros(sae.d_in))
-    edit = Edit(ablation(SiteBase(base, sae, means if base == "mean" else None), features))
-    (made,) = sample_edited(lm, "cities", site, edit, GREEDY, corrupted_run=base == "corrupted")
+    edit = Edit(site, ablation(SiteBase(base, sae, means if base == "mean" else None), features))
+    ((made,),) = sample_edited(lm, "cities", [edit], GREEDY, corrupted_run=base == "corrupted")
     prompt = made.token_ids[: made.prompt_length]
     corrupted_prompt = tuple(prompt_ids(lm.tokenizer, "cities", "long"))
     n_steps = len(made.token_ids) - len(prompt)
@@ -90,7 +85,7 @@ def test_the_first_token_is_never_edited(lm: LanguageModel, plain_model: Any) ->
         seen.append(x.clone())
         return torch.zeros_like(x)
 
-    (made,) = sample_edited(lm, "cities", site, Edit(look), BRIEF)
+    ((made,),) = sample_edited(lm, "cities", [Edit(site, look)], BRIEF)
     prompt = made.token_ids[: made.prompt_length]
     assert prompt[0] == lm.tokenizer.bos_token_id
     torch.testing.assert_close(seen[0][0], plain.read(plain_model, site, prompt)[1:], rtol=1e-3, atol=1e-3)
@@ -133,11 +128,75 @@ def test_conditions_hold_the_same_lists_and_nothing_is_ordinary_sampling(
     pd.testing.assert_frame_equal(table, generate_conditions(lm, "cities", ablated, brief))
 
 
+def separately(
+    lm: LanguageModel, topic: str, ablated: Ablation, sampling: Sampling
+) -> dict[tuple[str, int], list[str]]:
+    """The lists of each condition, each sampled by itself."""
+    found = {("nothing", -1): [one.parsed.text for one in sample_lists(lm, topic, sampling)]}
+    for condition, number, edit in ablated.cell().edits:
+        (lists,) = sample_edited(lm, topic, [edit], sampling, corrupted_run=ablated.base.name == "corrupted")
+        found[condition, number] = [one.parsed.text for one in lists]
+    return found
+
+
+@pytest.mark.parametrize("base", ["corrupted", "zero"])
+def test_cells_of_several_sites_in_the_same_batches_are_what_each_gives_by_itself(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], base: Any
+) -> None:
+    """Two numbers of features at one site, one at another and their controls: rows of one batch, and runs apart."""
+    sampling = Sampling(n_lists=3, max_new_tokens=40, seed=3)
+    ablated = []
+    for site, sizes in ((Site("resid_post", 4), (2, 12)), (Site("attn_z", 1), (4,))):
+        sae = load_sae(saes[site])
+        direction = mean_difference([run_batch(lm, pairs, [site], Question())], site)
+        top = busiest(lm, sae, pairs, 24)
+        for size in sizes:
+            ablated.append(Ablation(SiteBase(base, sae), top[:size], [top[12 : 12 + size]], direction))
+    table = generate_cells(lm, "cities", [one.cell() for one in ablated], dataclasses.replace(sampling, batch_size=99))
+    assert set(table["n_features"]) == {2, 4, 12}
+    changed = 0
+    for one in ablated:
+        site = one.base.sae.site
+        own = table[(table["kind"] == site.kind) & (table["n_features"] == len(one.features))]
+        apart = separately(lm, "cities", one, sampling)
+        for (condition, number), texts in apart.items():
+            rows = own[(own["condition"] == condition) & (own["control_set"] == number)]
+            assert rows["text"].tolist() == texts
+            assert rows["list_id"].tolist() == ["000", "001", "002"]
+        changed += apart["features", -1] != apart["nothing", -1]
+    assert changed
+
+
+def test_nothing_and_what_cells_share_are_sampled_once(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sae = load_sae(saes[SITE])
+    shared = steering(SITE, torch.ones(sae.d_in))
+    few, more = (Ablation(SiteBase("zero", sae), range(size), steering=torch.ones(sae.d_in)) for size in (1, 2))
+    seen: list[int] = []
+    whole = generation_ablation.sample_variants
+
+    def counted(lm: LanguageModel, topic: str, sampling: Sampling, n_variants: int, **more: Any) -> Any:
+        seen.append(n_variants)
+        return whole(lm, topic, sampling, n_variants, **more)
+
+    monkeypatch.setattr(generation_ablation, "sample_variants", counted)
+    cells = [few.cell(shared), more.cell(shared)]
+    table = generate_cells(lm, "cities", cells, BRIEF)
+    # Nothing, two sets of features, and one steering.
+    assert seen == [4]
+    nothing = table[table["condition"] == "nothing"]
+    assert nothing["n_features"].tolist() == [1, 2]
+    again = generate_cells(lm, "cities", cells, BRIEF, nothing)
+    assert seen == [4, 3]
+    pd.testing.assert_frame_equal(again, table)
+
+
 def test_the_model_is_as_before_afterwards(lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair]) -> None:
     before = sample_lists(lm, "cities", Sampling(2))
     sae = load_sae(saes[Site("attn_z", 1)])
-    edit = Edit(ablation(SiteBase("zero", sae), busiest(lm, sae, pairs)))
-    sample_edited(lm, "cities", sae.site, edit, dataclasses.replace(GREEDY, n_lists=2))
+    edit = Edit(sae.site, ablation(SiteBase("zero", sae), busiest(lm, sae, pairs)))
+    sample_edited(lm, "cities", [edit], dataclasses.replace(GREEDY, n_lists=2))
     assert sample_lists(lm, "cities", Sampling(2)) == before
 
 
@@ -180,7 +239,8 @@ def test_the_whole_site_at_its_corrupted_value_gives_the_long_list(lm: LanguageM
 
     long = sample_lists(lm, "cities", Sampling(3, length="long", seed=2, max_new_tokens=60))
     short = Sampling(n_lists=3, max_new_tokens=60, seed=2)
-    made = sample_edited(lm, "cities", Site("resid_post", 5), Edit(to_corrupted), short, corrupted_run=True)
+    edit = Edit(Site("resid_post", 5), to_corrupted)
+    (made,) = sample_edited(lm, "cities", [edit], short, corrupted_run=True)
     assert [one.parsed.text for one in made] == [one.parsed.text for one in long]
 
 
@@ -216,8 +276,8 @@ def test_controls_move_x_at_every_step_as_far_as_the_features_would_there(
         directions.append(float(torch.nn.functional.cosine_similarity(wanted, moved, dim=-1).abs().max()))
         return moved
 
-    edit = Edit(look, like=mine)
-    sample_edited(lm, "cities", sae.site, edit, BRIEF, corrupted_run=base == "corrupted")
+    edit = Edit(sae.site, look, like=mine)
+    sample_edited(lm, "cities", [edit], BRIEF, corrupted_run=base == "corrupted")
     wanted, moved = np.array(lengths).T
     assert wanted.max() > 0.1
     assert max(directions) < 0.9
@@ -228,13 +288,13 @@ def test_controls_move_x_at_every_step_as_far_as_the_features_would_there(
 def test_the_ratio_reached_is_that_of_what_was_really_moved() -> None:
     """Half as far, and rounded to bfloat16; without anything to be as long as there is no ratio."""
     x = torch.full((1, 2, 4), 1.0)
-    edit = Edit(lambda x, corrupted: torch.full_like(x, 0.5), like=lambda x, corrupted: torch.full_like(x, 1.0))
+    edit = Edit(SITE, lambda x, corrupted: torch.full_like(x, 0.5), like=lambda x, corrupted: torch.full_like(x, 1.0))
     edit(x, None, torch.float32)
     assert edit.length_ratio == pytest.approx(0.5)
-    tiny = Edit(lambda x, corrupted: torch.full_like(x, 1e-4), like=lambda x, corrupted: torch.full_like(x, 1e-4))
+    tiny = Edit(SITE, lambda x, corrupted: torch.full_like(x, 1e-4), like=lambda x, corrupted: torch.full_like(x, 1e-4))
     tiny(x, None, torch.bfloat16)
     assert tiny.length_ratio == 0
-    assert np.isnan(Edit(lambda x, corrupted: x).length_ratio)
+    assert np.isnan(Edit(SITE, lambda x, corrupted: x).length_ratio)
 
 
 def test_a_feature_that_is_off_is_left_off_with_the_mean_base(saes: dict[Site, SaeFile]) -> None:

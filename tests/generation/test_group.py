@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from saeattr.behaviours.pair import Pair
-from saeattr.generation.ablation import Ablation, Sampling, generate_conditions, mean_difference
+from saeattr.generation.ablation import Ablation, Sampling, generate_conditions
 from saeattr.generation.group import GenerationPlan, generate_group
+from saeattr.generation.moves import mean_difference
 from saeattr.generation.summary import CONDITIONS
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.base import SiteBase
@@ -27,7 +28,7 @@ def test_a_group_is_generated_for_each_site_with_its_own_top_features(
     ranked = [(1, "resid_post", 5), (3, "attn_z", 7), (1, "resid_post", 9), (1, "resid_post", 2)]
     features = pd.DataFrame(ranked, columns=["layer", "kind", "feature"]).assign(rank=range(1, 5))
     task = Task(lm, pairs, [saes[site] for site in sites], pace=Pace(batch_size=2))
-    found = generate_group(task, features, GenerationPlan(n_features=2), BRIEF)
+    found = generate_group(task, features, GenerationPlan(n_features=(2,)), BRIEF)
     assert set(zip(found["kind"], found["layer"], strict=True)) == {("resid_post", 1), ("attn_z", 3)}
     assert set(found["condition"]) == set(CONDITIONS)
     sae = load_sae(saes[sites[0]])

@@ -13,7 +13,8 @@ from saeattr.generation.summary import MEASURES, summarise
 
 
 def rows(condition: str, items: list[int], control_set: int = -1) -> pd.DataFrame:
-    fixed = {"group": "cities", "layer": 0, "kind": "resid_post", "base": "zero", "condition": condition}
+    fixed = {"group": "cities", "layer": 0, "kind": "resid_post", "base": "zero", "n_features": 5}
+    fixed |= {"condition": condition}
     lists = [f"{number:03d}" for number in range(len(items))]
     texts = [f"{condition} {control_set} {number}" for number in range(len(items))]
     measures = {"items": items, "tokens": 3, "repeated": 0, "shannon": 1.0, "ended": True, "text": texts}

@@ -15,7 +15,6 @@ from saeattr.reporting.figures import (
     agreement,
     clustermap,
     curves,
-    generation,
     heatmaps,
     metric,
     overlap,
@@ -111,8 +110,3 @@ def effect_scatter(study: Study, group: str) -> Figure | None:
 def cumulative(study: Study, group: str) -> Figure | None:
     """What patching, and keeping, a group's first features does together."""
     return curves.cumulative(study.curves(group), group, n_testing(study, group))
-
-
-def generation_figure(study: Study, group: str) -> Figure | None:
-    """What lists of a group become when features are ablated while they are written."""
-    return generation.generation_figure(study.generation(group))

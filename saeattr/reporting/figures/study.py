@@ -18,13 +18,12 @@ from matplotlib.figure import Figure
 from saeattr.files import slug
 from saeattr.neuronpedia.links import FILE
 from saeattr.progress import OnProgress, quiet
-from saeattr.reporting.figures import of_lists, of_reading, of_study
+from saeattr.reporting.figures import of_generation, of_lists, of_reading, of_study
 from saeattr.reporting.figures.figure import StudyFigure
 from saeattr.reporting.figures.layer_scores import layer_scores_figure
 from saeattr.reporting.figures.style import save_figure
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder
-from saeattr.study.generation import Generating
 from saeattr.study.results import Study, load_study
 from saeattr.study.selection import WHOLE, Choosing
 from saeattr.study.validation import Validation
@@ -78,6 +77,7 @@ def study_figures(study: Study) -> Iterator[StudyFigure]:
         yield from _figures_of_all(study, kinds, labels)
     for group in study.groups:
         yield from _figures_of_group(study, group, kinds, labels)
+    yield from of_generation.figures(study, len(study.groups) <= GROUPS_IN_FULL)
 
 
 def is_stale(study: Study, figure: StudyFigure) -> bool:
@@ -123,11 +123,6 @@ def _figures_of_group(
             ("cumulative", of_study.cumulative, CURVES),
         ):
             yield StudyFigure(f"{what}-{name}", validated, partial(draw, study, group), section, caption, group)
-    generated = (Generating.folder(study.folder, group) / "generation.parquet",)
-    if generated[0].exists():
-        draw = partial(of_study.generation_figure, study, group)
-        shown = section and "generation"
-        yield StudyFigure(f"generation-{name}", generated, draw, shown, GENERATED, group)
 
 
 SCORES = "Lens: what a layer adds to the clean-corrupted metric. Ablation: exact effects of patching each role there."
@@ -150,7 +145,6 @@ CURVES = (
     "The first features of each order patched together, across layers, in pairs that did not give the order. Controls "
     "move each site as far as the features of the attribution order would, along other features."
 )
-GENERATED = "Lists written while a site's first features are held at their base value; controls move it as far."
 
 
 def _layer_scores(study: StudyFolder, metric_label: str) -> Figure:

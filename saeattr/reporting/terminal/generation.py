@@ -16,6 +16,51 @@ from saeattr.sites import Site
 from saeattr.tables import GROUP_SITE
 
 
+def generation_tables(rows: pd.DataFrame) -> list[Table]:
+    """One table of every condition for one number of features, or the grid of several."""
+    return [grid_table(rows) if len(set(rows["n_features"])) > 1 else generation_table(rows)]
+
+
+def grid_table(rows: pd.DataFrame) -> Table:
+    """Items that the features add, and their controls, by site and number of features.
+
+    Args:
+        rows: ``tables.GENERATION``.
+    """
+    items = rows[rows["measure"] == "items"]
+    ended = rows[(rows["measure"] == "ended") & (rows["condition"] == "features")]
+    least = float(ended["mean"].min())
+    cut = f"; * of these lists some were cut off (up to {1 - least:.0%}): at least so many" if least < 1 else ""
+    table = Table(
+        title=f"ablation while generating: items added to a list, mean over {span_text(items['n_lists'])} lists",
+        caption=f"n features held at their base [95 % interval], and controls of equal length{cut}",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("group, site")
+    table.add_column("nothing", justify="right")
+    sizes = sorted(items["n_features"].unique())
+    for size in sizes:
+        table.add_column(f"{size} feature{'s' if size > 1 else ''}", justify="right")
+        table.add_column("controls", justify="right")
+    was_cut = set(ended.loc[ended["mean"] < 1].set_index([*GROUP_SITE, "n_features"]).index)
+    for (group, layer, kind), own in items.groupby(GROUP_SITE, sort=False):
+        found = {(row["condition"], row["n_features"]): row for row in own.to_dict("records")}
+        cells = [f"{own.loc[own['condition'] == 'nothing', 'mean'].iloc[0]:.1f}"]
+        for size in sizes:
+            star = "*" if (group, layer, kind, size) in was_cut else ""
+            features, controls = found.get(("features", size)), found.get(("controls", size))
+            cells.append(f"{_added(features)}{star}" if features else "")
+            cells.append(f"{controls['added']:+.1f}" if controls else "")
+        name = f"{show_token(str(group), 24)} {Site(kind, layer)}"
+        table.add_row(escape(name), *map(escape, cells))
+    return table
+
+
+def _added(row: Mapping[Hashable, Any]) -> str:
+    return f"{row['added']:+.1f} {interval_text(row['added_low'], row['added_high'], 1)}"
+
+
 def generation_table(rows: pd.DataFrame) -> Table:
     """What lists became under ablation: items, and what each condition adds to nothing, by group and site.
 
@@ -52,4 +97,4 @@ def _cell(row: Mapping[Hashable, Any]) -> str:
     mean = f"{row['mean']:.1f}"
     if row["condition"] == "nothing":
         return mean
-    return f"{mean} ({row['added']:+.1f} {interval_text(row['added_low'], row['added_high'], 1)})"
+    return f"{mean} ({_added(row)})"

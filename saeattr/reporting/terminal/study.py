@@ -14,7 +14,7 @@ from rich.table import Table
 from saeattr.neuronpedia.links import read_links
 from saeattr.reporting.figures.style import label_texts, show_token
 from saeattr.reporting.numbers import pairs_text
-from saeattr.reporting.terminal.generation import generation_table
+from saeattr.reporting.terminal.generation import generation_tables
 from saeattr.reporting.terminal.group import LONGEST_LABEL, group_lines, group_table
 from saeattr.reporting.verdicts import count_verdicts
 from saeattr.study.results import Study
@@ -146,7 +146,8 @@ def print_study(study: Study, top: int, console: Console | None = None) -> None:
     console.print(check_table(study.site_effects()))
     generation = study.generation()
     if not generation.empty:
-        console.print(generation_table(generation))
+        for table in generation_tables(generation):
+            console.print(table)
     for warning in study.warnings:
         console.print(f"[yellow]note[/] {escape(warning)}")
     console.print(f"tables   {escape(str(study.folder.root))}/*.parquet", highlight=False)

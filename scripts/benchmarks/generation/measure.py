@@ -26,8 +26,9 @@ from benchmarks.generation.page import write_page
 from saeattr.attribution.group import attribute_batch
 from saeattr.behaviours.lists.sampling import Sampling
 from saeattr.files import write_table
-from saeattr.generation.ablation import Ablation, Edit, Move, generate_conditions, sample_edited
+from saeattr.generation.ablation import Ablation, generate_conditions, sample_edited
 from saeattr.generation.group import controlled_ablation
+from saeattr.generation.moves import Edit, Move
 from saeattr.generation.summary import measure_list
 from saeattr.model.loading import LanguageModel, load_model
 from saeattr.runs.base import BASES, SiteBase
@@ -205,5 +206,6 @@ def whole_site(lm: LanguageModel, site: Site, batch: BatchRuns, where: str, n_li
 
     moves: dict[str, Move] = dict(zip(PLACES, (at_length_word, in_prompt, in_answer), strict=True))
     topic = batch.pairs[0].group
-    lists = sample_edited(lm, topic, site, Edit(moves[where]), Sampling(n_lists, seed=FRESH), corrupted_run=True)
+    edit, sampling = Edit(site, moves[where]), Sampling(n_lists, seed=FRESH)
+    (lists,) = sample_edited(lm, topic, [edit], sampling, corrupted_run=True)
     return pd.DataFrame([measure_list(one) for one in lists]).assign(group=topic, condition="features")

@@ -2,18 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from saeattr.behaviours.lists.sampling import (
-    Sampling,
-    choose_tokens,
-    list_seed,
-    prompt_ids,
-    sample_answers,
-    sample_lists,
-)
+from saeattr.behaviours.lists.answers import Asked, choose_tokens, sample_answers
+from saeattr.behaviours.lists.sampling import Sampling, list_seed, prompt_ids, sample_lists
 from saeattr.behaviours.lists.topics import list_request
 from saeattr.errors import UserError
 from saeattr.model.loading import LanguageModel
@@ -25,7 +20,7 @@ SEEDS = [list_seed(0, "cities", index) for index in range(7)]
 def draw(lm: LanguageModel, seeds: list[int], **settings) -> list[tuple[int, ...]]:
     stop_ids, on_step = settings.pop("stop_ids", STOP_IDS), settings.pop("on_step", quiet)
     sampling = Sampling(**({"temperature": 1.0, "top_p": 0.95, "max_new_tokens": 24, "batch_size": 7} | settings))
-    return sample_answers(lm, [prompt_ids(lm.tokenizer, "cities")], seeds, sampling, stop_ids, on_step)
+    return sample_answers(lm, Asked(prompt_ids(lm.tokenizer, "cities"), seeds), sampling, stop_ids, on_step)
 
 
 # A random model seldom ends its turn: every third token does, so that rows leave the batch at different steps.
@@ -144,3 +139,20 @@ def test_sampled_lists_carry_what_they_were_made_with(lm: LanguageModel) -> None
     assert all(total == 3 and finished <= 3 for finished, total in steps)
     again = sample_lists(lm, "cities", Sampling(2, batch_size=1, **settings))
     assert [dataclasses.asdict(sampled) for sampled in again] == [dataclasses.asdict(s) for s in lists[:2]]
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.9, 1.0])
+@pytest.mark.parametrize("spread", [0.1, 3.0])
+def test_the_likeliest_few_choose_the_token_that_the_whole_vocabulary_would(top_p: float, spread: float) -> None:
+    """Flat rows, for which a few do not reach top_p, beside steep ones; many tokens are equally probable."""
+    generator = torch.Generator().manual_seed(1)
+    logits = (torch.randn(200, 700, generator=generator) * spread).round(decimals=1)
+    logits[::2] *= 3
+    uniforms = torch.rand(200, generator=generator, dtype=torch.float64)
+    found = choose_tokens(logits, top_p, uniforms).tolist()
+    for row, uniform, token in zip(torch.softmax(logits, -1), uniforms.tolist(), found, strict=True):
+        line = sorted(range(700), key=lambda at: (-float(row[at]), at))
+        upto = np.cumsum([float(row[at]) for at in line])
+        kept = int(np.searchsorted(upto, top_p, side="left")) + 1
+        kept = min(kept, 700)
+        assert token == line[min(int(np.searchsorted(upto[:kept], uniform * upto[kept - 1], side="right")), kept - 1)]

@@ -23,7 +23,7 @@ def summary() -> pd.DataFrame:
         rows["length_ratio"] = 0.984 if condition == "controls" else np.nan
         parts += [rows.assign(group=group) for group in ("cities", "$rivers$")]
     table = pd.concat(parts, ignore_index=True)
-    where = {"layer": 0, "kind": "resid_post", "base": "zero", "control_set": -1}
+    where = {"layer": 0, "kind": "resid_post", "base": "zero", "n_features": 5, "control_set": -1}
     return summarise(table.assign(**where, tokens=3, repeated=0, shannon=1.0, ended=True))
 
 

@@ -20,7 +20,7 @@ def generation(n_lists: int = 6, ratio: float = 0.98) -> pd.DataFrame:
         row = {"condition": condition, "measure": "items", "n_lists": n_lists, "mean": 7 + added, "added": added}
         row |= {"length_ratio": ratio if condition == "controls" else NAN, "low": NAN, "high": NAN}
         rows.append({**row, "added_low": ends[0], "added_high": ends[1]})
-    where = {"group": "cities", "layer": 3, "kind": "resid_post", "base": "zero"}
+    where = {"group": "cities", "layer": 3, "kind": "resid_post", "base": "zero", "n_features": 5}
     return GENERATION.frame(pd.DataFrame(rows).assign(**where))
 
 
