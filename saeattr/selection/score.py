@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from saeattr.errors import UserError
-from saeattr.selection.roles import DECISION
+from saeattr.runs.roles import DECISION
 from saeattr.tables import SITE
 
 SCORE_COLUMNS = [*SITE, "lens_gain", "ablation_effect", "gradient_effect", "discount", "score"]

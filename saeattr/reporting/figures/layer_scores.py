@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from saeattr.reporting.figures.style import CLEAN, CORRUPTED, effect_map, figure_text, house_style, new_figure
 from saeattr.reporting.numbers import pairs_text
-from saeattr.selection.roles import DECISION
+from saeattr.runs.roles import DECISION
 from saeattr.sites import KINDS
 from saeattr.tables import PAIR, SITE
 
