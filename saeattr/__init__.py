@@ -13,7 +13,7 @@ from saeattr.errors import UserError
 
 if TYPE_CHECKING:
     from saeattr import plots
-    from saeattr.api import attribute, check_pairs, compare, overlap, plan, report, select, validate
+    from saeattr.api import attribute, check_pairs, compare, overlap, patch, plan, report, select, validate
     from saeattr.behaviours.lists.topics import TOPICS
     from saeattr.model.loading import load_model
     from saeattr.neuronpedia.inspection import inspect
@@ -37,6 +37,7 @@ __all__ = [
     "load_study",
     "look",
     "overlap",
+    "patch",
     "plan",
     "plots",
     "report",
@@ -57,6 +58,7 @@ _HOMES = {
     "load_study": "saeattr.study.results",
     "look": "saeattr.study.looking",
     "overlap": "saeattr.api",
+    "patch": "saeattr.api",
     "plan": "saeattr.api",
     "report": "saeattr.api",
     "select": "saeattr.api",

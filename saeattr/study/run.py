@@ -20,6 +20,7 @@ from saeattr.study.folder import StudyFolder, read_record, write_record
 from saeattr.study.generation import Generating
 from saeattr.study.memory import memory_plan, note_memory, note_sites, within_memory
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, stored_pairs, stored_test_pairs
+from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.prepare import Prepared
 from saeattr.study.selection import WHOLE, Choosing, stored_selection, with_choice
 from saeattr.study.stage import Outcome, Stage, Work
@@ -28,6 +29,8 @@ from saeattr.study.validation import Validation
 #: Every stage of a study, in the order in which they follow each other.
 STAGES: tuple[type[Stage], ...] = (
     MakingPairs,
+    Patching,
+    HeadMoves,
     Choosing,
     Attribution,
     MakingTestPairs,

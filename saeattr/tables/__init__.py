@@ -21,6 +21,7 @@ from saeattr.tables.comparison import CHANGE_EXACT, CHANGE_TESTS, CHANGES, SITE_
 from saeattr.tables.features import FIRING, OVERLAP
 from saeattr.tables.generation import GENERATED, GENERATION
 from saeattr.tables.pairs import LISTS, PAIRS, TEST_PAIRS
+from saeattr.tables.patching import HEAD_MOVES, PATCHING
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
 from saeattr.tables.table import (
     FEATURE,
@@ -65,6 +66,7 @@ __all__ = [
     "GROUP",
     "GROUP_FEATURE",
     "GROUP_SITE",
+    "HEAD_MOVES",
     "LAYER_SCORES",
     "LENS",
     "LISTS",
@@ -73,6 +75,7 @@ __all__ = [
     "PAIR",
     "PAIRS",
     "PAIR_EFFECTS",
+    "PATCHING",
     "ROLE_EFFECTS",
     "SITE",
     "SITE_CHANGES",
@@ -103,6 +106,8 @@ TABLES: dict[str, Table] = {
         LISTS,
         PAIRS,
         TEST_PAIRS,
+        PATCHING,
+        HEAD_MOVES,
         ATTRIBUTIONS,
         ENTRIES,
         PAIR_EFFECTS,
