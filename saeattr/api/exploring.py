@@ -8,7 +8,7 @@ from typing import Any
 
 from saeattr.api.begin import folder_for, prepared_for, run_and_draw
 from saeattr.progress import OnProgress, quiet
-from saeattr.study.patching import MOST_PAIRS, HeadMoves, patching_stages
+from saeattr.study.patching import MOST_PAIRS, HeadMoves, patching_stages, usual_components
 from saeattr.study.results import Study
 from saeattr.study.stage import Stage
 
@@ -49,7 +49,7 @@ def patch(
 
     Args:
         group: as for ``attribute``.
-        component: resid_pre, q, k, scores, pattern, v, z, attn_out, resid_mid, mlp_out, resid_post or all; several in a
+        component: resid_pre, q, k, v, scores, pattern, z, attn_out, resid_mid, mlp_out, resid_post or all; several in a
             list or with commas. By default resid_pre, attn_out and mlp_out, or z and pattern by head.
         by: role (of positions; and the behaviour's locations), head, head-role, or token.
         direction: noising (corrupted into the clean run) or denoising (clean into the corrupted run).
@@ -64,8 +64,9 @@ def patch(
     Raises:
         UserError: the input cannot be used; nothing is written then.
     """
-    names = [name.strip() for name in component.split(",")] if isinstance(component, str) else list(component)
-    stages: list[Stage] = [*patching_stages([name for name in names if name], by, direction, method, most_pairs)]
+    names = component.split(",") if isinstance(component, str) else component
+    named = [name.strip() for name in names if name.strip()] or usual_components(by)
+    stages: list[Stage] = [*patching_stages(named, by, direction, method, most_pairs)]
     if heads:
         stages.append(HeadMoves(most_pairs))
     return explore(group, stages, settings, out=out, config=config, figures=figures, on_progress=on_progress)

@@ -15,7 +15,7 @@ from saeattr.errors import UserError
 from saeattr.patching.activations import activations, parts_to_run
 from saeattr.patching.components import COMPONENTS, Component, lacking
 from saeattr.patching.effects import exact_effects, gradient_effects, make_patches
-from saeattr.patching.places import By, Place, find_places
+from saeattr.patching.places import BY_HEAD, By, Place, find_places
 from saeattr.runs.batch import BatchRuns
 from saeattr.runs.patches import Patches
 from saeattr.runs.task import Task, run_pairs
@@ -46,7 +46,7 @@ class PatchPlan:
 
     @property
     def by_head(self) -> bool:
-        return self.by in ("head", "head-role")
+        return self.by in BY_HEAD
 
     def check(self) -> None:
         """Refuse what does not go together.

@@ -16,6 +16,8 @@ from saeattr.runs.roles import position_roles
 #: How effects are told apart: by position role, by head (all positions), by both, or token by token.
 By = Literal["role", "head", "head-role", "token"]
 BY: tuple[By, ...] = get_args(By)
+#: Those that tell heads apart.
+BY_HEAD: tuple[By, ...] = ("head", "head-role")
 #: The place of every position that can have an effect.
 EVERYWHERE = "all positions"
 #: In place of a position, where a place has several.

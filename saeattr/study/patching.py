@@ -12,7 +12,7 @@ from saeattr.errors import UserError
 from saeattr.patching.components import COMPONENTS, find_components, lacking
 from saeattr.patching.group import DIRECTIONS, METHODS, Direction, Method, PatchPlan, patch_group
 from saeattr.patching.heads import head_moves
-from saeattr.patching.places import BY, By
+from saeattr.patching.places import BY, BY_HEAD, By
 from saeattr.study.stage import Outcome, Stage, Work
 from saeattr.tables import HEAD_MOVES, PATCHING, Table
 
@@ -20,8 +20,6 @@ from saeattr.tables import HEAD_MOVES, PATCHING, Table
 MOST_PAIRS = 20
 #: By gradient every component costs what one does, so all are stored.
 EVERY = "all"
-#: What is patched where nothing is named: without heads, and with.
-USUAL = {False: ("resid_pre", "attn_out", "mlp_out"), True: ("z", "pattern")}
 #: As ``--method`` takes it: ``both`` is for their agreement.
 BOTH = "both"
 
@@ -50,7 +48,7 @@ class Patching(Stage):
         if not pairs:
             return Outcome(warnings=told)
         names = [name for name, one in COMPONENTS.items() if not lacking(one, work.task.lm)]
-        if self.by in ("head", "head-role"):
+        if self.by in BY_HEAD:
             names = [name for name in names if COMPONENTS[name].heads != "none"]
         chosen = tuple(names) if self.component == EVERY else (self.component,)
         locations = dict(work.prepared.behaviour.locations)
@@ -96,6 +94,11 @@ def patched_pairs(work: Work, most_pairs: int) -> tuple[list[Pair], list[str]]:
     return pairs, told
 
 
+def usual_components(by: str) -> list[str]:
+    """What is patched where nothing is named."""
+    return ["z", "pattern"] if by in BY_HEAD else ["resid_pre", "attn_out", "mlp_out"]
+
+
 def patching_stages(
     components: Sequence[str],
     by: str = "role",
@@ -106,7 +109,7 @@ def patching_stages(
     """A stage for each component that is patched exactly, and one for all of them by gradient.
 
     Args:
-        components: names, or ``all`` (by head: all that have heads); nothing for the usual ones.
+        components: names, or ``all`` (by head: all that have heads).
         method: exact, attribution, or both.
 
     Raises:
@@ -121,9 +124,8 @@ def patching_stages(
             raise UserError(f"--{what} cannot be {value!r}: choose one of {', '.join(known)}")
     if most_pairs < 1:
         raise UserError(f"--most-pairs cannot be {most_pairs}: patch at least one pair")
-    by_head = by in ("head", "head-role")
-    names = [one.name for one in find_components(components or USUAL[by_head])]
-    if by_head and "all" in components:
+    names = [one.name for one in find_components(components)]
+    if by in BY_HEAD and "all" in components:
         names = [name for name in names if COMPONENTS[name].heads != "none"]
     checked = PatchPlan(tuple(names), by, direction)  # pyright: ignore[reportArgumentType]
     checked.check()

@@ -13,7 +13,7 @@ PATCHING = Table(
     (
         GROUP_NAME,
         PAIR_ID,
-        Column("component", "text", "resid_pre, q, k, scores, pattern, v, z, attn_out, resid_mid, mlp_out, resid_post"),
+        Column("component", "text", "resid_pre, q, k, v, scores, pattern, z, attn_out, resid_mid, mlp_out, resid_post"),
         Column("by", "text", "role, head, head-role or token: how places and heads are told apart"),
         Column("direction", "text", "noising: corrupted put into the clean run; denoising: the other way round"),
         Column("method", "text", "exact: measured; attribution: to first order, from one backward"),
