@@ -10,6 +10,10 @@ from saeattr.errors import UserError
 
 Kind = Literal["attn_z", "mlp_out", "resid_post"]
 
+#: Where in its layer an activation lies: what the layer is given or gives, or between these: in its attention (so that
+#: keys, values or what they weigh change) or behind it, where positions no longer meet.
+Lies = Literal["input", "attention", "behind attention", "output"]
+
 #: In the order in which a layer computes them.
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -41,6 +45,14 @@ class Site:
     def hook_name(self) -> str:
         """The transformer-lens name, e.g. ``blocks.3.hook_resid_post``."""
         return _HOOK_NAMES[self.kind].format(layer=self.layer)
+
+    @property
+    def lies(self) -> Lies:
+        return "output" if self.kind == "resid_post" else "behind attention"
+
+    @property
+    def keys_last(self) -> bool:
+        return False
 
 
 def parse_site(address: str) -> Site:

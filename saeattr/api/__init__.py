@@ -1,7 +1,8 @@
 """The public operations; the command line calls the same functions.
 
 attribute: pairs, layers, attributions, exact effects. validate: more exact effects, and lists written under ablation.
-entropy, lens: what the model does along the prompts, before any SAE is opened.
+entropy, lens: what the model does along the prompts, before any SAE is opened. patch: components between clean and
+corrupted runs.
 select: which layers are worth an SAE. plan: what memory it takes. report: one page. overlap: which features recur.
 compare: two models on the same pairs. generate_lists, list_statistics: lists by themselves. inspect: the features on
 Neuronpedia.
@@ -9,7 +10,7 @@ Neuronpedia.
 
 from saeattr.api.attributing import attribute, plan, select, validate
 from saeattr.api.checking import check_pairs
-from saeattr.api.exploring import entropy, lens
+from saeattr.api.exploring import entropy, lens, patch
 from saeattr.api.lists import generate_lists, list_statistics
 from saeattr.api.reading import Overlap, compare, overlap, report
 
@@ -23,6 +24,7 @@ __all__ = [
     "lens",
     "list_statistics",
     "overlap",
+    "patch",
     "plan",
     "report",
     "select",

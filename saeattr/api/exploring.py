@@ -11,6 +11,7 @@ from saeattr.errors import UserError
 from saeattr.progress import OnProgress, quiet
 from saeattr.study.entropy import Entropy
 from saeattr.study.lens import Lens, check_temperatures, usual_directions
+from saeattr.study.patching import MOST_PAIRS, HeadMoves, patching_stages, usual_components
 from saeattr.study.results import Study
 from saeattr.study.stage import Stage
 
@@ -101,3 +102,47 @@ def lens(
         # Refused before anything is written.
         stage.question(prepared)
     return run_and_draw(prepared, folder_for(prepared, out), stages, figures, on_progress)
+
+
+def patch(
+    group: str | Sequence[str] | None = None,
+    *,
+    component: str | Sequence[str] = (),
+    by: str = "role",
+    direction: str = "noising",
+    method: str = "exact",
+    most_pairs: int = MOST_PAIRS,
+    heads: bool = True,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    figures: bool = True,
+    on_progress: OnProgress = quiet,
+    **settings: Any,
+) -> Study:
+    """Patch components between clean and corrupted runs: where, and in which layer, is what decides?
+
+    Each call adds to the study what it lacks: other components, other ways to tell places apart, the other direction.
+
+    Args:
+        group: as for ``attribute``.
+        component: resid_pre, q, k, v, scores, pattern, z, attn_out, resid_mid, mlp_out, resid_post or all; several in a
+            list or with commas. By default resid_pre, attn_out and mlp_out, or z and pattern by head.
+        by: role (of positions; and the behaviour's locations), head, head-role, or token.
+        direction: noising (corrupted into the clean run) or denoising (clean into the corrupted run).
+        method: exact, attribution (by gradient, all components at once), or both and how well they agree.
+        most_pairs: of each group, evenly over all.
+        heads: also which heads carry what differs between the prompts to where the metric is read.
+        out, config, figures, on_progress, settings: as for ``attribute``.
+
+    Returns:
+        The study: ``study.patching()``, ``study.patching_agreement()``, ``study.head_moves()``.
+
+    Raises:
+        UserError: the input cannot be used; nothing is written then.
+    """
+    names = component.split(",") if isinstance(component, str) else component
+    named = [name.strip() for name in names if name.strip()] or usual_components(by)
+    stages: list[Stage] = [*patching_stages(named, by, direction, method, most_pairs)]
+    if heads:
+        stages.append(HeadMoves(most_pairs))
+    return explore(group, stages, settings, out=out, config=config, figures=figures, on_progress=on_progress)

@@ -55,6 +55,7 @@ def _clean_x(task: Task, sites: Sequence[Site]) -> dict[Site, Tensor]:
     for part in chunks(task.pairs, task.pace.batch_size):
         clean = pad_pairs(part, task.lm.pad_id, task.lm.device).clean
         usable = usable_tokens(clean, part)
-        for site, x in capture(task.lm, clean, sites).x.items():
-            held[site].append(x[usable])
+        run = capture(task.lm, clean, sites)
+        for site in sites:
+            held[site].append(run.x[site][usable])
     return {site: torch.cat(parts) for site, parts in held.items()}

@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -115,6 +116,29 @@ class Pair:
         corrupted = self.corrupted_ids or ()
         both = enumerate(zip(self.clean_ids, corrupted, strict=False))
         return next((at for at, (one, other) in both if one != other), min(len(self.clean_ids), len(corrupted)))
+
+
+def swap_prompts(pair: Pair) -> Pair:
+    """The same pair with its corrupted prompt as the clean one, read at the partners of its decision points.
+
+    A token of it that has no partner has the role ``other``. The pair must have a corrupted prompt.
+    """
+    assert pair.corrupted_ids is not None
+    swapped: dict[str, Any] = {"clean_ids": pair.corrupted_ids, "corrupted_ids": pair.clean_ids}
+    if pair.partners is None:
+        return dataclasses.replace(pair, **swapped)
+    back = [-1] * len(pair.corrupted_ids)
+    for at, partner in enumerate(pair.partners):
+        if partner >= 0:
+            back[partner] = at
+    return dataclasses.replace(
+        pair,
+        **swapped,
+        partners=tuple(back),
+        roles=tuple(pair.roles[at] if at >= 0 else "other" for at in back),
+        points=tuple(dataclasses.replace(point, position=pair.partners[point.position]) for point in pair.points),
+        branches=None if pair.branches is None else tuple(_corrupted_branches(pair)),
+    )
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def _same(one: Change, other: Change) -> bool:
 
 
 def _on_cpu(batch: BatchRuns) -> dict[Site, Tensor]:
-    return {site: x.cpu() for site, x in batch.clean.x.items()}
+    return {site: x.cpu() for site, x in batch.clean.x.items() if isinstance(site, Site)}
 
 
 def _metric(runs: Sequence[Sequence[BatchRuns]]) -> NDArray[np.float64]:

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saeattr.model.hookpoints import HookPoint, by_position
 from saeattr.model.loading import LanguageModel
 from saeattr.model.prompts import Prompts, model_inputs
-from saeattr.sites import Site
 
 #: From the output of the final norm, [batch, pos, d_model], to one number per prompt, [batch].
 ReadMetric = Callable[[Tensor], Tensor]
@@ -41,7 +41,7 @@ class Run:
     Attributes:
         lm: the model that ran.
         prompts: the padded batch.
-        x: activations by site, detached, [batch, pos, d_in] (heads concatenated at attn_z).
+        x: activations by site (or other hook point), detached, as ``by_position`` lays them out.
         g: d metric / d x by site, same shapes; empty when no gradient was asked for.
         metric: one number per prompt, [batch]; None without a metric.
         calls: the decoder layers' inputs and arguments, for ``recompute``; empty when not asked for.
@@ -49,8 +49,8 @@ class Run:
 
     lm: LanguageModel
     prompts: Prompts
-    x: dict[Site, Float[Tensor, "batch pos d_in"]]
-    g: dict[Site, Float[Tensor, "batch pos d_in"]]
+    x: dict[HookPoint, Float[Tensor, "batch pos d_in"]]
+    g: dict[HookPoint, Float[Tensor, "batch pos d_in"]]
     metric: Float[Tensor, " batch"] | None
     calls: LayerCalls
 
@@ -58,7 +58,7 @@ class Run:
 def capture(
     lm: LanguageModel,
     prompts: Prompts,
-    sites: Sequence[Site],
+    sites: Sequence[HookPoint],
     metric: ReadMetric | None = None,
     keep: Collection[Keep] = (),
 ) -> Run:
@@ -74,9 +74,9 @@ def capture(
     gradients, for_recompute = "g" in keep, "calls" in keep
     if gradients and metric is None:
         raise ValueError("gradients need a metric")
-    seen: dict[Site, Tensor] = {}
+    seen: dict[HookPoint, Tensor] = {}
 
-    def reader(site: Site) -> Callable[..., Tensor]:
+    def reader(site: HookPoint) -> Callable[..., Tensor]:
         def read(x: Tensor, hook: Any) -> Tensor:
             # Everything is frozen, so the first site reached is where the graph begins.
             if gradients and not x.requires_grad:
@@ -92,14 +92,13 @@ def capture(
         with _record_calls(lm, calls) if for_recompute else nullcontext():
             hidden = final_hidden(lm, prompts)
         values = metric(hidden) if metric is not None else None
-    g: dict[Site, Tensor] = {}
+    g: dict[HookPoint, Tensor] = {}
     if gradients and values is not None:
         # The metric of a prompt depends on its own row only, so the sum's gradient is each prompt's own.
         slopes = torch.autograd.grad(values.sum(), list(seen.values()))
-        g = {site: slope.flatten(2).to(lm.device) for site, slope in zip(seen, slopes, strict=True)}
-    # attn_z arrives as [batch, pos, head, d_head]; SAEs read the heads concatenated.
+        g = {site: by_position(site, slope).to(lm.device) for site, slope in zip(seen, slopes, strict=True)}
     # With the layers on several cards, all sites are gathered on the first, where the SAEs are.
-    x = {site: value.detach().flatten(2).to(lm.device) for site, value in seen.items()}
+    x = {site: by_position(site, value.detach()).to(lm.device) for site, value in seen.items()}
     return Run(lm, prompts, x, g, None if values is None else values.detach().to(lm.device), calls)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from saeattr.model.capture import ReadMetric, Run, capture
+from saeattr.model.hookpoints import HookPoint
 from saeattr.model.loading import LanguageModel, load_model
 from saeattr.model.prompts import Prompts
 from saeattr.sites import Site
@@ -33,8 +34,8 @@ def run_in_float32(lm: LanguageModel, run: Run, sites: Sequence[Site], metric: R
     with torch.enable_grad(), _float32(lm.bridge.ln_final):
         values = metric(lm.bridge.ln_final(top))
         (slope,) = torch.autograd.grad(values.sum(), [top])
-    x: dict[Site, Tensor] = {}
-    g: dict[Site, Tensor] = {}
+    x: dict[HookPoint, Tensor] = {}
+    g: dict[HookPoint, Tensor] = {}
     for layer in reversed(range(min(site.layer for site in sites), lm.n_layers)):
         seen: dict[Site, Tensor] = {}
         hooks = [(site.hook_name, _reader(site, seen)) for site in sites if site.layer == layer]

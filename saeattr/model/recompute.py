@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saeattr.model.capture import Run
+from saeattr.model.hookpoints import HookPoint, as_hooked
 from saeattr.model.loading import LanguageModel
-from saeattr.sites import Site
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Span:
 
 def recompute(
     run: Run,
-    site: Site,
+    site: HookPoint,
     x: Float[Tensor, "edits span d_in"],
     rows: Int[Tensor, " edits"],
     span: Span | None = None,
@@ -46,25 +46,35 @@ def recompute(
 
     Args:
         run: captured with its ``calls`` kept.
+        x: as ``by_position`` lays it out.
         rows: the row of the run's batch that each edited copy comes from.
         span: all positions by default.
         at: the positions of each copy that are wanted, within the span; by default all of it. The last layer then
             computes keys and values for the span, and the rest for these alone.
     """
     lm, span = run.lm, span or Span.whole(run)
-    first = site.layer + 1 if site.kind == "resid_post" else site.layer
-    if first > site.layer:
-        return _continue(run, first, x.to(lm.dtype), rows, span, at)
-    # attn_z and mlp_out lie inside a layer: that layer runs again with the edited value put in.
-    if at is not None and first == lm.n_layers - 1 and _knows_mask(run, first):
-        x = _take_positions(x, at, span)
-    put_in = [(site.hook_name, lambda value, hook: x.to(value.dtype).contiguous().view_as(value))]
-    hidden = layer_input(run, first, rows, span)
+    if site.lies in ("input", "output"):
+        return _continue(run, site.layer + (site.lies == "output"), x.to(lm.dtype), rows, span, at)
+    # It lies inside a layer: that layer runs again with the edited value put in.
+    last, wanted = site.layer == lm.n_layers - 1, at
+    if at is not None and last:
+        if site.lies == "attention":
+            # Each position has a say in the others' there.
+            wanted = None
+        elif _knows_mask(run, site.layer):
+            x = _take_positions(x, at, span)
+    put_in = [(site.hook_name, lambda value, hook: as_hooked(site, x, value))]
+    hidden = layer_input(run, site.layer, rows, span)
+    if span.first:
+        # Made and kept before the edit is put in, which they are to know nothing of.
+        _clean_keys_values(lm, run, site.layer)
     with lm.bridge.hooks(fwd_hooks=put_in):  # pyright: ignore[reportArgumentType]
-        hidden = run_layer(run, first, hidden, rows, span, at)
-    if first == lm.n_layers - 1:
-        return lm.bridge.ln_final(hidden)
-    return _continue(run, first + 1, hidden, rows, span, at)
+        hidden = run_layer(run, site.layer, hidden, rows, span, wanted)
+    if not last:
+        return _continue(run, site.layer + 1, hidden, rows, span, at)
+    if at is not None and wanted is None:
+        hidden = _take_positions(hidden, at, span)
+    return lm.bridge.ln_final(hidden)
 
 
 def layer_input(run: Run, layer: int, rows: Int[Tensor, " edits"], span: Span) -> Float[Tensor, "edits span d_model"]:

@@ -43,7 +43,7 @@ def relevance_rules(lm: LanguageModel) -> Iterator[None]:
     """
     with ExitStack() as undo:
         for norm in _norms(lm):
-            for handle in _hold_scale(lm, norm):
+            for handle in hold_scale(lm, norm):
                 undo.callback(handle.remove)
         for layer in lm.layers:
             attention, activation, gated_output = _parts(lm, layer)
@@ -101,7 +101,7 @@ def _halve(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | 
     return (_with_gradient_of(args[0], 0.5 * args[0]), *args[1:])
 
 
-def _hold_scale(lm: LanguageModel, norm: Any) -> list[Any]:
+def hold_scale(lm: LanguageModel, norm: Any) -> list[Any]:
     """Let a norm's gradient see its centring and its weights, not its scale.
 
     The swap happens where the norm's result enters its hook point, so a site there reads what later layers read.

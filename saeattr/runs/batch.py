@@ -14,12 +14,12 @@ from torch import Tensor
 from saeattr.behaviours.pair import BOS, Pair, pad_pairs
 from saeattr.errors import UserError
 from saeattr.model.capture import Keep, Run, capture
+from saeattr.model.hookpoints import HookPoint
 from saeattr.model.loading import LanguageModel
 from saeattr.model.prompts import Prompts
 from saeattr.runs.metric import Metric, Reads, at_partners, per_prompt, plan_reads, read_values
 from saeattr.runs.question import Question
 from saeattr.settings import BaseName
-from saeattr.sites import Site
 
 #: What a method puts in force during the clean run, such as relevance patching's rules.
 Rules = Callable[[LanguageModel], AbstractContextManager[None]]
@@ -54,7 +54,7 @@ class BatchRuns:
         return per_prompt(metric, reads, read_values(self.lm, metric, reads, hidden))
 
     def corrupted_tokens(
-        self, site: Site, row: Int[Tensor, " tokens"], position: Int[Tensor, " tokens"]
+        self, site: HookPoint, row: Int[Tensor, " tokens"], position: Int[Tensor, " tokens"]
     ) -> CorruptedTokens | None:
         """x of the corrupted run at some tokens; None where there is no such run."""
         if self.corrupted is None:
@@ -95,7 +95,7 @@ class SiteTokens:
 def run_batch(
     lm: LanguageModel,
     pairs: Sequence[Pair],
-    sites: Sequence[Site],
+    sites: Sequence[HookPoint],
     question: Question,
     *,
     gradients: bool = True,
@@ -141,7 +141,12 @@ def usable_tokens(clean: Prompts, pairs: Sequence[Pair]) -> Bool[Tensor, "batch 
 
 
 def _run(
-    lm: LanguageModel, prompts: Prompts, sites: Sequence[Site], metric: Metric, reads: Reads, keep: Sequence[Keep] = ()
+    lm: LanguageModel,
+    prompts: Prompts,
+    sites: Sequence[HookPoint],
+    metric: Metric,
+    reads: Reads,
+    keep: Sequence[Keep] = (),
 ) -> tuple[Run, Float[Tensor, " reads"]]:
     """One run, and its metric at every decision point."""
     at_reads: list[Tensor] = []
@@ -155,8 +160,8 @@ def _run(
 
 
 def at_clean_positions(
-    x: Mapping[Site, Float[Tensor, "batch corrupted_pos d_in"]], partner: Int[Tensor, "batch pos"]
-) -> dict[Site, Float[Tensor, "batch pos d_in"]]:
+    x: Mapping[HookPoint, Float[Tensor, "batch corrupted_pos d_in"]], partner: Int[Tensor, "batch pos"]
+) -> dict[HookPoint, Float[Tensor, "batch pos d_in"]]:
     """x of corrupted prompts beside the clean tokens that are their partners; 0 where a token has none."""
     row = torch.arange(len(partner), device=partner.device)[:, None]
     there = (partner >= 0)[..., None]
@@ -178,14 +183,14 @@ def effect_tokens(batch: BatchRuns, base: BaseName) -> Bool[Tensor, "batch pos"]
     return chosen
 
 
-def site_tokens(batch: BatchRuns, site: Site, chosen: Bool[Tensor, "batch pos"]) -> SiteTokens:
+def site_tokens(batch: BatchRuns, site: HookPoint, chosen: Bool[Tensor, "batch pos"]) -> SiteTokens:
     """The chosen tokens of a site in float32, in row order."""
     row, position = chosen.nonzero(as_tuple=True)
     clean, g = (values[site][row, position].float() for values in (batch.clean.x, batch.clean.g))
     return SiteTokens(row, position, clean, batch.corrupted_tokens(site, row, position), g)
 
 
-def clean_tokens(batches: Sequence[BatchRuns], site: Site) -> Float[Tensor, "tokens d_in"]:
+def clean_tokens(batches: Sequence[BatchRuns], site: HookPoint) -> Float[Tensor, "tokens d_in"]:
     """x of the clean runs at every real token but BOS."""
     return torch.cat([batch.clean.x[site][batch.usable] for batch in batches])
 

@@ -8,12 +8,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from saeattr.behaviours.pair import Pair, chunks
+from saeattr.model.hookpoints import HookPoint
 from saeattr.model.loading import LanguageModel
 from saeattr.progress import OnStep, quiet
 from saeattr.runs.batch import BatchRuns, Rules, run_batch
 from saeattr.runs.question import Pace, Question
 from saeattr.saes.formats import SaeFile
-from saeattr.sites import Site
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Task:
 
 def run_pairs(
     task: Task,
-    sites: Sequence[Site],
+    sites: Sequence[HookPoint],
     *,
     gradients: bool = False,
     rules: Rules = lambda lm: nullcontext(),

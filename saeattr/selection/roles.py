@@ -7,25 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saeattr.behaviours.pair import DECISION
-from saeattr.model.recompute import recompute
 from saeattr.runs.batch import BatchRuns, effect_tokens
-from saeattr.runs.effects import decision_slots, metric_change
+from saeattr.runs.patches import ALL_HEADS, Patches, patch_effects
+from saeattr.runs.roles import position_roles
 from saeattr.sites import Site
 from saeattr.tables import ROLE_EFFECTS
-
-
-def position_roles(batch: BatchRuns) -> list[tuple[str, ...]]:
-    """The role of every position of each row; ``decision`` where the metric is read, so a newline is an earlier one."""
-    roles = [list[str](pair.roles) for pair in batch.pairs]
-    reads = batch.reads
-    for row, position, weight in zip(reads.row.tolist(), reads.position.tolist(), reads.weight.tolist(), strict=True):
-        if weight > 0:
-            roles[row][position] = DECISION
-    return [tuple(row) for row in roles]
 
 
 def positional_ablation(batch: BatchRuns, sites: Sequence[Site], batch_size: int) -> pd.DataFrame:
@@ -52,9 +40,10 @@ def positional_ablation(batch: BatchRuns, sites: Sequence[Site], batch_size: int
                 edits.append((row, role, mask))
     rows = torch.tensor([row for row, _, _ in edits], device=chosen.device)
     masks = torch.stack([mask for _, _, mask in edits])
+    patches = Patches(rows, masks, torch.full_like(rows, ALL_HEADS))
     tables = []
     for site in sites:
-        effects = patch_effects(batch, site, rows, masks, batch_size)
+        effects = patch_effects(batch, site, patches, batch_size)
         tables.append(
             pd.DataFrame(
                 {
@@ -68,23 +57,3 @@ def positional_ablation(batch: BatchRuns, sites: Sequence[Site], batch_size: int
             )
         )
     return pd.concat(tables, ignore_index=True)[ROLE_EFFECTS.names]
-
-
-@torch.no_grad()
-def patch_effects(
-    batch: BatchRuns,
-    site: Site,
-    rows: Int[Tensor, " copies"],
-    masks: Bool[Tensor, "copies pos"],
-    batch_size: int,
-) -> Float[Tensor, " copies"]:
-    """The change of the metric when copy i of row ``rows[i]`` has the corrupted x where ``masks[i]`` is True."""
-    assert batch.corrupted is not None
-    at = decision_slots(batch)[0].to(rows.device)
-    parts = []
-    for start in range(0, len(rows), batch_size):
-        own, mask = rows[start : start + batch_size], masks[start : start + batch_size]
-        x = torch.where(mask[..., None], batch.corrupted.x[site][own], batch.clean.x[site][own])
-        hidden = recompute(batch.clean, site, x, own, at=at[own])
-        parts.append(metric_change(batch, hidden, own, 0))
-    return torch.cat(parts)

@@ -12,6 +12,7 @@ import pandas as pd
 from saeattr.behaviours.given.export import ExportedPairs
 from saeattr.features.texts import TOP, Chat, FeatureNames
 from saeattr.files import read_table
+from saeattr.patching.summary import patching_agreement
 from saeattr.study.attribution import Attribution
 from saeattr.study.entropy import Entropy
 from saeattr.study.export import export_study
@@ -19,6 +20,7 @@ from saeattr.study.folder import StudyFolder, read_record
 from saeattr.study.generation import Generating
 from saeattr.study.lens import Lens
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, stored_given
+from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.selection import Choosing
 from saeattr.study.validation import Validation, power_of
 from saeattr.tables import (
@@ -31,12 +33,14 @@ from saeattr.tables import (
     ENTROPY_ONSET,
     FEATURES,
     GENERATION,
+    HEAD_MOVES,
     LAYER_SCORES,
     LENS_ONSET,
     LISTS,
     LOGIT_LENS,
     METRIC_BY_POINT,
     PAIRS,
+    PATCHING,
     SITE_EFFECTS,
     TEST_PAIRS,
     VALIDATION,
@@ -125,6 +129,21 @@ class Study:
     def lens_onset(self, group: str | None = None) -> pd.DataFrame:
         """In which layers each direction appears, with intervals over pairs; may be empty."""
         return Lens.read(self.folder, LENS_ONSET, group)
+
+    def patching(self, group: str | None = None) -> pd.DataFrame:
+        """Effects of patching components between clean and corrupted runs, pair by pair; may be empty.
+
+        ``saeattr.patching.summary.patching_summary`` makes means and normalised effects with intervals of it.
+        """
+        return Patching.read(self.folder, PATCHING, group)
+
+    def patching_agreement(self, group: str | None = None) -> pd.DataFrame:
+        """How well effects by gradient predict exact ones, by component; empty without both methods."""
+        return patching_agreement(self.patching(group))
+
+    def head_moves(self, group: str | None = None) -> pd.DataFrame:
+        """Which heads carry what differs between the prompts to where the metric is read; may be empty."""
+        return HeadMoves.read(self.folder, HEAD_MOVES, group)
 
     def layer_scores(self) -> pd.DataFrame:
         """The score of every site, and which were chosen; empty where sites were named."""

@@ -22,6 +22,7 @@ from saeattr.study.generation import Generating
 from saeattr.study.lens import Lens
 from saeattr.study.memory import memory_plan, note_memory, note_sites, within_memory
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, stored_pairs, stored_test_pairs
+from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.prepare import Prepared
 from saeattr.study.selection import WHOLE, Choosing, stored_selection, with_choice
 from saeattr.study.stage import Outcome, Stage, Work
@@ -34,6 +35,8 @@ STAGES: tuple[type[Stage], ...] = (
     Statistics,
     Entropy,
     Lens,
+    Patching,
+    HeadMoves,
     Choosing,
     Attribution,
     MakingTestPairs,

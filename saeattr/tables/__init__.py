@@ -22,6 +22,7 @@ from saeattr.tables.features import FIRING, OVERLAP
 from saeattr.tables.generation import GENERATED, GENERATION
 from saeattr.tables.lists import CONDITION, LIST_BLANKS, LIST_EXCEPTIONS, LIST_STATISTICS, LIST_SUMMARY
 from saeattr.tables.pairs import LISTS, PAIRS, TEST_PAIRS
+from saeattr.tables.patching import HEAD_MOVES, PATCHING
 from saeattr.tables.reading import ENTROPY, ENTROPY_ONSET, LENS_ONSET, LOGIT_LENS
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
 from saeattr.tables.table import (
@@ -70,6 +71,7 @@ __all__ = [
     "GROUP",
     "GROUP_FEATURE",
     "GROUP_SITE",
+    "HEAD_MOVES",
     "LAYER_SCORES",
     "LENS",
     "LENS_ONSET",
@@ -84,6 +86,7 @@ __all__ = [
     "PAIR",
     "PAIRS",
     "PAIR_EFFECTS",
+    "PATCHING",
     "ROLE_EFFECTS",
     "SITE",
     "SITE_CHANGES",
@@ -122,6 +125,8 @@ TABLES: dict[str, Table] = {
         ENTROPY_ONSET,
         LOGIT_LENS,
         LENS_ONSET,
+        PATCHING,
+        HEAD_MOVES,
         ATTRIBUTIONS,
         ENTRIES,
         PAIR_EFFECTS,

@@ -13,7 +13,8 @@ from saeattr.behaviours.pair import DECISION, Pair
 from saeattr.model.loading import LanguageModel
 from saeattr.runs.batch import run_batch
 from saeattr.runs.question import Question
-from saeattr.selection.roles import position_roles, positional_ablation
+from saeattr.runs.roles import position_roles
+from saeattr.selection.roles import positional_ablation
 from saeattr.sites import KINDS, Site
 from tests import plain
 
