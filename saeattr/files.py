@@ -30,7 +30,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_table(path: Path, table: pd.DataFrame | pa.Table, metadata: Mapping[str, str] | None = None) -> None:
     """Write a Parquet file whole or not at all; ``metadata`` goes into its schema."""
-    arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
+    arrow = pa.Table.from_pandas(table, preserve_index=False) if isinstance(table, pd.DataFrame) else table
     arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **(metadata or {})})
     with replacing(path) as temporary:
         pq.write_table(arrow, temporary, compression="zstd")
