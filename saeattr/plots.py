@@ -18,6 +18,7 @@ from saeattr.reporting.figures import generation as _generation
 from saeattr.reporting.figures import heatmaps as _heatmaps
 from saeattr.reporting.figures import metric as _metric
 from saeattr.reporting.figures import overlap as _overlap
+from saeattr.reporting.figures import patching as _patching
 from saeattr.reporting.figures import presence as _presence
 
 
@@ -80,6 +81,24 @@ def cumulative(curves: pd.DataFrame, n_pairs: int | None = None) -> Axes:
 def generation(table: pd.DataFrame) -> Axes:
     """What lists become when features are ablated while they are generated; of generation.parquet."""
     return _axes(_generation.generation_figure(table) if len(table) else None)
+
+
+def patching(table: pd.DataFrame) -> Axes:
+    """Normalised effects of patching, a panel for each component; of patching.parquet, one variant of one group.
+
+    Filter ``study.patching("cities")`` to one ``by``, ``direction`` and ``method`` first.
+    """
+    variants = table[["group", "by", "direction", "method"]].drop_duplicates()
+    if len(variants) > 1:
+        raise UserError(
+            f"patching draws one group, by, direction and method, not {len(variants)} of them: filter the table first"
+        )
+    return _axes(_patching.effect_maps(table, _group(table)))
+
+
+def head_moves(table: pd.DataFrame) -> Axes:
+    """Which heads carry what differs between the prompts to the decision; of one group in head_moves.parquet."""
+    return _axes(_patching.heads_figure(table, _group(table)))
 
 
 def _group(table: pd.DataFrame) -> str:
