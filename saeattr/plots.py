@@ -24,6 +24,7 @@ from saeattr.reporting.figures import lens as _lens
 from saeattr.reporting.figures import lens_map as _lens_map
 from saeattr.reporting.figures import metric as _metric
 from saeattr.reporting.figures import overlap as _overlap
+from saeattr.reporting.figures import patching as _patching
 from saeattr.reporting.figures import presence as _presence
 
 
@@ -126,6 +127,24 @@ def generation_grid(table: pd.DataFrame, max_new_tokens: int | None = None) -> A
     if len(set(table["group"])) > 1:
         raise UserError("generation_grid draws one group: filter the table by group first")
     return _axes(_grid.generation_grid(table, max_new_tokens) if len(table) else None)
+
+
+def patching(table: pd.DataFrame) -> Axes:
+    """Normalised effects of patching, a panel for each component; of patching.parquet, one variant of one group.
+
+    Filter ``study.patching("cities")`` to one ``by``, ``direction`` and ``method`` first.
+    """
+    variants = table[["group", "by", "direction", "method"]].drop_duplicates()
+    if len(variants) > 1:
+        raise UserError(
+            f"patching draws one group, by, direction and method, not {len(variants)} of them: filter the table first"
+        )
+    return _axes(_patching.effect_maps(table, _group(table)))
+
+
+def head_moves(table: pd.DataFrame) -> Axes:
+    """Which heads carry what differs between the prompts to the decision; of one group in head_moves.parquet."""
+    return _axes(_patching.heads_figure(table, _group(table)))
 
 
 def _group(table: pd.DataFrame) -> str:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from saeattr.files import slug
 from saeattr.neuronpedia.links import FILE
 from saeattr.progress import OnProgress, quiet
-from saeattr.reporting.figures import of_generation, of_lists, of_reading, of_study
+from saeattr.reporting.figures import of_generation, of_lists, of_patching, of_reading, of_study
 from saeattr.reporting.figures.figure import StudyFigure
 from saeattr.reporting.figures.layer_scores import layer_scores_figure
 from saeattr.reporting.figures.style import save_figure
@@ -68,6 +68,7 @@ def study_figures(study: Study) -> Iterator[StudyFigure]:
     folder = study.folder
     yield from of_lists.figures(study)
     yield from of_reading.figures(study)
+    yield from of_patching.figures(study)
     if Choosing.is_there(folder, WHOLE):
         draw = partial(_layer_scores, folder, study.metric_label)
         yield StudyFigure("layer-scores", (folder.table_path("layer_scores"),), draw, "selection", SCORES)

@@ -146,7 +146,7 @@ def heads_table(heads: pd.DataFrame, group: str, top: int) -> Table:
     table = Table(
         title=f"{escape(group)}: heads that carry what differs to where the metric is read (corrupted into clean)",
         caption="attention there to the tokens that differ, clean and corrupted run; shares of corrupted - clean: "
-        "exact (z there patched), direct (straight through the unembedding), and of it what is read at those tokens (OV)",
+        "exact (z there patched), direct (straight through the unembedding), of it what is read at those tokens (OV)",
         title_justify="left",
         caption_justify="left",
     )
