@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         patch,
         plan,
         report,
+        run_study,
         select,
         validate,
     )
@@ -59,6 +60,7 @@ __all__ = [
     "plan",
     "plots",
     "report",
+    "run_study",
     "select",
     "validate",
 ]
@@ -83,6 +85,7 @@ _HOMES = {
     "patch": "saeattr.api",
     "plan": "saeattr.api",
     "report": "saeattr.api",
+    "run_study": "saeattr.api",
     "select": "saeattr.api",
     "validate": "saeattr.api",
 }

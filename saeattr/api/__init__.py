@@ -1,5 +1,6 @@
 """The public operations; the command line calls the same functions.
 
+run_study: all of what follows, in order, into one folder and one report.
 attribute: pairs, layers, attributions, exact effects. validate: more exact effects, and lists written under ablation.
 entropy, lens: what the model does along the prompts, before any SAE is opened. patch: components between clean and
 corrupted runs.
@@ -13,6 +14,7 @@ from saeattr.api.checking import check_pairs
 from saeattr.api.exploring import entropy, lens, patch
 from saeattr.api.lists import generate_lists, list_statistics
 from saeattr.api.reading import Overlap, compare, overlap, report
+from saeattr.api.studying import run_study
 
 __all__ = [
     "Overlap",
@@ -27,6 +29,7 @@ __all__ = [
     "patch",
     "plan",
     "report",
+    "run_study",
     "select",
     "validate",
 ]

@@ -21,7 +21,7 @@ from saeattr.study.results import Study
 from saeattr.study.stage import Stage
 from saeattr.study.statistics import Statistics
 
-#: Where lists are written without features, and without how many, unless the settings say otherwise.
+#: Where features are ablated while lists are written, and how many, unless the settings say otherwise.
 GENERATED_SITES, GENERATED_FEATURES = ("resid_post",), (1, 5, 20)
 
 
@@ -51,11 +51,7 @@ def run_study(
     Raises:
         UserError: the input cannot be used; nothing is written then.
     """
-    if generate:
-        settings = {"generate_sites": GENERATED_SITES, "generate_features": GENERATED_FEATURES} | {
-            name: value for name, value in settings.items() if value is not None
-        }
-    prepared = prepared_for(group, config, settings)
+    prepared = with_grid(prepared_for(group, config, settings))
     stages = exploring_stages(prepared)
     stages.append(Attribution())
     told: list[str] = []
@@ -72,6 +68,16 @@ def run_study(
     if figures:
         report(study, model=False, on_progress=on_progress)
     return study
+
+
+def with_grid(prepared: Prepared) -> Prepared:
+    """The same study with lists to be written over layers and numbers of features, where nothing else is asked for."""
+    settings = prepared.settings
+    # Of few sites all are taken; nothing says that the residual stream is among them.
+    few = settings.names_sites or settings.max_sites is not None or settings.vram is not None
+    usual = {"generate_sites": ("all",) if few else GENERATED_SITES, "generate_features": GENERATED_FEATURES}
+    left = {name: value for name, value in usual.items() if name not in settings.model_fields_set}
+    return dataclasses.replace(prepared, settings=settings.model_copy(update=left))
 
 
 def exploring_stages(prepared: Prepared) -> list[Stage]:

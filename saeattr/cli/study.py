@@ -64,6 +64,47 @@ def attribute(
         typer.echo(f"report   {page} (saeattr report adds logits, neighbours and upstream features)")
 
 
+STUDY_EXAMPLES = """
+**Examples**
+
+`saeattr study --topic cities --topic animals`: the bundled model, in two or three minutes on two cores
+
+`saeattr study --topic all --model gemma-2-2b-it --vram 20GiB`: the published study again, on a card
+
+`saeattr study --behaviour facts --group capitals`: what applies to facts
+
+`saeattr study --pairs mine.jsonl --model gpt2`: and to pairs of your own
+"""
+
+
+@command(epilog=STUDY_EXAMPLES)
+@takes_settings("study")
+def study(
+    out: Annotated[Path | None, typer.Option(help="Study folder; an unfinished one is completed.")] = None,
+    config: Config = None,
+    top: Annotated[int, typer.Option(help="Features to print.", min=1)] = 20,
+    figures: Figures = True,
+    generate: Annotated[bool, typer.Option(help="Write lists while features are ablated.")] = True,
+    **settings: Any,
+) -> None:
+    """Do everything, in order: statistics, entropy, lens, patching, selection, attribution, exact effects, generation.
+
+    One folder and one report whose sections follow that order; what is done already is not done again. The commands of
+    single stages add to the same folder.
+    """
+    api = load_api()
+    from saeattr.reporting.terminal.study import StageProgress, print_parts, print_study
+
+    with StageProgress() as progress:
+        found = api.run_study(
+            out=out, config=config, figures=figures, generate=generate, on_progress=progress, **settings
+        )
+    print_parts(found)
+    print_study(found, top)
+    if figures:
+        typer.echo(f"report   {found.folder.root / 'report.html'}")
+
+
 @command()
 @takes_settings("plan")
 def plan(

@@ -14,6 +14,7 @@ from saeattr.features.recurrence import largest_features
 from saeattr.neuronpedia.links import read_links
 from saeattr.progress import OnStep, quiet
 from saeattr.reporting.evidence import power_lines, untested_lines
+from saeattr.reporting.lines import part_lines
 from saeattr.reporting.page.details import activity_values, context_rows, detail_values
 from saeattr.reporting.page.figures import report_figures
 from saeattr.reporting.page.rows import check_rows, feature_rows, group_rows
@@ -71,6 +72,7 @@ def make_report(
         figures=list(report_figures(study, lambda _, step, done, total: on_step(step, done, total))),
         table_note=table_note(len(groups), len(rows), DEPTH, tested=not validation.empty),
         evidence=power_lines(study),
+        lines=part_lines(study),
     )
     written = write_report(report, study.folder.root / "report.html")
     on_step("report", 1, 1)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from saeattr.neuronpedia.links import read_links
 from saeattr.reporting.figures.style import label_texts, show_token
+from saeattr.reporting.lines import part_lines
 from saeattr.reporting.numbers import pairs_text
 from saeattr.reporting.terminal.generation import generation_tables
 from saeattr.reporting.terminal.group import LONGEST_LABEL, group_lines, group_table
@@ -155,6 +156,16 @@ def print_study(study: Study, top: int, console: Console | None = None) -> None:
         console.print(f"figures  {escape(str(study.folder.figures))}/*.png (and .svg)", highlight=False)
         for path in study.figures:
             console.print(f"         {escape(path.name)}", highlight=False)
+
+
+def print_parts(study: Study, console: Console | None = None) -> None:
+    """Print what was found before any SAE was opened, as the page says it."""
+    console = console or study_console()
+    for name, lines in part_lines(study).items():
+        console.print(f"[bold]{name}[/]")
+        for line in lines:
+            console.print(f"  {escape(line)}", highlight=False)
+    console.print()
 
 
 def study_console() -> Console:
