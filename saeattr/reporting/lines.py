@@ -65,7 +65,7 @@ def _cell(row: pd.Series) -> str:
 def _head(row: dict[Any, Any]) -> str:
     ends = interval_text(row["exact_low"], row["exact_high"])
     return (
-        f"of single heads at the decision, {row['layer']}.{row['head']} (layer.head) changes the metric most: "
-        f"{row['exact']:+.2f} {ends} of the gap; its attention to the tokens that differ is {row['attention_clean']:.2f} "
-        f"in the clean run and {row['attention_corrupted']:.2f} in the corrupted one"
+        f"of single heads at the decision {row['layer']}.{row['head']} (layer.head) changes the metric most, by "
+        f"{row['exact']:+.2f} {ends} of the gap; it attends to the tokens that differ with "
+        f"{row['attention_clean']:.2f} in the clean run and {row['attention_corrupted']:.2f} in the corrupted one"
     )
