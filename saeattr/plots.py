@@ -16,6 +16,7 @@ from saeattr.reporting.figures import curves as _curves
 from saeattr.reporting.figures import forest as _forest
 from saeattr.reporting.figures import generation as _generation
 from saeattr.reporting.figures import heatmaps as _heatmaps
+from saeattr.reporting.figures import lists as _lists
 from saeattr.reporting.figures import metric as _metric
 from saeattr.reporting.figures import overlap as _overlap
 from saeattr.reporting.figures import presence as _presence
@@ -80,6 +81,26 @@ def cumulative(curves: pd.DataFrame, n_pairs: int | None = None) -> Axes:
 def generation(table: pd.DataFrame) -> Axes:
     """What lists become when features are ablated while they are generated; of generation.parquet."""
     return _axes(_generation.generation_figure(table) if len(table) else None)
+
+
+def items_by_topic(summary: pd.DataFrame) -> Axes:
+    """Items of a list by topic, request, temperature and source; of list_summary.parquet."""
+    return _axes(_lists.items_by_topic(summary))
+
+
+def blanks_by_position(blanks: pd.DataFrame) -> Axes:
+    """In what share of lists a blank follows the k-th item from the end; of list_blanks.parquet."""
+    return _axes(_lists.blanks_by_position(blanks))
+
+
+def blanks_by_temperature(summary: pd.DataFrame, blanks: pd.DataFrame) -> Axes:
+    """Blanks against temperature; of list_summary.parquet and list_blanks.parquet."""
+    return _axes(_lists.blanks_by_temperature(summary, blanks))
+
+
+def one_token_items(summary: pd.DataFrame, exceptions: pd.DataFrame) -> Axes:
+    """Share of names of one token by topic, exceptions circled; of list_summary and list_exceptions.parquet."""
+    return _axes(_lists.one_token_items(summary, exceptions))
 
 
 def _group(table: pd.DataFrame) -> str:
