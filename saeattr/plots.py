@@ -22,6 +22,7 @@ from saeattr.reporting.figures import generation_grid as _grid
 from saeattr.reporting.figures import heatmaps as _heatmaps
 from saeattr.reporting.figures import lens as _lens
 from saeattr.reporting.figures import lens_map as _lens_map
+from saeattr.reporting.figures import lists as _lists
 from saeattr.reporting.figures import metric as _metric
 from saeattr.reporting.figures import overlap as _overlap
 from saeattr.reporting.figures import patching as _patching
@@ -145,6 +146,26 @@ def patching(table: pd.DataFrame) -> Axes:
 def head_moves(table: pd.DataFrame) -> Axes:
     """Which heads carry what differs between the prompts to the decision; of one group in head_moves.parquet."""
     return _axes(_patching.heads_figure(table, _group(table)))
+
+
+def items_by_topic(summary: pd.DataFrame) -> Axes:
+    """Items of a list by topic, request, temperature and source; of list_summary.parquet."""
+    return _axes(_lists.items_by_topic(summary))
+
+
+def blanks_by_position(blanks: pd.DataFrame) -> Axes:
+    """In what share of lists a blank follows the k-th item from the end; of list_blanks.parquet."""
+    return _axes(_lists.blanks_by_position(blanks))
+
+
+def blanks_by_temperature(summary: pd.DataFrame, blanks: pd.DataFrame) -> Axes:
+    """Blanks against temperature; of list_summary.parquet and list_blanks.parquet."""
+    return _axes(_lists.blanks_by_temperature(summary, blanks))
+
+
+def one_token_items(summary: pd.DataFrame, exceptions: pd.DataFrame) -> Axes:
+    """Share of names of one token by topic, exceptions circled; of list_summary and list_exceptions.parquet."""
+    return _axes(_lists.one_token_items(summary, exceptions))
 
 
 def _group(table: pd.DataFrame) -> str:

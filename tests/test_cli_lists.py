@@ -79,10 +79,11 @@ def test_what_is_left_out_is_named_and_unknown_tokens_are_told(
 ) -> None:
     file = tmp_path / "mine.json"
     file.write_text(json.dumps(["- \u6771\u4eac \n- Lima\n", 7, "I know none."]))
-    code, said, _ = run(["lists", "stats", str(file), "--topic", "towns"], capsys)
+    code, said, _ = run(["lists", "stats", str(file), "--topic", "towns", "--marks", MARKS], capsys)
     assert code == 0
     assert "left out: mine.json: row 2 is neither a text nor token ids" in said
-    assert "1 answers are no list: towns" in said
+    assert "1 answer is no list: towns" in said
+    assert "1 list of 1 topic" in said
     assert "tokens are not counted where the tokenizer does not know the text" in said
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from saeattr.files import write_text
 from saeattr.settings import StudySettings, identifies
 from saeattr.study.run import STAGES
-from saeattr.tables import COMPARISON, FIRING, LISTS, OVERLAP, TABLES, Table
+from saeattr.tables import COMPARISON, FIRING, LIST_EXCEPTIONS, LISTS, OVERLAP, TABLES, Table
 
 TEXT = Path(__file__).with_suffix(".md")
 PAGE = Path(__file__).parents[2] / "docs" / "study-folder.md"
@@ -58,6 +58,8 @@ def where(table: Table) -> str:
         return "In the folder of a comparison (`saeattr compare`), not in a study's."
     if table == FIRING:
         return "Where `saeattr look --table FILE` says, not in a study's folder."
+    if table == LIST_EXCEPTIONS:
+        return "In the folder of `saeattr lists stats --out FOLDER`, beside the three above, not in a study's."
     return "Kept by the behaviour lists." if table == LISTS else "On top."
 
 

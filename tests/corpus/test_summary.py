@@ -123,15 +123,18 @@ def test_one_list_without_a_blank_makes_no_exception_but_is_named() -> None:
     lists.loc[7, "list_id"] = "odd"
     assert exceptions(lists).empty
     assert odd_lists(lists)[["group", "list_id"]].to_numpy().tolist() == [["b", "odd"]]
-    without = lists.assign(blank_from_end=[[2]] * len(lists))
+    without = lists.assign(blank_from_end=pd.Series([[2]] * len(lists)))
     assert odd_lists(without).empty
     many = pd.concat(
-        [topics({**ALIKE, "e": 0.9}, 8), topics({"towns": 0.9}, 8).assign(blank_from_end=[[]] * 8, n_blanks=0)]
+        [
+            topics({**ALIKE, "e": 0.9}, 8),
+            topics({"towns": 0.9}, 8).assign(blank_from_end=pd.Series([[]] * 8), n_blanks=0),
+        ]
     )
     found = exceptions(many)
     assert set(found["measure"]) == {"with_blank", "last_blank"}
     assert set(found["group"]) == {"towns"}
-    p = scipy.stats.fisher_exact([[0, 8], [40, 0]])[1]
+    p: Any = scipy.stats.fisher_exact([[0, 8], [40, 0]])[1]
     assert found["q_value"].tolist() == pytest.approx([6 * p] * 2)
 
 

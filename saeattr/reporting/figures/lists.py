@@ -18,9 +18,9 @@ from saeattr.reporting.figures.style import PALETTE, effect_map, figure_text, ho
 #: A request has its colour in every figure.
 COLOURS = {
     "short": PALETTE[0],
-    "long": PALETTE[1],
-    "plain": PALETTE[2],
     "few": PALETTE[9],
+    "plain": PALETTE[2],
+    "long": PALETTE[1],
     "many": PALETTE[3],
     "": "0.5",
 }

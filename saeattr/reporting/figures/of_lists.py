@@ -26,7 +26,7 @@ ITEMS = (
 BLANKS = "A blank between the name and the line break, in lists that ended. Grey: no list has so many items."
 TOKENS = (
     "An exception differs from the other topics' lists beyond chance (5 % false discovery rate), by more than three of "
-    "their robust standard deviations and by more than 10 percentage points; docs/lists.md."
+    "their robust standard deviations and by more than 10 percentage points; docs/list-statistics.md."
 )
 
 

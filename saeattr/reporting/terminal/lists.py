@@ -56,7 +56,8 @@ def print_statistics(
 
 
 def _summary(summary: pd.DataFrame, keys: list[str], tokens_of: str) -> Table:
-    rows, title = summary, f"{summary['n_lists'].sum()} lists of {len(set(summary['group']))} topics"
+    n_lists, n_topics = int(summary["n_lists"].sum()), len(set(summary["group"]))
+    rows, title = summary, f"{_count(n_lists, 'list')} of {_count(n_topics, 'topic')}"
     if len(summary) > LONGEST:
         keys = [name for name in keys if name != "group"]
         rows = _over_topics(summary)
@@ -175,9 +176,8 @@ def _missing_lines(summary: pd.DataFrame) -> list[str]:
         )
     no_list = summary[summary["no_list"] > 0]
     if len(no_list):
-        lines.append(
-            f"{no_list['no_list'].sum()} answers are no list: {_listed(list(dict.fromkeys(no_list['group'])))}"
-        )
+        n_answers, topics = int(no_list["no_list"].sum()), list(dict.fromkeys(map(str, no_list["group"])))
+        lines.append(f"{_count(n_answers, 'answer')} {'is' if n_answers == 1 else 'are'} no list: {_listed(topics)}")
     return lines
 
 
@@ -203,6 +203,10 @@ def _name(row: Mapping[Any, Any] | pd.Series, name: str) -> str:
     if name == "temperature":
         return "" if math.isnan(value) else f"{value:g}"
     return show_token(str(value), 40)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _listed(names: Sequence[str]) -> str:

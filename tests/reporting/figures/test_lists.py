@@ -43,7 +43,8 @@ def test_items_stand_at_their_means_with_shorter_requests_first() -> None:
     (axes,) = figure.axes
     labels = axes.get_legend_handles_labels()[1]
     assert labels == ["short, T 0.3", "short, T 1", "long, T 0.3", "long, T 1"]
-    drawn = [container.lines[0].get_xdata() for container in axes.containers]
+    containers: list[Any] = list(axes.containers)
+    drawn = [container.lines[0].get_xdata() for container in containers]
     means = SUMMARY.groupby(["request", "temperature"])["n_items"].apply(list)
     for xs, (request, heat) in zip(drawn, [("short", 0.3), ("short", 1.0), ("long", 0.3), ("long", 1.0)], strict=True):
         assert list(np.asarray(xs, dtype=float)) == pytest.approx(means[request, heat])
@@ -54,7 +55,8 @@ def test_blanks_stand_where_they_are_counted_from_the_end() -> None:
     figure = lists.blanks_by_position(BLANKS[BLANKS["temperature"] == 1.0])
     assert figure is not None
     (axes,) = figure.axes
-    grid = np.ma.filled(axes.images[0].get_array(), np.nan)
+    shown: Any = axes.images[0].get_array()
+    grid = np.ma.filled(shown, np.nan)
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names[:2] == ["towns  long", "towns  short"]
     assert grid[0, 0] == 0
