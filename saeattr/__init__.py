@@ -13,7 +13,19 @@ from saeattr.errors import UserError
 
 if TYPE_CHECKING:
     from saeattr import plots
-    from saeattr.api import attribute, check_pairs, compare, overlap, plan, report, select, validate
+    from saeattr.api import (
+        attribute,
+        check_pairs,
+        check_recall,
+        compare,
+        overlap,
+        plan,
+        report,
+        select,
+        triage,
+        triage_beside,
+        validate,
+    )
     from saeattr.behaviours.lists.topics import TOPICS
     from saeattr.model.loading import load_model
     from saeattr.neuronpedia.inspection import inspect
@@ -29,6 +41,7 @@ __all__ = [
     "UserError",
     "attribute",
     "check_pairs",
+    "check_recall",
     "compare",
     "find_saes",
     "inspect",
@@ -41,6 +54,8 @@ __all__ = [
     "plots",
     "report",
     "select",
+    "triage",
+    "triage_beside",
     "validate",
 ]
 
@@ -49,6 +64,7 @@ _HOMES = {
     "Study": "saeattr.study.results",
     "attribute": "saeattr.api",
     "check_pairs": "saeattr.api",
+    "check_recall": "saeattr.api",
     "compare": "saeattr.api",
     "find_saes": "saeattr.saes.loading",
     "inspect": "saeattr.neuronpedia.inspection",
@@ -60,6 +76,8 @@ _HOMES = {
     "plan": "saeattr.api",
     "report": "saeattr.api",
     "select": "saeattr.api",
+    "triage": "saeattr.api",
+    "triage_beside": "saeattr.api",
     "validate": "saeattr.api",
 }
 

@@ -21,6 +21,7 @@ from saeattr.tables.comparison import CHANGE_EXACT, CHANGE_TESTS, CHANGES, SITE_
 from saeattr.tables.features import FIRING, OVERLAP
 from saeattr.tables.generation import GENERATED, GENERATION
 from saeattr.tables.pairs import LISTS, PAIRS, TEST_PAIRS
+from saeattr.tables.recall import BESIDE, FACT_SPREAD, PHRASINGS, TRIAGE, UNASKED
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
 from saeattr.tables.table import (
     FEATURE,
@@ -48,6 +49,7 @@ __all__ = [
     "ACTIVE",
     "AGREEMENT",
     "ATTRIBUTIONS",
+    "BESIDE",
     "CARRIERS",
     "CHANGES",
     "CHANGE_EXACT",
@@ -57,6 +59,7 @@ __all__ = [
     "CURVES",
     "ENTRIES",
     "EXACT",
+    "FACT_SPREAD",
     "FEATURE",
     "FEATURES",
     "FIRING",
@@ -73,13 +76,17 @@ __all__ = [
     "PAIR",
     "PAIRS",
     "PAIR_EFFECTS",
+    "PHRASINGS",
+    "RECALL",
     "ROLE_EFFECTS",
     "SITE",
     "SITE_CHANGES",
     "SITE_EFFECTS",
     "TABLES",
     "TEST_PAIRS",
+    "TRIAGE",
     "TYPES",
+    "UNASKED",
     "VALIDATION",
     "Column",
     "Feature",
@@ -94,8 +101,11 @@ __all__ = [
     "sites_of",
 ]
 
-#: Tables of a comparison's folder; all others are of a study's.
+#: Tables of a comparison's folder.
 COMPARISON = (CHANGES, SITE_CHANGES, CHANGE_TESTS, CHANGE_EXACT)
+
+#: Tables of the folder of ``saeattr recall triage``; the last one is of two such folders.
+RECALL = (TRIAGE, UNASKED, FACT_SPREAD, PHRASINGS, BESIDE)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -124,5 +134,6 @@ TABLES: dict[str, Table] = {
         OVERLAP,
         *COMPARISON,
         FIRING,
+        *RECALL,
     )
 }
