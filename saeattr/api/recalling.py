@@ -135,7 +135,7 @@ def _check(battery: Any, settings: Mapping[str, Any], on_progress: OnProgress) -
     unasked = unasked_table([*read.faults, *opened.faults, *unknown_faults(asked)])
     given = given_rows(opened.facts, read.name)
     checked = Checked(opened.record["name"], read.name, asked, unasked, tuple(read.notes), given)
-    return checked, {"model": opened.record, "battery": {"name": read.name, "sha256": given.sha256}}
+    return checked, {"model": opened.record, "battery": {"name": read.name, "sha256": read.sha256}}
 
 
 def _open(battery: Battery, settings: Mapping[str, Any], on_progress: OnProgress) -> _Opened:

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from saeattr.cli import lists, look, pairs, study, texts  # noqa: F401  (the commands register themselves)
+from saeattr.cli import lists, look, pairs, recall, study, texts  # noqa: F401  (the commands register themselves)
 from saeattr.cli.app import app
 from saeattr.errors import UserError
 

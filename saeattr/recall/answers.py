@@ -28,9 +28,7 @@ class Answers:
     top: Int[Tensor, " rows"]
 
 
-def read_answers(
-    lm: LanguageModel, hidden: Float[Tensor, "rows d_model"], targets: Int[Tensor, "rows two"]
-) -> Answers:
+def read_answers(lm: LanguageModel, hidden: Float[Tensor, "rows d_model"], targets: Int[Tensor, "rows two"]) -> Answers:
     """Read two tokens of each row, in float32 with the model's final soft-cap.
 
     Args:

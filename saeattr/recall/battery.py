@@ -8,6 +8,7 @@ entity and answers.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -84,6 +85,11 @@ class Battery:
     rows: tuple[FactRow, ...]
     faults: tuple[RowFault, ...] = ()
     unread: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Of what the rows say, wherever they came from."""
+        return hashlib.sha256(_as_lines([row.as_cells() for row in self.rows]).encode("utf-8")).hexdigest()
 
     @property
     def notes(self) -> list[str]:
@@ -184,7 +190,6 @@ def _as_lines(rows: list[dict[str, str]]) -> str:
 
 def _as_csv(rows: list[dict[str, str]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([FIELDS, *(tuple(row.values()) for row in rows)])
     return text.getvalue()

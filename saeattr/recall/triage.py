@@ -104,7 +104,9 @@ def unknown_faults(triage: pd.DataFrame) -> list[RowFault]:
         right, other = (row["clean_target"], row["corrupt_target"])[:: 1 if on_clean else -1]
         which, rank = ("clean", row["rank_clean"]) if on_clean else ("corrupted", row["rank_corrupted"])
         reason = f"the model does not know it: after the {which} prompt it prefers {other!r} to {right!r} (rank {rank})"
-        faults.append(RowFault(row["row"], row["pair_id"], reason, "ask another fact, or another model", row["category"]))
+        faults.append(
+            RowFault(row["row"], row["pair_id"], reason, "ask another fact, or another model", row["category"])
+        )
     return faults
 
 

@@ -28,14 +28,16 @@ TRIAGE = Table(
         Column("n_tokens", "int32", "tokens of each prompt, BOS included"),
         Column("entity_first", "int32", "position of the entity's first token; BOS is 0"),
         Column("entity_last", "int32", "position of its last token"),
-        Column("ld_clean", "float64", "LD = logit(clean_target) - logit(corrupt_target) after the clean prompt", LOGITS),
+        Column(
+            "ld_clean", "float64", "LD, logit(clean_target) - logit(corrupt_target), after the clean prompt", LOGITS
+        ),
         Column("ld_corrupted", "float64", "LD after the corrupted prompt", LOGITS),
         Column("swing", "float64", "ld_clean - ld_corrupted: what the entity alone moves", LOGITS),
         Column("p_right_clean", "float64", "P(clean_target) after the clean prompt"),
         Column("p_other_clean", "float64", "P(corrupt_target) after the clean prompt"),
         Column("p_right_corrupted", "float64", "P(clean_target) after the corrupted prompt"),
         Column("p_other_corrupted", "float64", "P(corrupt_target) after the corrupted prompt"),
-        Column("rank_clean", "int32", "place of clean_target among all tokens after the clean prompt; 1 is the likeliest"),
+        Column("rank_clean", "int32", "place of clean_target among all tokens after the clean prompt, 1 the first"),
         Column("rank_corrupted", "int32", "place of corrupt_target after the corrupted prompt"),
         Column("top_clean", "text", "the likeliest token after the clean prompt"),
         Column("top_corrupted", "text", "and after the corrupted prompt"),
@@ -43,8 +45,8 @@ TRIAGE = Table(
         Column("rank", "int32", "by swing, 1 is the largest"),
         Column("selected", "bool", "whether the selection takes it"),
     ),
-    "Ranked by swing. Probabilities and ranks are over the whole vocabulary. A selection takes known facts only, each in "
-    "the first phrasing that the model knows.",
+    "Ranked by swing. Probabilities and ranks are over the whole vocabulary. A selection takes known facts only, each "
+    "in the first phrasing that the model knows.",
 )
 UNASKED = Table(
     "unasked",

@@ -84,7 +84,7 @@ def ld_figure(facts: pd.DataFrame) -> Figure | None:
         axes.set_ylabel("LD after the corrupted prompt (logits)")
         axes.legend(frameon=False, fontsize=8, loc="upper left")
         known, swing = int(facts["known"].sum()), facts["swing"].median()
-        _title(figure, f"{known} of {len(facts)} prompts name a fact that the model knows; median swing {swing:.1f}", 5.2)
+        _title(figure, f"the fact is known in {known} of {len(facts)} rows (shaded); median swing {swing:.1f}", 5.2)
     return figure
 
 
@@ -101,7 +101,7 @@ def category_figure(facts: pd.DataFrame) -> Figure | None:
         for known, colour in ((True, CLEAN), (False, UNKNOWN)):
             part = (facts["known"] == known).to_numpy()
             if part.any():
-                label = "fact, one phrasing" if known else "not known"
+                label = "a known fact in one phrasing" if known else "not known"
                 axes.scatter(facts["swing"][part], place[part], s=8, color=colour, alpha=0.7, label=label, linewidths=0)
         at = np.arange(len(order))
         axes.vlines(order, at - 0.38, at + 0.38, color="black", linewidth=1.4, label="median", zorder=3)
@@ -166,8 +166,8 @@ def beside_figure(found: Beside) -> Figure:
     with house_style():
         figure = new_figure(5.4, 5.2)
         axes = figure.subplots()
-        low, high = _limits(rows[["swing_a", "swing_b"]].to_numpy(dtype=float))
-        axes.plot([low, high], [low, high], color="0.7", linewidth=0.8, zorder=0)
+        limits = _limits(rows[["swing_a", "swing_b"]].to_numpy(dtype=float))
+        axes.plot(limits, limits, color="0.7", linewidth=0.8, zorder=0)
         groups = {
             "known to both": (rows["known_a"] & rows["known_b"], CLEAN),
             "to A only": (rows["known_a"] & ~rows["known_b"], UNKNOWN),
@@ -183,13 +183,13 @@ def beside_figure(found: Beside) -> Figure:
                     label=f"{label} ({part.sum()})",
                     linewidths=0,
                 )
-        axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+        axes.set(xlim=limits, ylim=limits, aspect="equal")
         axes.set_xlabel(figure_text(f"swing in A ({show_token(found.a, 40)}), logits"))
         axes.set_ylabel(figure_text(f"swing in B ({show_token(found.b, 40)}), logits"))
         axes.legend(frameon=False, fontsize=8, loc="upper left")
-        middle, *ends = found.change
+        middle, low, high = found.change
         n_facts = rows.groupby(["category", "fact"]).ngroups
-        said = f"median change {middle:+.2f} {interval_text(*ends)}"
+        said = f"median change {middle:+.2f} {interval_text(low, high)}"
         _title(figure, f"swing of {n_facts} facts in {len(rows)} prompts: B minus A, {said}", 5.4)
     return figure
 
