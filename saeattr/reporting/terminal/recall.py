@@ -92,6 +92,13 @@ def _print_counts(found: Checked, console: Console) -> None:
         f"knows the fact in {len(found.known)} of them ({n_facts} facts of {n_categories} categories)",
         highlight=False,
     )
+    if n_facts:
+        first, ten = ((found.known["rank_clean"] <= place).sum() for place in (1, 10))
+        console.print(
+            f"known: each prompt prefers its own answer to the other's; among all tokens the right answer comes first "
+            f"in {first} of these {len(found.known)} rows and among the first ten in {ten}",
+            highlight=False,
+        )
     for note in found.notes:
         console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
 
