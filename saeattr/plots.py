@@ -19,6 +19,7 @@ from saeattr.reporting.figures import heatmaps as _heatmaps
 from saeattr.reporting.figures import metric as _metric
 from saeattr.reporting.figures import overlap as _overlap
 from saeattr.reporting.figures import presence as _presence
+from saeattr.reporting.figures import recall as _recall
 
 
 def metric_by_point(table: pd.DataFrame, metric_label: str = "metric") -> Axes:
@@ -80,6 +81,21 @@ def cumulative(curves: pd.DataFrame, n_pairs: int | None = None) -> Axes:
 def generation(table: pd.DataFrame) -> Axes:
     """What lists become when features are ablated while they are generated; of generation.parquet."""
     return _axes(_generation.generation_figure(table) if len(table) else None)
+
+
+def recall_ld(facts: pd.DataFrame) -> Axes:
+    """LD after the clean prompt against LD after the corrupted one; of triage.parquet, or ``triage(...).facts``."""
+    return _axes(_recall.ld_figure(facts))
+
+
+def recall_categories(facts: pd.DataFrame) -> Axes:
+    """The swing of every row by category; of triage.parquet, or ``triage(...).facts``."""
+    return _axes(_recall.category_figure(facts))
+
+
+def recall_facts(selected: pd.DataFrame) -> Axes:
+    """LD after both prompts, fact by fact; of ``triage(...).selected``, or any rows of triage.parquet."""
+    return _axes(_recall.fact_figure(selected))
 
 
 def _group(table: pd.DataFrame) -> str:

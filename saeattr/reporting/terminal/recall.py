@@ -89,7 +89,8 @@ def _print_counts(found: Checked, console: Console) -> None:
     n_facts, n_categories = found.known.groupby(["category", "fact"]).ngroups, found.known["category"].nunique()
     console.print(
         f"{escape(found.battery)}: {len(found.facts)} of {total} rows can be asked of {escape(found.model)}, which "
-        f"knows the fact in {len(found.known)} of them ({n_facts} facts of {n_categories} categories)",
+        f"knows the fact in {len(found.known)} of them ({_count(n_facts, 'fact', 'facts')}, "
+        f"{_count(n_categories, 'category', 'categories')})",
         highlight=False,
     )
     if n_facts:
@@ -101,6 +102,10 @@ def _print_counts(found: Checked, console: Console) -> None:
         )
     for note in found.notes:
         console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 def _table(title: str, caption: str) -> Table:
