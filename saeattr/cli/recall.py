@@ -24,7 +24,7 @@ EXAMPLES = """
 
 `saeattr recall triage --model gemma-2-2b --selection B --out runs/recall`: the best fact of each category
 
-`saeattr patch --pairs runs/recall/selected.jsonl --group all --model gemma-2-2b`: the selected facts, localised
+`saeattr attribute --pairs runs/recall/selected.jsonl --group all --model gemma-2-2b`: go on with the selected facts
 """
 
 Rows = Annotated[

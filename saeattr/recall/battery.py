@@ -89,7 +89,9 @@ class Battery:
     @property
     def sha256(self) -> str:
         """Of what the rows say, wherever they came from."""
-        return hashlib.sha256(_as_lines([row.as_cells() for row in self.rows]).encode("utf-8")).hexdigest()
+        return hashlib.sha256(
+            _as_lines([row.as_cells() for row in self.rows]).encode("utf-8", "surrogatepass")
+        ).hexdigest()
 
     @property
     def notes(self) -> list[str]:

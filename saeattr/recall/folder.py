@@ -111,6 +111,9 @@ def write_triage(found: Triage, record: dict[str, Any]) -> None:
     assert folder is not None
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        # Figures of an earlier triage.
+        for old in (*folder.glob("triage-*.png"), *folder.glob("triage-*.svg")):
+            old.unlink()
     checked = found.checked
     tables = {TRIAGE: checked.facts, UNASKED: checked.unasked, FACT_SPREAD: found.spread, PHRASINGS: found.phrasings}
     for table, rows in tables.items():

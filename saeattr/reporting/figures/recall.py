@@ -32,7 +32,7 @@ SWING = "swing: LD after the clean prompt - LD after the corrupted one (logits)"
 
 
 def draw_triage(found: Triage) -> None:
-    """Write the figures into the triage's folder; take away those that there is nothing for.
+    """Write the figures into the triage's folder.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
@@ -46,9 +46,6 @@ def draw_triage(found: Triage) -> None:
     for name, figure in figures.items():
         if figure is not None:
             save_figure(figure, found.folder, name)
-            continue
-        for suffix in ("png", "svg"):
-            (found.folder / f"{name}.{suffix}").unlink(missing_ok=True)
 
 
 def draw_beside(found: Beside, folder: Path) -> None:
