@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from saeattr.api import (
         attribute,
         check_pairs,
+        check_recall,
         compare,
         entropy,
         generate_lists,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
         report,
         run_study,
         select,
+        triage,
+        triage_beside,
         validate,
     )
     from saeattr.behaviours.lists.topics import TOPICS
@@ -44,6 +47,7 @@ __all__ = [
     "UserError",
     "attribute",
     "check_pairs",
+    "check_recall",
     "compare",
     "entropy",
     "find_saes",
@@ -62,6 +66,8 @@ __all__ = [
     "report",
     "run_study",
     "select",
+    "triage",
+    "triage_beside",
     "validate",
 ]
 
@@ -70,6 +76,7 @@ _HOMES = {
     "Study": "saeattr.study.results",
     "attribute": "saeattr.api",
     "check_pairs": "saeattr.api",
+    "check_recall": "saeattr.api",
     "compare": "saeattr.api",
     "entropy": "saeattr.api",
     "find_saes": "saeattr.saes.loading",
@@ -87,6 +94,8 @@ _HOMES = {
     "report": "saeattr.api",
     "run_study": "saeattr.api",
     "select": "saeattr.api",
+    "triage": "saeattr.api",
+    "triage_beside": "saeattr.api",
     "validate": "saeattr.api",
 }
 

@@ -27,6 +27,7 @@ from saeattr.reporting.figures import metric as _metric
 from saeattr.reporting.figures import overlap as _overlap
 from saeattr.reporting.figures import patching as _patching
 from saeattr.reporting.figures import presence as _presence
+from saeattr.reporting.figures import recall as _recall
 
 
 def metric_by_point(table: pd.DataFrame, metric_label: str = "metric") -> Axes:
@@ -166,6 +167,21 @@ def blanks_by_temperature(summary: pd.DataFrame, blanks: pd.DataFrame) -> Axes:
 def one_token_items(summary: pd.DataFrame, exceptions: pd.DataFrame) -> Axes:
     """Share of names of one token by topic, exceptions circled; of list_summary and list_exceptions.parquet."""
     return _axes(_lists.one_token_items(summary, exceptions))
+
+
+def recall_ld(facts: pd.DataFrame) -> Axes:
+    """LD after the clean prompt against LD after the corrupted one; of triage.parquet, or ``triage(...).facts``."""
+    return _axes(_recall.ld_figure(facts))
+
+
+def recall_categories(facts: pd.DataFrame) -> Axes:
+    """The swing of every row by category; of triage.parquet, or ``triage(...).facts``."""
+    return _axes(_recall.category_figure(facts))
+
+
+def recall_facts(selected: pd.DataFrame) -> Axes:
+    """LD after both prompts, fact by fact; of ``triage(...).selected``, or any rows of triage.parquet."""
+    return _axes(_recall.fact_figure(selected))
 
 
 def _group(table: pd.DataFrame) -> str:

@@ -5,8 +5,8 @@ attribute: pairs, layers, attributions, exact effects. validate: more exact effe
 entropy, lens: what the model does along the prompts, before any SAE is opened. patch: components between clean and
 corrupted runs.
 select: which layers are worth an SAE. plan: what memory it takes. report: one page. overlap: which features recur.
-compare: two models on the same pairs. generate_lists, list_statistics: lists by themselves. inspect: the features on
-Neuronpedia.
+compare: two models on the same pairs. generate_lists, list_statistics: lists by themselves. check_recall, triage,
+triage_beside: which facts a model knows. inspect: the features on Neuronpedia.
 """
 
 from saeattr.api.attributing import attribute, plan, select, validate
@@ -14,12 +14,14 @@ from saeattr.api.checking import check_pairs
 from saeattr.api.exploring import entropy, lens, patch
 from saeattr.api.lists import generate_lists, list_statistics
 from saeattr.api.reading import Overlap, compare, overlap, report
+from saeattr.api.recalling import check_recall, triage, triage_beside
 from saeattr.api.studying import run_study
 
 __all__ = [
     "Overlap",
     "attribute",
     "check_pairs",
+    "check_recall",
     "compare",
     "entropy",
     "generate_lists",
@@ -31,5 +33,7 @@ __all__ = [
     "report",
     "run_study",
     "select",
+    "triage",
+    "triage_beside",
     "validate",
 ]

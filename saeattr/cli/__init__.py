@@ -8,7 +8,8 @@ from typing import Any
 
 import typer
 
-from saeattr.cli import lists, look, pairs, patch, reading, study, texts  # noqa: F401  (the commands register themselves)
+# The commands register themselves.
+from saeattr.cli import lists, look, pairs, patch, reading, recall, study, texts  # noqa: F401
 from saeattr.cli.app import app
 from saeattr.errors import UserError
 

@@ -24,6 +24,7 @@ from saeattr.tables.lists import CONDITION, LIST_BLANKS, LIST_EXCEPTIONS, LIST_S
 from saeattr.tables.pairs import LISTS, PAIRS, TEST_PAIRS
 from saeattr.tables.patching import HEAD_MOVES, PATCHING
 from saeattr.tables.reading import ENTROPY, ENTROPY_ONSET, LENS_ONSET, LOGIT_LENS
+from saeattr.tables.recall import BESIDE, FACT_SPREAD, PHRASINGS, TRIAGE, UNASKED
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
 from saeattr.tables.table import (
     FEATURE,
@@ -51,6 +52,7 @@ __all__ = [
     "ACTIVE",
     "AGREEMENT",
     "ATTRIBUTIONS",
+    "BESIDE",
     "CARRIERS",
     "CHANGES",
     "CHANGE_EXACT",
@@ -63,6 +65,7 @@ __all__ = [
     "ENTROPY",
     "ENTROPY_ONSET",
     "EXACT",
+    "FACT_SPREAD",
     "FEATURE",
     "FEATURES",
     "FIRING",
@@ -87,13 +90,17 @@ __all__ = [
     "PAIRS",
     "PAIR_EFFECTS",
     "PATCHING",
+    "PHRASINGS",
+    "RECALL",
     "ROLE_EFFECTS",
     "SITE",
     "SITE_CHANGES",
     "SITE_EFFECTS",
     "TABLES",
     "TEST_PAIRS",
+    "TRIAGE",
     "TYPES",
+    "UNASKED",
     "VALIDATION",
     "Column",
     "Feature",
@@ -108,8 +115,11 @@ __all__ = [
     "sites_of",
 ]
 
-#: Tables of a comparison's folder; all others are of a study's.
+#: Tables of a comparison's folder.
 COMPARISON = (CHANGES, SITE_CHANGES, CHANGE_TESTS, CHANGE_EXACT)
+
+#: Tables of the folder of ``saeattr recall triage``; the last one is of two such folders.
+RECALL = (TRIAGE, UNASKED, FACT_SPREAD, PHRASINGS, BESIDE)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -148,5 +158,6 @@ TABLES: dict[str, Table] = {
         OVERLAP,
         *COMPARISON,
         FIRING,
+        *RECALL,
     )
 }

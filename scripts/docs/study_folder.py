@@ -14,7 +14,7 @@ from pathlib import Path
 from saeattr.files import write_text
 from saeattr.settings import StudySettings, identifies
 from saeattr.study.run import STAGES
-from saeattr.tables import COMPARISON, FIRING, LIST_EXCEPTIONS, LISTS, OVERLAP, TABLES, Table
+from saeattr.tables import BESIDE, COMPARISON, FIRING, LIST_EXCEPTIONS, LISTS, OVERLAP, RECALL, TABLES, Table
 
 TEXT = Path(__file__).with_suffix(".md")
 PAGE = Path(__file__).parents[2] / "docs" / "study-folder.md"
@@ -56,6 +56,10 @@ def where(table: Table) -> str:
             return f"In {part}, joined on top." if table in stage.joined else f"In {part} only."
     if table in COMPARISON:
         return "In the folder of a comparison (`saeattr compare`), not in a study's."
+    if table == BESIDE:
+        return "Where `saeattr recall beside --out FOLDER` says, not in a study's folder."
+    if table in RECALL:
+        return "In the folder of `saeattr recall triage`, not in a study's; there as `.csv` too."
     if table == FIRING:
         return "Where `saeattr look --table FILE` says, not in a study's folder."
     if table == LIST_EXCEPTIONS:

@@ -61,7 +61,7 @@ def read_source(source: Any, columns: Sequence[str] = ()) -> GivenRows:
     Raises:
         UserError: it cannot be read, has no row, or lacks a column.
     """
-    name, found = _cells_of(source)
+    name, found = cells_of(source)
     renamed = _renames(columns)
     listed = list(found)
     if not listed:
@@ -88,19 +88,26 @@ def read_source(source: Any, columns: Sequence[str] = ()) -> GivenRows:
     return GivenRows(name, tuple(rows), tuple(faults))
 
 
-def _cells_of(source: Any) -> tuple[str, Iterable[Cells | RowUnusable]]:
-    """A source's name and its rows."""
+def cells_of(source: Any, kind: str = "pairs") -> tuple[str, Iterable[Cells | RowUnusable]]:
+    """A source's name and its rows, whatever they hold.
+
+    Args:
+        kind: what a refusal calls the rows.
+
+    Raises:
+        UserError: it is no source, or (while the rows are taken) cannot be read.
+    """
     if isinstance(source, (str, Path)):
         path = Path(source).expanduser()
         if os.path.isdir(path):
-            raise UserError(f"{source} is a folder: give a file of pairs in it ({', '.join(SUFFIXES)})")
+            raise UserError(f"{source} is a folder: give a file of {kind} in it ({', '.join(SUFFIXES)})")
         if os.path.isfile(path):
             return path.name, _read_file(path)
         # A file whose name is mistyped is not looked for on the hub.
         if isinstance(source, str) and path.suffix.lower() not in SUFFIXES and names_dataset(source):
             return source, read_hub(source)
         raise UserError(
-            f"there is no file of pairs {reprlib.repr(str(source))}: give one ({', '.join(SUFFIXES)}), or org/name of "
+            f"there is no file of {kind} {reprlib.repr(str(source))}: give one ({', '.join(SUFFIXES)}), or org/name of "
             "a dataset on the hub"
         )
     if hasattr(source, "to_dict") and hasattr(source, "columns"):
@@ -111,7 +118,7 @@ def _cells_of(source: Any) -> tuple[str, Iterable[Cells | RowUnusable]]:
         if all(isinstance(row, Mapping) for row in listed):
             return f"{len(listed)} rows", listed
     raise UserError(
-        f"pairs cannot be a {type(source).__name__}: give a file, a list of dicts, a DataFrame or a datasets.Dataset"
+        f"{kind} cannot be a {type(source).__name__}: give a file, a list of dicts, a DataFrame or a datasets.Dataset"
     )
 
 

@@ -1,0 +1,45 @@
+"""What a model answers at the end of a prompt: logits, probabilities and ranks of two tokens, and the likeliest one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saeattr.model.loading import LanguageModel
+from saeattr.model.unembed import VOCABULARY_SLICE, token_logits, unembedding
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of some prompts, what is read at one position of each.
+
+    Attributes:
+        logits: of the two tokens; log_probs: over the whole vocabulary.
+        ranks: 1 and how many tokens are likelier.
+        top: the likeliest token.
+    """
+
+    logits: Float[Tensor, "rows two"]
+    log_probs: Float[Tensor, "rows two"]
+    ranks: Int[Tensor, "rows two"]
+    top: Int[Tensor, " rows"]
+
+
+def read_answers(lm: LanguageModel, hidden: Float[Tensor, "rows d_model"], targets: Int[Tensor, "rows two"]) -> Answers:
+    """Read two tokens of each row, in float32 with the model's final soft-cap.
+
+    Args:
+        hidden: the final norm's output; all logits of these rows are held at once.
+    """
+    weight = unembedding(lm)
+    # In slices, because each is taken to float32 first; a target's rank compares numbers of the same product.
+    starts = range(0, weight.shape[0], VOCABULARY_SLICE)
+    slices = (torch.arange(start, min(start + VOCABULARY_SLICE, weight.shape[0])) for start in starts)
+    logits = torch.cat([token_logits(lm, hidden, token_ids) for token_ids in slices], dim=1)
+    own = logits.gather(1, targets.to(logits.device))
+    ranks = 1 + (logits[:, None, :] > own[:, :, None]).sum(2)
+    log_probs = own - logits.logsumexp(1, keepdim=True)
+    return Answers(own.cpu(), log_probs.cpu(), ranks.cpu(), logits.argmax(1).cpu())

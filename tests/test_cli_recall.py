@@ -1,0 +1,122 @@
+"""saeattr recall on the command line: exit codes, one line for what cannot be used, files that go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from saeattr.cli import main
+from tests.recall.test_battery import ROW
+from tests.test_cli_flags import call
+
+BAD = {**ROW, "clean_target": " New York"}
+SWAPPED = {**ROW, "clean_target": " Lima", "corrupt_target": " Paris"}
+
+
+def run(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        main(["recall", *arguments])
+    captured = capsys.readouterr()
+    return int(stopped.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "mine.json").write_text(json.dumps([ROW, BAD, SWAPPED]), encoding="utf-8")
+    return tmp_path / "mine.json"
+
+
+def test_check_counts_what_can_be_asked_and_writes_why_the_rest_cannot(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults = file.parent / "faults.csv"
+    code, printed, _ = run(["check", str(file), "--device", "cpu", "--faults", str(faults)], capsys)
+    assert code == 0
+    assert (
+        "mine.json: 2 of 3 rows can be asked of bundled, which knows the fact in 1 of them (1 fact, 1 category)"
+        in printed
+    )
+    assert "rows that are left out: 2" in printed
+    written = pd.read_csv(faults)
+    assert list(written["row"]) == [2, 3]
+    assert written["reason"][0] == "clean_target ' New York' is 2 tokens, and must be one"
+
+
+def test_nothing_that_can_be_asked_is_one_line_and_nothing_known_a_table_both_with_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps([BAD]), encoding="utf-8")
+    code, printed, error = run(["check", str(file), "--device", "cpu"], capsys)
+    assert (code, printed) == (2, "")
+    (line,) = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: none of the 1 rows of mine.json can be asked of this model; row 1 (France 1)")
+    file.write_text(json.dumps([SWAPPED]), encoding="utf-8")
+    code, printed, _ = run(["triage", str(file), "--device", "cpu", "--out", str(tmp_path / "t")], capsys)
+    assert code == 2
+    assert "1 of 1 rows can be asked" in printed
+    assert "prefers ' Paris' to ' Lima'" in printed
+
+
+def test_triage_writes_what_pairs_check_takes(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = file.parent / "t"
+    code, printed, _ = run(["triage", str(file), "--device", "cpu", "--out", str(out), "--selection", "c"], capsys)
+    assert code == 0
+    assert "selection C: every known fact" in printed
+    with pytest.raises(SystemExit) as stopped:
+        main(["pairs", "check", str(out / "selected.jsonl")])
+    assert not stopped.value.code
+    assert "1 of 1 rows make a pair" in capsys.readouterr().out
+    code, printed, _ = run(["beside", str(out), str(out)], capsys)
+    assert code == 0
+    assert "2 rows asked of both: 1 known to both" in printed
+    assert "median change over facts +0.00 [too few facts] logits" in printed
+
+
+def test_a_battery_is_written_and_checked_as_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, printed, _ = run(["write", "world", "--out", str(tmp_path / "w.jsonl")], capsys)
+    assert code == 0
+    rows = (tmp_path / "w.jsonl").read_text(encoding="utf-8").splitlines()
+    assert printed.strip() == f"{tmp_path / 'w.jsonl'}: {len(rows)} rows"
+    assert json.loads(rows[0]) == ROW | {"corrupt_prompt": "The capital of Italy is", "corrupt_target": " Rome"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["check", "a.json", "--battery", "world"], "a.json and --battery world are both given"),
+        (["check", "--battery", "words"], "there is no battery 'words': choose one of world, facts"),
+        (["check", "none.json"], "there is no file of facts 'none.json'"),
+        (["triage", "--selection", "D"], "'D' is not a selection"),
+        (["beside", "runs/none", "runs/none"], "runs/none holds no triage"),
+        (["write", "world", "--out", "w.txt"], "--out cannot be 'w.txt'"),
+        (["write", "worlds", "--out", "w.json"], "there is no battery 'worlds'"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, printed, error = run(arguments, capsys)
+    assert (code, printed) == (2, "")
+    assert error.startswith("error: ")
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
+def test_flags_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"model": "bundled", "dtype": None, "device": "auto", "batch_size": 16}
+    assert call(monkeypatch, "saeattr.api.check_recall", ["recall", "check"]) == ((None,), own)
+    assert call(monkeypatch, "saeattr.api.check_recall", ["recall", "check", "--battery", "world"])[0] == ("world",)
+    flags = ["--model", "m", "--dtype", "float16", "--device", "cpu", "--batch-size", "3"]
+    flags += ["--selection", "B", "--out", "o", "--no-figures"]
+    wanted = {"model": "m", "dtype": "float16", "device": "cpu", "batch_size": 3}
+    wanted |= {"selection": "B", "out": Path("o"), "figures": False}
+    assert call(monkeypatch, "saeattr.api.triage", ["recall", "triage", "a.json", *flags]) == (("a.json",), wanted)
+    found = call(monkeypatch, "saeattr.api.triage_beside", ["recall", "beside", "a", "b", "--out", "o"])
+    assert found == ((Path("a"), Path("b")), {"out": Path("o")})
