@@ -93,6 +93,11 @@ COMMANDS = {
         *["group", "temperature", "top_p", "max_new_tokens", "seed", "metric", "contrast", "decision"],
     },
     "plan": {*WHICH_PAIRS, *WHICH_MODEL, "layers", "sites"},
+    "patch": {
+        *WHICH_PAIRS,
+        *["model", "dtype", "batch_size", "device"],
+        *["group", "temperature", "top_p", "max_new_tokens", "seed", "metric", "contrast", "decision"],
+    },
     "validate": {
         *["validate_top", "validate_pairs", "controls", "smallest", "positions", "curves", "generate_features"],
         *["batch_size", "vram", "device"],
@@ -210,6 +215,32 @@ def test_plans_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     _, settings = call(monkeypatch, "saeattr.api.plan", ["plan", "--length", "33", "--config", "c.yaml"])
     given = {name: value for name, value in settings.items() if value is not None}
     assert given == {"length": 33, "config": Path("c.yaml")}
+
+
+PATCH: dict[str, Any] = {
+    **{"component": "", "by": "role", "direction": "noising", "method": "exact", "most_pairs": 20, "heads": True},
+    **{"out": None, "config": None, "figures": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("flags", "changes"),
+    [
+        ([], {}),
+        (["--component", "z,v"], {"component": "z,v"}),
+        (["--by", "head"], {"by": "head"}),
+        (["--direction", "denoising"], {"direction": "denoising"}),
+        (["--method", "both"], {"method": "both"}),
+        (["--most-pairs", "3"], {"most_pairs": 3}),
+        (["--no-heads"], {"heads": False}),
+        (["--no-figures"], {"figures": False}),
+        (["--out", "a/b", "--config", "c.yaml"], {"out": Path("a/b"), "config": Path("c.yaml")}),
+    ],
+)
+def test_patchs_other_flags(monkeypatch: pytest.MonkeyPatch, flags: list[str], changes: dict[str, Any]) -> None:
+    args, settings = call(monkeypatch, "saeattr.api.patch", ["patch", *flags])
+    assert args == ()
+    assert settings == {**PATCH, **changes}
 
 
 VALIDATE: dict[str, Any] = {

@@ -18,7 +18,7 @@ from tests.patching.toy_pairs import toy_pairs
 
 
 def seen_in(model: Any, ids: tuple[int, ...]) -> dict[str, Any]:
-    """What the plain Gemma 2 has in each layer: attention weights, values and what heads read, and what norms are given."""
+    """What the plain Gemma 2 has in each layer: patterns, values, what heads read, and what norms are given."""
     seen: dict[str, Any] = {"v": [], "z": [], "post": []}
     handles = [model.model.norm.register_forward_pre_hook(lambda m, args: seen.update(final=args[0][0]))]
     for layer in model.model.layers:
