@@ -73,7 +73,7 @@ def study_figures(study: Study) -> Iterator[StudyFigure]:
         yield StudyFigure("layer-scores", (folder.table_path("layer_scores"),), draw, "selection", SCORES)
     labels = (folder.root / FILE,) if of_study.study_labels(study) else ()
     kinds = sorted(study.features()["kind"].unique())
-    if len(study.groups) > 1:
+    if len(study.groups) > 1 and folder.table_path("features").exists():
         yield from _figures_of_all(study, kinds, labels)
     for group in study.groups:
         yield from _figures_of_group(study, group, kinds, labels)
