@@ -102,6 +102,8 @@ COMMANDS = {
     "plan": {*WHICH_PAIRS, *WHICH_MODEL, "layers", "sites"},
     "entropy": EXPLORED,
     "lens": EXPLORED,
+    "patch": EXPLORED,
+    "study": set(FIELDS),
     "validate": {
         *["validate_top", "validate_pairs", "controls", "smallest", "positions", "curves"],
         *["generate_features", "generate_sites"],
@@ -110,6 +112,8 @@ COMMANDS = {
 }
 #: What is written before the options.
 ARGUMENTS = {"validate": ["runs/mine"]}
+#: The function of a command that has another name: ``saeattr.study`` is a package.
+FUNCTIONS = {"study": "run_study"}
 TAKEN = [(command, name) for command, known in COMMANDS.items() for name in sorted(known)]
 
 
@@ -136,7 +140,8 @@ def test_an_option_is_the_setting_of_its_name_and_sets_no_other(
     monkeypatch: pytest.MonkeyPatch, command: str, name: str
 ) -> None:
     flags, _, value = FIELDS[name]
-    _, settings = call(monkeypatch, f"saeattr.api.{command}", [command, *ARGUMENTS.get(command, []), *flags])
+    target = f"saeattr.api.{FUNCTIONS.get(command, command)}"
+    _, settings = call(monkeypatch, target, [command, *ARGUMENTS.get(command, []), *flags])
     given = {key: given for key, given in settings.items() if key in StudySettings.model_fields and given is not None}
     assert given == {name: value}
     assert type(given[name]) is type(value)
@@ -232,6 +237,14 @@ def test_attributes_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings["layers"] == "all"
 
 
+def test_studys_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ["--out", "a/b", "--config", "c.yaml", "--no-figures", "--no-generate"]
+    _, settings = call(monkeypatch, "saeattr.api.run_study", ["study", *flags])
+    assert {name: value for name, value in settings.items() if value is not None} == {
+        **{"out": Path("a/b"), "config": Path("c.yaml"), "figures": False, "generate": False}
+    }
+
+
 def test_selects_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     _, settings = call(monkeypatch, "saeattr.api.select", ["select", "--out", "a/b", "--config", "c.yaml"])
     given = {name: value for name, value in settings.items() if value is not None}
@@ -264,6 +277,32 @@ def test_lens_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     _, settings = call(monkeypatch, "saeattr.api.lens", ["lens"])
     assert {name: value for name, value in settings.items() if value is not None} == {"figures": True}
+
+
+PATCH: dict[str, Any] = {
+    **{"component": "", "by": "role", "direction": "noising", "method": "exact", "most_pairs": 20, "heads": True},
+    **{"out": None, "config": None, "figures": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("flags", "changes"),
+    [
+        ([], {}),
+        (["--component", "z,v"], {"component": "z,v"}),
+        (["--by", "head"], {"by": "head"}),
+        (["--direction", "denoising"], {"direction": "denoising"}),
+        (["--method", "both"], {"method": "both"}),
+        (["--most-pairs", "3"], {"most_pairs": 3}),
+        (["--no-heads"], {"heads": False}),
+        (["--no-figures"], {"figures": False}),
+        (["--out", "a/b", "--config", "c.yaml"], {"out": Path("a/b"), "config": Path("c.yaml")}),
+    ],
+)
+def test_patchs_other_flags(monkeypatch: pytest.MonkeyPatch, flags: list[str], changes: dict[str, Any]) -> None:
+    args, settings = call(monkeypatch, "saeattr.api.patch", ["patch", *flags])
+    assert args == ()
+    assert settings == {**PATCH, **changes}
 
 
 VALIDATE: dict[str, Any] = {

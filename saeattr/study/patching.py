@@ -26,7 +26,7 @@ BOTH = "both"
 
 @dataclass(frozen=True)
 class Patching(Stage):
-    """A component patched in every layer; by gradient every component (``component`` is then ``EVERY``)."""
+    """A component patched in every layer, or all of them by gradient, between clean and corrupted runs."""
 
     component: str = "resid_pre"
     by: By = "role"

@@ -14,6 +14,7 @@ from pathlib import Path
 from saeattr.files import write_text
 from saeattr.settings import StudySettings, identifies
 from saeattr.study.run import STAGES
+from saeattr.study.stage import Stage
 from saeattr.tables import BESIDE, COMPARISON, FIRING, LIST_EXCEPTIONS, LISTS, OVERLAP, RECALL, TABLES, Table
 
 TEXT = Path(__file__).with_suffix(".md")
@@ -48,11 +49,16 @@ def file_name(table: Table) -> str:
     return "lists/SLUG.parquet" if table == LISTS else f"{table.name}.parquet"
 
 
+def folder(stage: type[Stage]) -> str:
+    """Of a group's part, or of one of its variants."""
+    return f"{stage.name}/VARIANT/SLUG/" if stage.has_variants else f"{stage.name}/SLUG/"
+
+
 def where(table: Table) -> str:
     """The folders that have the table, as a sentence."""
     for stage in STAGES:
         if table in (*stage.joined, *stage.kept):
-            part = f"`{stage.name}/SLUG/`"
+            part = f"`{folder(stage)}`"
             return f"In {part}, joined on top." if table in stage.joined else f"In {part} only."
     if table in COMPARISON:
         return "In the folder of a comparison (`saeattr compare`), not in a study's."
@@ -76,7 +82,7 @@ def stage_rows() -> Sequence[str]:
     for stage in STAGES:
         meaning = (stage.__doc__ or "").splitlines()[0]
         tables = ", ".join(f"`{table.name}`" for table in (*stage.joined, *stage.kept))
-        rows.append(f"| `{stage.name}/SLUG/` | {meaning} | {tables} |")
+        rows.append(f"| `{folder(stage)}` | {meaning} | {tables} |")
     return rows
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from saeattr.files import slug
+from saeattr.patching.components import COMPONENTS
 from saeattr.reporting.figures import patching
 from saeattr.reporting.figures.figure import StudyFigure
 from saeattr.study.patching import HeadMoves, Patching
@@ -33,10 +34,13 @@ def figures(study: Study) -> Iterator[StudyFigure]:
         if stored:
             table, name = study.patching(group), slug(group)
             for by, direction in table[["by", "direction"]].drop_duplicates().itertuples(index=False, name=None):
-                for what, draw, caption in (("maps", _maps, MAPS), ("gradient", _scatter, SCATTER)):
-                    named = f"patching-{what}-{name}-{by}-{direction}"
-                    drawn = partial(draw, study, group, by, direction)
-                    yield StudyFigure(named, stored, drawn, section, caption, group)
+                of = (study, group, by, direction)
+                for what, draw, caption in (
+                    ("maps", partial(_maps, *of, inside=False), MAPS),
+                    ("attention", partial(_maps, *of, inside=True), MAPS),
+                    ("gradient", partial(_scatter, *of), SCATTER),
+                ):
+                    yield StudyFigure(f"patching-{what}-{name}-{by}-{direction}", stored, draw, section, caption, group)
         moves = HeadMoves.folder(study.folder, group) / "head_moves.parquet"
         if moves.exists():
             drawn = partial(_heads, study, group)
@@ -48,11 +52,12 @@ def _of(study: Study, group: str, by: str, direction: str) -> pd.DataFrame:
     return table[(table["by"] == by) & (table["direction"] == direction)]
 
 
-def _maps(study: Study, group: str, by: str, direction: str) -> Figure | None:
+def _maps(study: Study, group: str, by: str, direction: str, inside: bool) -> Figure | None:
+    """What was measured, or else what was estimated: of what is inside attention, or of what enters and leaves it."""
     table = _of(study, group, by, direction)
-    # What was measured goes before what was estimated.
-    exact = table[table["method"] == "exact"]
-    return patching.effect_maps(exact if len(exact) else table, group)
+    own = table[[(COMPONENTS[name].heads != "none") == inside for name in table["component"]]]
+    exact = own[own["method"] == "exact"]
+    return patching.effect_maps(exact if len(exact) else own, group)
 
 
 def _scatter(study: Study, group: str, by: str, direction: str) -> Figure | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 
 from saeattr.patching.components import COMPONENTS
@@ -20,14 +20,17 @@ from saeattr.reporting.numbers import pairs_text
 from saeattr.runs.roles import DECISION
 from saeattr.tables import PAIR
 
+NORMALISED = ("normalised", "normalised_low", "normalised_high")
 #: Layers and heads are numbered one by one up to so many.
 NUMBERED = 30
 #: Panels in a row; rows of a map of heads by role; heads that are named in a scatter.
 ACROSS, MOST_ROWS, NAMED = 3, 16, 8
+#: Where the colour bar has numbers, as parts of the largest change.
+TICKS = np.array([-1, -0.3, -0.1, 0, 0.1, 0.3, 1])
 DIRECTION_WORDS = {"noising": "corrupted into clean", "denoising": "clean into corrupted"}
 
 
-def effect_maps(table: pd.DataFrame, group: str, most: int = 6) -> Figure | None:
+def effect_maps(table: pd.DataFrame, group: str) -> Figure | None:
     """Normalised effects of one way of patching, a panel for each component; None where there are none.
 
     Light is the run that is patched as it was: 0 where corrupted activations are put into the clean run, 1 where it is
@@ -35,17 +38,17 @@ def effect_maps(table: pd.DataFrame, group: str, most: int = 6) -> Figure | None
 
     Args:
         table: ``tables.PATCHING`` of one group, one direction, one method, and one ``by``.
-        most: components drawn, in the order in which a layer computes them.
     """
     if table.empty:
         return None
     by, direction, method = (str(table[name].iloc[0]) for name in ("by", "direction", "method"))
     cells = patching_summary(table)
-    names = [name for name in COMPONENTS if name in set(cells["component"])][:most]
+    names = [name for name in COMPONENTS if name in set(cells["component"])]
     maps = {name: _map(cells[cells["component"] == name], by) for name in names}
     start = 0.0 if direction == "noising" else 1.0
     reach = max(1.0, *(float(np.nanmax(np.abs(frame.to_numpy() - start))) for frame in maps.values()))
-    norm = Normalize(start - reach, start + reach)
+    # A few effects are tens of times larger than the rest, which would all look like nothing.
+    norm = AsinhNorm(linear_width=reach / 8, vmin=-reach, vmax=reach)
     image = ScalarMappable(norm, effect_map())
     across = min(ACROSS, len(names))
     down = -(-len(names) // across)
@@ -56,11 +59,12 @@ def effect_maps(table: pd.DataFrame, group: str, most: int = 6) -> Figure | None
         figure = new_figure(width, down * panel_height + 0.9)
         grid = figure.subplots(down, across, squeeze=False)
         for axes, (name, frame) in zip(grid.flat, maps.items(), strict=False):
-            _draw_map(axes, frame, name, norm, by)
+            _draw_map(axes, frame - start, name, norm, by)
         for axes in list(grid.flat)[len(names) :]:
             axes.axis("off")
-        bar = figure.colorbar(image, ax=grid, fraction=0.05, pad=0.02)
-        bar.set_label("normalised: 0 as clean, 1 as corrupted", fontsize=8)
+        bar = figure.colorbar(image, ax=grid, fraction=0.05, pad=0.02, ticks=reach * TICKS)
+        bar.set_ticklabels([f"{start + reach * tick:.2g}" for tick in TICKS])
+        bar.set_label("normalised (asinh scale): 0 as clean, 1 as corrupted", fontsize=8)
         finding = _finding(cells[cells["component"].isin(names)], group, direction, method)
         figure.suptitle(
             figure_text("\n".join(textwrap.wrap(finding, int(13.5 * width)))), x=0.01, ha="left", fontsize=10
@@ -94,7 +98,7 @@ def _order(cells: pd.DataFrame) -> list[str]:
     return sorted(places, key=lambda place: rank[place])
 
 
-def _draw_map(axes: Axes, frame: pd.DataFrame, name: str, norm: Normalize, by: str) -> None:
+def _draw_map(axes: Axes, frame: pd.DataFrame, name: str, norm: AsinhNorm, by: str) -> None:
     axes.imshow(frame.to_numpy(), cmap=effect_map(), norm=norm, aspect="auto", origin="lower")
     columns = [str(column) for column in frame.columns]
     step = 1 if len(columns) <= 3 * NUMBERED else 5
@@ -117,10 +121,12 @@ def _finding(cells: pd.DataFrame, group: str, direction: str, method: str) -> st
     head = f" head {row['head']}" if row["head"] >= 0 else ""
     place = "" if row["place"] == EVERYWHERE else f" at {row['place']}"
     how = "by gradient" if method == "attribution" else "exact"
-    ends = "" if np.isnan(row["normalised_low"]) else f" [{row['normalised_low']:.2f}, {row['normalised_high']:.2f}]"
+    # Adding 0 takes the sign from what is printed as zero.
+    value, low, high = (round(float(row[name]), 2) + 0.0 for name in NORMALISED)
+    ends = "" if np.isnan(low) else f" [{low:.2f}, {high:.2f}]"
     return (
         f"{group}: patching, {direction} ({DIRECTION_WORDS[direction]}), {how}. Largest: {row['component']} in layer "
-        f"{row['layer']}{head}{place}: {row['normalised']:.2f}{ends} of the way; mean of {pairs_text(cells['n_pairs'])}"
+        f"{row['layer']}{head}{place}: normalised {value:.2f}{ends}; mean of {pairs_text(cells['n_pairs'])}"
     )
 
 
