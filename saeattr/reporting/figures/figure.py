@@ -17,7 +17,7 @@ class StudyFigure:
         name: of its files, without the suffix.
         sources: the files that it is drawn from; when one is newer, it is drawn again.
         draw: makes it; None where there is nothing to show.
-        section: where it stands in the report: behaviour, overlap or group; empty where it does not.
+        section: where it stands in the report: behaviour, features, or one of ``reporting.page.parts``; blank: nowhere.
         caption: below it there.
         group: the group that it is about, empty where it is about all.
     """

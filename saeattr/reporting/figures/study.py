@@ -68,7 +68,7 @@ def study_figures(study: Study) -> Iterator[StudyFigure]:
     folder = study.folder
     if Choosing.is_there(folder, WHOLE):
         draw = partial(_layer_scores, folder, study.metric_label)
-        yield StudyFigure("layer-scores", (folder.table_path("layer_scores"),), draw)
+        yield StudyFigure("layer-scores", (folder.table_path("layer_scores"),), draw, "selection", SCORES)
     labels = (folder.root / FILE,) if of_study.study_labels(study) else ()
     kinds = sorted(study.features()["kind"].unique())
     if len(study.groups) > 1:
@@ -105,7 +105,7 @@ def _figures_of_group(
     if not Attribution.is_there(study.folder, group):
         return
     name, folder = slug(group), Attribution.folder(study.folder, group)
-    single, section = len(study.groups) == 1, "group" if len(study.groups) <= GROUPS_IN_FULL else ""
+    single, section = len(study.groups) == 1, "features" if len(study.groups) <= GROUPS_IN_FULL else ""
     metric = partial(of_study.metric_by_point, study, group)
     points = (folder / "metric_by_point.parquet",)
     yield StudyFigure(f"metric-{name}", points, metric, "behaviour" if single else "", METRIC, group)
@@ -123,6 +123,7 @@ def _figures_of_group(
             yield StudyFigure(f"{what}-{name}", validated, partial(draw, study, group), section, caption, group)
 
 
+SCORES = "Lens: what a layer adds to the clean-corrupted metric. Ablation: exact effects of patching each role there."
 METRIC = "Mean over distinct pairs with 95 % bands (Student); with one decision point a pair, a dot is a pair."
 LAYERS = "Sets: each group's top features of a site. Chance: sets of the same size and activity, drawn at random."
 PRESENCE = "A line is a feature; coloured where it is in the group's top set at its site."

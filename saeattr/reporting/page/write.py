@@ -21,6 +21,7 @@ from saeattr import __version__
 from saeattr.features.directions import LOGITS_NOTE
 from saeattr.features.upstream import UPSTREAM_NOTE
 from saeattr.files import write_text
+from saeattr.reporting.page.parts import AFTER, BEFORE, present
 from saeattr.reporting.page.rows import verdict_rows
 
 FILES = Path(__file__).parent
@@ -32,7 +33,7 @@ class InlineFigure:
     """A picture in the page.
 
     Attributes:
-        section: where it stands: behaviour, overlap or group.
+        section: where it stands: behaviour, features, or one of ``saeattr.reporting.page.parts``.
         caption: below the picture; text: what it shows, for who cannot see it.
         source: a data: URI; width, height: in CSS pixels.
     """
@@ -51,6 +52,7 @@ class Report:
 
     Attributes:
         evidence: what the tests could show, a line a group. verdicts: name, colour and meaning of each.
+        lines: by section what was found, a line each.
     """
 
     title: str
@@ -66,6 +68,7 @@ class Report:
     table_note: str
     evidence: list[str] = field(default_factory=list)
     verdicts: list[dict[str, str]] = field(default_factory=verdict_rows)
+    lines: dict[str, list[str]] = field(default_factory=dict)
     logits_note: str = LOGITS_NOTE
     upstream_note: str = UPSTREAM_NOTE
 
@@ -86,8 +89,11 @@ def render(report: Report) -> str:
     css = (FILES / "page.css").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((FILES / "template.html").read_text(encoding="utf-8"))
-    # These three are our own files and escaped JSON; all other values are escaped by the template.
+    sections = {figure.section for figure in report.figures}
+    # The last three are our own files and escaped JSON; all other values are escaped by the template.
     return template.render(
+        before=present(BEFORE, sections, report.lines),
+        after=present(AFTER, sections, report.lines),
         title=report.title,
         version=__version__,
         policy=content_policy(script, css, embed_origins(report)),

@@ -195,7 +195,7 @@ def test_one_group_gets_its_own_figures(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     one = saeattr.attribute("cities", out=folder, lists=2, sites=SITES, figures=False, device="cpu")
     found = data(make_report(one, top=4))
-    assert [figure["section"] for figure in found["figures"]] == ["behaviour", *["group"] * 5]
+    assert [figure["section"] for figure in found["figures"]] == ["behaviour", *["features"] * 5]
     (tested,) = (text for text in found["findings"] if "tested by exact ablation" in text)
     assert tested.endswith(
         "on 2 distinct pairs that did not rank it, against controls of equal length: 20 too few pairs."

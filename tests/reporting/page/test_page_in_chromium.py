@@ -45,7 +45,7 @@ def opened(browser: Page, folder: Path, name: str, fragment: str = "") -> Page:
 
 def test_nothing_is_logged_and_no_request_leaves_the_page(page: Page) -> None:
     page.go("resid_post.0/100")
-    page.go("figures")
+    page.go("checks")
     assert page.problems == []
     assert {url.split(":")[0] for url in page.requests} <= {"file", "data", "about"}
     assert sum(url.startswith("file:") for url in page.requests) == 1
