@@ -14,10 +14,12 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from rich.console import Console
 
+import saeattr
 import saeattr.plots
 from saeattr import UserError
 from saeattr.generation.summary import pool_groups, summarise
 from saeattr.reporting.figures.generation_grid import generation_grid
+from saeattr.reporting.figures.study import study_figures
 from saeattr.reporting.figures.style import save_figure
 from saeattr.reporting.terminal.generation import grid_table
 
@@ -124,3 +126,20 @@ def test_the_terminal_has_the_same_numbers() -> None:
     assert "]*" in text
     assert "* of these lists some were cut off (up to 33%)" in text
     assert "nan" not in text
+
+
+def test_a_study_of_several_topics_has_the_grid_of_all_and_of_each(tmp_path: Path) -> None:
+    small = {"lists": 2, "max_new_tokens": 12, "sites": ["resid_post.2"], "validate_top": 0, "device": "cpu"}
+    study = saeattr.attribute(["cities", "rivers"], out=tmp_path / "s", figures=False, **small)
+    asked = {"generate": True, "generate_features": (1, 2), "generate_sites": "resid_post", "curves": False}
+    found = saeattr.validate(study, top=1, device="cpu", figures=False, **asked)
+    drawn = {one.name: one for one in study_figures(found) if one.section == "generation"}
+    assert set(drawn) == {"generation-grid", "generation-cities", "generation-rivers"}
+    assert all(path.exists() for one in drawn.values() for path in one.sources)
+    figure = drawn["generation-grid"].draw()
+    assert figure is not None
+    title = " ".join(figure.get_suptitle().split())
+    assert "cities, rivers: largest of 2 cells; features held at corrupted; means of 4 lists" in title
+    assert "cut off at the limit of 12 tokens" in title
+    with pytest.raises(UserError, match="--generate-sites cannot be 'attn_z' in this study: write all, resid_post"):
+        saeattr.validate(study, top=1, device="cpu", **{**asked, "generate_sites": "attn_z"})
