@@ -13,9 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from saeattr.errors import UserError
+from saeattr.features.texts import Look
 from saeattr.reporting.figures import agreement as _agreement
 from saeattr.reporting.figures import curves as _curves
 from saeattr.reporting.figures import entropy as _entropy
+from saeattr.reporting.figures import firing as _firing
 from saeattr.reporting.figures import forest as _forest
 from saeattr.reporting.figures import generation as _generation
 from saeattr.reporting.figures import generation_grid as _grid
@@ -28,6 +30,7 @@ from saeattr.reporting.figures import overlap as _overlap
 from saeattr.reporting.figures import patching as _patching
 from saeattr.reporting.figures import presence as _presence
 from saeattr.reporting.figures import recall as _recall
+from saeattr.tables import address
 
 
 def metric_by_point(table: pd.DataFrame, metric_label: str = "metric") -> Axes:
@@ -182,6 +185,20 @@ def recall_categories(facts: pd.DataFrame) -> Axes:
 def recall_facts(selected: pd.DataFrame) -> Axes:
     """LD after both prompts, fact by fact; of ``triage(...).selected``, or any rows of triage.parquet."""
     return _axes(_recall.fact_figure(selected))
+
+
+def feature_picture(look: Look, feature: str | None = None, label: str = "") -> Axes:
+    """Where a feature fires, token by token; of ``saeattr.look(...)``.
+
+    Args:
+        feature: its address, such as ``resid_post.3/423``; None where the look is of one.
+    """
+    named = {address(*one): one for one in look.features}
+    if feature is None and len(named) == 1:
+        return _axes(_firing.feature_picture(look, label=label))
+    if feature not in named:
+        raise UserError(f"{feature!r} is none of the look's features: name one of {', '.join(named) or 'none'}")
+    return _axes(_firing.feature_picture(look, named[feature], label))
 
 
 def _group(table: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""Texts of one's own: which features fire where."""
+"""Texts of one's own, or a study's pairs: which features fire where."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ EXAMPLES = """
 `saeattr look --file prompts.txt --model gemma-2-2b --site resid_post.20 --features 16323,10257 --table firing.csv`
 
 `saeattr look "- Paris" --study runs/bundled --features resid_post.3/423`: the model and the SAEs of a study
+
+`saeattr look --study runs/bundled --features resid_post.3/423 --picture 423.png`: where it fires in the study's pairs
 """
 
 
@@ -36,6 +38,8 @@ def look(
     chat: Annotated[bool, typer.Option("--chat", help="Each text is a user's turn, in the model's template.")] = False,
     top: Annotated[int, typer.Option(help="Features of each site, where none are named.", min=1)] = 5,
     study: Annotated[Path | None, typer.Option(help="A study whose model and SAEs are used.")] = None,
+    group: Annotated[str | None, typer.Option(help="Without texts: pairs of this group. [default: all]")] = None,
+    pairs: Annotated[int, typer.Option(help="Without texts: so many pairs of the study.", min=1)] = 6,
     model: Annotated[str | None, typer.Option(help="bundled, a folder or a name. [default: bundled]")] = None,
     saes: Annotated[str | None, typer.Option(help="A folder of SAEs or releases. [default: the model's own]")] = None,
     sae_width: Annotated[str | None, typer.Option(help="Width of published SAEs, such as 16k.")] = None,
@@ -44,15 +48,18 @@ def look(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, cuda*N or mps.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Write a page too (.html).")] = None,
     table: Annotated[Path | None, typer.Option(help="Write the table too (.csv or .parquet).")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw each feature too (.png, and .svg beside it; of several NAME-FEATURE.png).")
+    ] = None,
 ) -> None:
-    """Say which features fire where in texts of your own, at every token but BOS."""
+    """Say which features fire where in texts of your own or in a study's pairs, at every token but BOS."""
     given = [*(texts or []), *(_lines(file) if file is not None else [])]
-    if not given:
+    if not given and (study is None or file is not None):
         raise UserError('there is no text: write one in quotes (saeattr look "A short text") or give --file')
-    for path, endings in ((out, (".html",)), (table, (".csv", ".parquet"))):
+    for path, endings in ((out, (".html",)), (table, (".csv", ".parquet")), (picture, (".png",))):
         if path is not None and path.suffix not in endings:
             raise UserError(f"{path} cannot be written: name a file that ends with {' or '.join(endings)}")
-    from saeattr.reporting.looks import write_firing
+    from saeattr.reporting.looks import write_firing, write_pictures
     from saeattr.reporting.page.look import write_look
     from saeattr.reporting.terminal.look import print_look
     from saeattr.reporting.terminal.study import StageProgress
@@ -64,13 +71,25 @@ def look(
     names = None if features is None else [name.strip() for name in features.split(",") if name.strip()]
     with StageProgress() as progress:
         found = run_look(
-            given, study=study, features=names, chat=chat, top=top, device=device, on_progress=progress, **settings
+            given or None,
+            study=study,
+            features=names,
+            group=group,
+            pairs=pairs,
+            chat=chat,
+            top=top,
+            device=device,
+            on_progress=progress,
+            **settings,
         )
     print_look(found)
     if out is not None:
         typer.echo(str(write_look(found, out)))
     if table is not None:
         typer.echo(str(write_firing(found, table)))
+    if picture is not None:
+        for path in write_pictures(found, picture, study):
+            typer.echo(str(path))
 
 
 def _lines(file: Path) -> list[str]:

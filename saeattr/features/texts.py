@@ -1,10 +1,11 @@
-"""Features in texts of one's own: which fire where, at every token but BOS."""
+"""Features in texts, of one's own or of a study's pairs: which fire where, at every token but BOS."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from saeattr.behaviours.chat import chat_prompt, conversation
+from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
 from saeattr.model.capture import capture
 from saeattr.model.loading import LanguageModel
@@ -35,17 +37,45 @@ TOP = 5
 
 
 @dataclass(frozen=True)
+class PairText:
+    """Where a text stands that is one prompt of a pair.
+
+    Attributes:
+        run: clean or corrupted; the corrupted prompt of a pair follows its clean one.
+        roles: what each position is for; blank for a token without a partner in the clean prompt.
+        points: the positions at which the model decides.
+        aligned: whether both prompts have equally many tokens, each the partner of the one below it.
+        branches: as ``Pair.branches``.
+    """
+
+    group: str
+    pair_id: str
+    run: Literal["clean", "corrupted"]
+    roles: tuple[str, ...]
+    points: tuple[int, ...]
+    aligned: bool
+    branches: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
 class ReadText:
     """A text as the model reads it.
 
     Attributes:
         ids, tokens: all of it, BOS included; the tokens as text.
         start: the first position that is looked at: 1 where BOS is before it, whose activations are of another size.
+        of: the pair that it is of; None for a text of one's own.
     """
 
     ids: tuple[int, ...]
     tokens: tuple[str, ...]
     start: int
+    of: PairText | None = None
+
+    @property
+    def name(self) -> str:
+        """``cities 000, clean``; blank for a text of one's own."""
+        return f"{self.of.group} {self.of.pair_id}, {self.of.run}" if self.of is not None else ""
 
 
 @dataclass(frozen=True)
@@ -76,12 +106,39 @@ def read_text(lm: LanguageModel, text: str | Chat, *, chat: bool = False) -> Rea
         ids: list[int] = chat_prompt(tokenizer, text) if chat else list(tokenizer.encode(text))
     else:
         ids = conversation(tokenizer, text)
-    start = 1 if ids and ids[0] == tokenizer.bos_token_id else 0
-    if len(ids) == start:
+    text_read = _read(tokenizer, ids)
+    if len(ids) == text_read.start:
         raise UserError("a text is empty: give at least one word")
     longest = getattr(lm.hf.config.get_text_config(), "max_position_embeddings", None)
     if longest is not None and len(ids) > longest:
         raise UserError(f"a text has {len(ids)} tokens and the model reads {longest}: give a shorter one, or parts")
+    return text_read
+
+
+def read_pair(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> list[ReadText]:
+    """Both prompts of a pair, the clean one first; the clean one alone where there is no other."""
+    points = tuple(point.position for point in pair.points)
+    clean = PairText(
+        pair.group, pair.pair_id, "clean", pair.roles, points, aligned=pair.partners is None, branches=pair.branches
+    )
+    found = [dataclasses.replace(_read(tokenizer, pair.clean_ids), of=clean)]
+    if pair.corrupted_ids is None:
+        return found
+    partners = range(len(pair.clean_ids)) if pair.partners is None else pair.partners
+    own = {partner: at for at, partner in enumerate(partners) if partner >= 0}
+    positions, branches = range(len(pair.corrupted_ids)), pair.branches
+    corrupted = dataclasses.replace(
+        clean,
+        run="corrupted",
+        roles=tuple(pair.roles[own[at]] if at in own else "" for at in positions),
+        points=tuple(partners[at] for at in points),
+        branches=branches and tuple(branches[own[at]] if at in own else 0 for at in positions),
+    )
+    return [*found, dataclasses.replace(_read(tokenizer, pair.corrupted_ids), of=corrupted)]
+
+
+def _read(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> ReadText:
+    start = 1 if ids and ids[0] == tokenizer.bos_token_id else 0
     return ReadText(tuple(map(int, ids)), tuple(str(tokenizer.decode([token])) for token in ids), start)
 
 
@@ -126,7 +183,9 @@ def look_at(
 def _activations(lm: LanguageModel, text: ReadText, sites: Sequence[Site]) -> dict[Site, Float[Tensor, "tokens d_in"]]:
     """x at every token but BOS."""
     tokens = torch.tensor([text.ids], device=lm.device)
-    x = capture(lm, Prompts(tokens, torch.ones_like(tokens, dtype=torch.bool)), sites).x
+    branches = None if text.of is None or text.of.branches is None else torch.tensor([text.of.branches])
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    x = capture(lm, Prompts(tokens, mask, None if branches is None else branches.to(lm.device)), sites).x
     return {site: x[site][0, text.start :] for site in sites}
 
 

@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from saeattr.errors import UserError
 from saeattr.features.texts import Look, ReadText
 from saeattr.files import write_table, write_text
-from saeattr.reporting.figures.style import NEWLINE_SIGN, TAB_SIGN
+from saeattr.neuronpedia.links import read_links
+from saeattr.reporting.figures.firing import feature_picture
+from saeattr.reporting.figures.style import NEWLINE_SIGN, TAB_SIGN, label_texts, save_figure
 from saeattr.sites import Site
+from saeattr.study.folder import StudyFolder
 from saeattr.tables import address, features_of
 
 #: Said with every look.
@@ -79,3 +83,23 @@ def write_firing(look: Look, path: Path) -> Path:
     else:
         write_text(path, look.table.to_csv(index=False))
     return path
+
+
+def write_pictures(look: Look, path: Path, study: Path | None = None) -> list[Path]:
+    """Draw each feature as PNG and SVG: at ``path`` where there is one, else at ``NAME-KIND.LAYER-FEATURE.png``.
+
+    Args:
+        study: whose neuronpedia.json has labels.
+
+    Raises:
+        UserError: no feature is there, the disk is full or the folder cannot be written.
+    """
+    if not look.features:
+        raise UserError("no feature fires in these texts, so there is nothing to draw: name one with --features")
+    labels = {} if study is None else label_texts(read_links(StudyFolder(study)).labels)
+    written = []
+    for feature in look.features:
+        name = path.stem if len(look.features) == 1 else f"{path.stem}-{feature[0]}-{feature[1]}"
+        save_figure(feature_picture(look, feature, labels.get(address(*feature), "")), path.parent, name)
+        written.append(path.with_name(f"{name}.png"))
+    return written

@@ -17,9 +17,6 @@ Swap = Literal["length", "few"]
 #: Other names of a field, in Python, in YAML and as an option: the groups of lists are topics, and a list makes a pair.
 ALIASES = {"topic": "group", "lists": "n_pairs", "validate_lists": "validate_pairs"}
 
-#: Fields of several numbers, and how they are written.
-NUMBERS = {"layers": "0,3,5, or all", "generate_features": "1,5,20"}
-
 #: Commands that take a setting. Those that explore open no SAE.
 _EXPLORE = ("entropy", "lens", "patch")
 _SAES = ("attribute", "select", "plan", "study")

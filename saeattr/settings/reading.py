@@ -13,6 +13,9 @@ from saeattr.errors import UserError
 from saeattr.settings.described import SETTINGS, flag, taken_by
 from saeattr.settings.fields import ALIASES, NUMBERS, StudySettings
 
+#: Fields of several numbers, and how they are written.
+NUMBERS = {"layers": "0,3,5, or all", "generate_features": "1,5,20"}
+
 
 def recorded_settings(record: Mapping[str, Any]) -> StudySettings:
     """The settings of a study's record, with its groups.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from saeattr.behaviours.behaviour import find_behaviour
+from saeattr.behaviours.pair import Pair, by_group
 from saeattr.errors import UserError
-from saeattr.features.texts import TOP, Chat, FeatureNames, Look, look_at, read_text
+from saeattr.features.texts import TOP, Chat, FeatureNames, Look, ReadText, look_at, read_pair, read_text
 from saeattr.model.loading import LanguageModel, load_model
 from saeattr.progress import OnProgress, about, counting, quiet
 from saeattr.saes.formats import SaeFile
@@ -22,28 +24,34 @@ from saeattr.study.reopen import opened, study_task
 from saeattr.study.results import Study
 from saeattr.tables import by_site, features_of
 
+#: Pairs of a study that are looked at where no number is given.
+PAIRS = 6
 #: Settings that say which model and which SAEs.
 NAMES = ("model", "saes", "sae_width", "sae_l0", "dtype", "sites")
 
 
 def look(
-    texts: str | Chat | Sequence[str | Chat],
+    texts: str | Chat | Sequence[str | Chat] | None = None,
     *,
     study: str | Path | Study | None = None,
     features: FeatureNames = None,
+    group: str | None = None,
+    pairs: int = PAIRS,
     chat: bool = False,
     top: int = TOP,
     device: str = "auto",
     on_progress: OnProgress = quiet,
     **settings: Any,
 ) -> Look:
-    """Which features fire where in texts of your own, at every token but BOS.
+    """Which features fire where in texts of your own or in a study's pairs, at every token but BOS.
 
     Args:
-        texts: a text, a conversation (a list of turns with role and content), or several of these.
+        texts: a text, a conversation (a list of turns with role and content), or several of these. None takes the
+            prompts of the study's pairs, each clean one before its corrupted one.
         study: whose model and SAEs are used; without one ``settings`` name them.
         features: addresses such as ``resid_post.3/423``, indices where there is one site, or a table with the columns
             layer, kind and feature; None for the ``top`` of each site that fire most.
+        group, pairs: without texts, so many pairs of one group, or of all groups in turn; each text says whose it is.
         chat: each text is a user's turn, put into the model's chat template up to where the answer begins.
         settings: ``model``, ``saes``, ``sae_width``, ``sae_l0``, ``dtype`` and ``sites``, as for ``attribute``.
 
@@ -55,18 +63,43 @@ def look(
     """
     if top < 1:
         raise UserError(f"--top cannot be {top}: show at least one feature of each site")
-    given = as_texts(texts)
+    given = None if texts is None and study is not None else as_texts(texts or [])
+    if given is None and chat:
+        raise UserError("--chat is for texts of your own: a study's pairs are whole prompts already")
+    if given is not None and group is not None:
+        raise UserError("--group names pairs of a study: leave out the texts, or the group")
     on_step = about(on_progress, "look")
+    read: list[ReadText] = []
     if study is not None:
         _refuse_settings(settings)
-        task = study_task(opened(study), on_step, device)
+        known = opened(study)
+        if group is not None and group not in known.groups:
+            raise UserError(f"the study has no group {group!r}: its groups are {', '.join(known.groups)}")
+        task = study_task(known, on_step, device)
         lm, files = task.lm, list(task.saes)
+        if given is None:
+            chosen = choose_pairs(task.pairs, group, pairs)
+            read = [text for pair in chosen for text in read_pair(lm.tokenizer, pair)]
     else:
         lm, files = _open(features, settings, device)
     wanted = named_features(features, [file.site for file in files])
-    read = [read_text(lm, text, chat=chat) for text in given]
+    read += [read_text(lm, text, chat=chat) for text in given or ()]
     files = files if wanted is None else [file for file in files if file.site in wanted]
     return look_at(lm, read, files, wanted, top, counting(on_step, "activations"))
+
+
+def choose_pairs(pairs: Sequence[Pair], group: str | None, count: int) -> list[Pair]:
+    """The first so many pairs of a group; of all groups in turn where none is named.
+
+    Raises:
+        UserError: none is wanted.
+    """
+    if count < 1:
+        raise UserError(f"--pairs cannot be {count}: look at one at least")
+    groups = by_group(pairs)
+    own = list(groups.values()) if group is None else [groups[group]]
+    in_turn = [pair for row in itertools.zip_longest(*own) for pair in row if pair is not None][:count]
+    return sorted(in_turn, key=lambda pair: list(groups).index(pair.group))
 
 
 def as_texts(texts: str | Chat | Sequence[str | Chat]) -> list[str | Chat]:

@@ -41,7 +41,9 @@ def render_look(look: Look) -> str:
         css=Markup(css),
         policy=content_policy("", css, []),
         note=NOTE,
-        texts=[{"number": number + 1, "lines": own} for number, own in enumerate(lines)],
+        texts=[
+            {"number": number + 1, "name": look.texts[number].name, "lines": own} for number, own in enumerate(lines)
+        ],
     )
     # Half of a surrogate pair is no UTF-8.
     return page.encode("utf-8", errors="replace").decode("utf-8")

@@ -8,6 +8,7 @@ from rich.style import Style
 from rich.text import Text
 
 from saeattr.features.texts import Look
+from saeattr.reporting.figures.style import show_token
 from saeattr.reporting.looks import NOTE, FeatureLine, feature_lines
 from saeattr.reporting.terminal.study import study_console
 
@@ -23,7 +24,8 @@ def print_look(look: Look, console: Console | None = None) -> None:
     plain = console.color_system is None
     for number, text in enumerate(look.texts):
         n_tokens = len(text.ids) - text.start
-        console.print(Text(f"text {number + 1} of {len(look.texts)}: {n_tokens} tokens", style="bold"))
+        named = f" ({show_token(text.name, 60)})" if text.name else ""
+        console.print(Text(f"text {number + 1} of {len(look.texts)}{named}: {n_tokens} tokens", style="bold"))
         for line in feature_lines(look, number):
             console.print(Text(f"  {line.address}  ", style="bold") + Text(line.summary, style="not bold"))
             if any(line.activations):
