@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from saeattr.errors import UserError
 from saeattr.settings.described import SETTINGS, flag, taken_by
-from saeattr.settings.fields import ALIASES, NUMBERS, StudySettings
+from saeattr.settings.fields import ALIASES, StudySettings
 
 #: Fields of several numbers, and how they are written.
 NUMBERS = {"layers": "0,3,5, or all", "generate_features": "1,5,20"}
