@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from saeattr.behaviours.tokens import contrast_label, contrast_tokens
 from saeattr.errors import UserError
 from saeattr.progress import OnStep, quiet
 
@@ -139,9 +140,22 @@ class Behaviour(ABC):
         """Files that the pairs are made of: a study with others is another study."""
         return ()
 
-    @abstractmethod
     def contrast(self, tokenizer: PreTrainedTokenizerBase, settings: StudySettings) -> Contrast:
-        """What the settings' metric contrasts here.
+        """What the settings' metric contrasts here: two tokens of theirs, a contrast of its own, or any metric.
+
+        Raises:
+            UserError: a token of it is not exactly one token.
+        """
+        first = next(iter(self.metrics))
+        if settings.contrast is not None:
+            contrast_tokens(tokenizer, settings.contrast)
+            return Contrast("contrast", contrast_label(settings.contrast))
+        name = settings.metric or first
+        return self.own_contrast(tokenizer, name) if name in self.metrics else Contrast(first, metric=name)
+
+    @abstractmethod
+    def own_contrast(self, tokenizer: PreTrainedTokenizerBase, name: str) -> Contrast:
+        """What one of the behaviour's ``metrics`` contrasts.
 
         Raises:
             UserError: a token of it is not exactly one token.

@@ -14,8 +14,7 @@ from saeattr.behaviours.given.source import GivenRows
 from saeattr.errors import UserError
 from saeattr.settings import SETTINGS, StudySettings, flag, recorded_settings
 from saeattr.study.folder import StudyFolder, read_record
-from saeattr.study.pairs import part_path, stored_given
-from saeattr.tables import TEST_PAIRS
+from saeattr.study.pairs import MakingTestPairs, stored_given
 
 #: What the pairs of a study were made with: their settings, and the contrast that their decision points mark.
 TAKEN_OVER = (
@@ -51,7 +50,7 @@ def with_borrowed(settings: StudySettings) -> tuple[StudySettings, GivenRows | N
             raise UserError(
                 f"{source.root} has no pairs of the group {group!r}: it has {', '.join(record['groups']) or 'none'}"
             )
-        if settings.validate_top and behaviour.draws and not part_path(source, group, TEST_PAIRS).exists():
+        if settings.validate_top and behaviour.draws_pairs(known) and not MakingTestPairs.is_there(source, group):
             raise UserError(
                 f"{source.root} has no pairs of {group!r} to test on: run saeattr validate {source.root} first, or add "
                 "--no-validate"

@@ -16,7 +16,7 @@ from saeattr.behaviours.given.source import GivenRows, read_source
 from saeattr.behaviours.pair import Pair, distinct_pairs
 from saeattr.behaviours.table import pairs_from_rows, pairs_to_rows
 from saeattr.errors import UserError
-from saeattr.files import read_metadata, read_table, slug, write_text
+from saeattr.files import read_metadata, read_table, write_text
 from saeattr.settings import StudySettings
 from saeattr.study.folder import StudyFolder, read_record
 from saeattr.study.stage import Outcome, Stage, Work
@@ -100,7 +100,9 @@ def borrowed_pairs(folder: str, group: str, table: Table, tokenizer: PreTrainedT
     Raises:
         UserError: they are missing, or their tokens are other texts to this tokenizer.
     """
-    rows = read_table(part_path(StudyFolder(Path(folder).expanduser()), group, table), table)
+    source = StudyFolder(Path(folder).expanduser())
+    stage = MakingPairs if table is PAIRS else MakingTestPairs
+    rows = read_table(stage.path(source, group, table), table)
     pairs = pairs_from_rows(rows)
     texts = {
         int(token): str(text)
@@ -115,11 +117,6 @@ def borrowed_pairs(folder: str, group: str, table: Table, tokenizer: PreTrainedT
                 "so the same pairs cannot be used"
             )
     return pairs
-
-
-def part_path(study: StudyFolder, group: str, table: Table) -> Path:
-    """The group's own part of ``PAIRS`` or ``TEST_PAIRS``; the stages of pairs have the names of their tables."""
-    return study.root / table.name / slug(group) / f"{table.name}.parquet"
 
 
 def store_given(study: StudyFolder, behaviour: Behaviour) -> None:
@@ -145,8 +142,7 @@ def stored_given(study: StudyFolder) -> GivenRows | None:
 
 def contrast_label(study: StudyFolder, groups: Sequence[str], otherwise: str) -> str:
     """What the pairs of some groups contrast: as their making found it, else ``otherwise``."""
-    folders = (MakingPairs.folder(study, group) for group in groups)
-    found = (read_metadata(folder / f"{PAIRS.name}.parquet").get(_LABEL) for folder in folders)
+    found = (read_metadata(MakingPairs.path(study, group, PAIRS)).get(_LABEL) for group in groups)
     return " or ".join(dict.fromkeys(label or otherwise for label in found)) or otherwise
 
 

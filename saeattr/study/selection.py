@@ -64,7 +64,7 @@ def stored_selection(study: StudyFolder, saes: Sequence[SaeFile]) -> Selection |
 
 def stored_reason(study: StudyFolder) -> str | None:
     """Why a study has the sites it has; None where they were named."""
-    path = Choosing.folder(study, WHOLE) / f"{LAYER_SCORES.name}.parquet"
+    path = Choosing.path(study, WHOLE, LAYER_SCORES)
     return read_metadata(path).get(_REASON)
 
 

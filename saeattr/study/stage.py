@@ -121,6 +121,11 @@ class Stage(ABC):
         return study.root / cls.name / variant / slug(group)
 
     @classmethod
+    def path(cls, study: StudyFolder, group: str, table: Table) -> Path:
+        """The file of one of its tables, of a group (of stages without variants)."""
+        return cls.folder(study, group) / f"{table.name}.parquet"
+
+    @classmethod
     def parts(cls, study: StudyFolder, group: str) -> list[Path]:
         """The folders in which the stage is stored for a group: one, or one for each variant, or none."""
         pattern = f"*/{slug(group)}" if cls.has_variants else slug(group)

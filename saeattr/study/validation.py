@@ -102,7 +102,7 @@ def check_every_entry(study: StudyFolder, group: str, what: str) -> None:
 
 def power_of(study: StudyFolder, group: str) -> str:
     """What a group's tests could show, as it was said before they were made; blank where nothing was tested."""
-    return read_metadata(Validation.folder(study, group) / f"{VALIDATION.name}.parquet").get(_POWER, "")
+    return read_metadata(Validation.path(study, group, VALIDATION)).get(_POWER, "")
 
 
 def _warnings(group: str, tables: ValidationTables) -> list[str]:

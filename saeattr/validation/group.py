@@ -111,11 +111,7 @@ def validate_features(
         return _nothing()
     folds = _at_sites(folds, set(tested))
     task = dataclasses.replace(task, saes=sorted((f for f in task.saes if f.site in tested), key=lambda f: f.site))
-    entries = None
-    if wanted.positions == "single":
-        assert estimates.attributions is not None
-        entries = strongest_entries(estimates.attributions)
-        features = single_estimates(entries, features, task.times)
+    entries, features = _where_patched(estimates, features, wanted, task)
     together = _first(folds, wanted.longest_curve)
     ranking = measure_ranking(task, Wanted(tested, together, wanted.n_controls), entries, parts)
     power = power_note(folds, wanted.top, ranking.gap, wanted.smallest)
@@ -145,14 +141,21 @@ def _untested(task: Task, estimates: Estimates, wanted: ValidationPlan, parts: P
     if not measured:
         return _nothing()
     task = dataclasses.replace(task, saes=sorted((f for f in task.saes if f.site in measured), key=lambda f: f.site))
-    entries, features = None, estimates.features
-    if wanted.positions == "single":
-        assert estimates.attributions is not None
-        entries = strongest_entries(estimates.attributions)
-        features = single_estimates(entries, features, task.times)
+    entries, features = _where_patched(estimates, estimates.features, wanted, task)
     exact = measure_ranking(task, Wanted(measured, {}, 0), entries, parts).exact
     compared = compared_effects(exact, features, VALIDATION.empty(), task.times)
     return ValidationTables(VALIDATION.empty(), CURVES.empty(), compared, site_agreement(compared), exact)
+
+
+def _where_patched(
+    estimates: Estimates, features: pd.DataFrame, wanted: ValidationPlan, task: Task
+) -> tuple[pd.DataFrame | None, pd.DataFrame]:
+    """The entry at which each feature is patched in a pair (None: all of them), and the features' estimates there."""
+    if wanted.positions == "all":
+        return None, features
+    assert estimates.attributions is not None
+    entries = strongest_entries(estimates.attributions)
+    return entries, single_estimates(entries, features, task.times)
 
 
 def _at_sites(folds: Sequence[Fold], sites: set[Site]) -> list[Fold]:

@@ -1,4 +1,4 @@
-"""docs/settings.md and configs/bundled.yaml, from the fields of saeattr/settings.py.
+"""docs/settings.md and configs/bundled.yaml, from the fields of saeattr/settings/fields.py.
 
 python scripts/docs/settings.py
 """
@@ -21,11 +21,12 @@ PAGE, EXAMPLE = ROOT / "docs" / "settings.md", ROOT / "configs" / "bundled.yaml"
 
 HEAD = """# Settings
 
-Written by `scripts/docs/settings.py` from `saeattr/settings.py`. A setting has the same name everywhere: `max_sites` is
-the keyword `max_sites=4` in Python, the line `max_sites: 4` in YAML ([configs/bundled.yaml](../configs/bundled.yaml)
-has every one with its default) and the option `--max-sites 4` of the commands named here. `--config FILE` reads YAML,
-and may hold settings that the command has no option for; options and keywords override it. `topic` is another name of
-`group`, and with `validate` `top` of `validate_top`. A setting given twice in one place is refused.
+Written by `scripts/docs/settings.py` from `saeattr/settings/fields.py`. A setting has the same name everywhere:
+`max_sites` is the keyword `max_sites=4` in Python, the line `max_sites: 4` in YAML
+([configs/bundled.yaml](../configs/bundled.yaml) has every one with its default) and the option `--max-sites 4` of the
+commands named here. `--config FILE` reads YAML, and may hold settings that the command has no option for; options and
+keywords override it. `topic` is another name of `group`, and with `validate` `top` of `validate_top`. A setting given
+twice in one place is refused.
 
 Several values: repeat `--group`, put commas between layers, kinds or sites, write the two tokens of `--contrast` one
 after the other; in YAML and Python they are lists.

@@ -98,3 +98,14 @@ def test_a_users_own_rows_are_lent_too(tmp_path: Path) -> None:
     assert found.groups == given.groups
     assert found.metric_label == given.metric_label
     pd.testing.assert_frame_equal(found.attributions(), given.attributions())
+
+
+def test_the_pairs_of_lists_from_a_file_are_halved_there_and_here(tmp_path: Path) -> None:
+    file = tmp_path / "mine.txt"
+    lists = [["Paris", "Lima"], ["Tokyo", "Paris", "Rome"], ["Lima", "Rome"], ["Rome", "Paris"]]
+    file.write_text("\n\n".join("\n".join(f"- {item}" for item in items) for items in lists), encoding="utf-8")
+    few = {"validate_top": 1, "controls": 19, **SMALL}
+    lent = saeattr.attribute("cities", lists_from=str(file), out=tmp_path / "lent", **few)
+    found = borrow(lent, tmp_path / "s", validate_top=1, controls=19)
+    pd.testing.assert_frame_equal(found.validation(), lent.validation())
+    assert len(found.validation()) > 0

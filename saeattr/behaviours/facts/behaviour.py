@@ -18,9 +18,8 @@ from transformers import PreTrainedTokenizerBase
 
 from saeattr.behaviours.behaviour import Behaviour, Contrast, MadePairs, Request, choose_groups
 from saeattr.behaviours.pair import Pair, Point
-from saeattr.behaviours.tokens import contrast_label, contrast_tokens, prompt_tokens
+from saeattr.behaviours.tokens import contrast_tokens, prompt_tokens
 from saeattr.errors import UserError
-from saeattr.settings import StudySettings
 
 FACTS_FILE = Path(__file__).with_name("facts.yaml")
 
@@ -71,13 +70,8 @@ class Facts(Behaviour):
             "facts",
         )
 
-    def contrast(self, tokenizer: PreTrainedTokenizerBase, settings: StudySettings) -> Contrast:
-        if settings.contrast is not None:
-            contrast_tokens(tokenizer, settings.contrast)
-            return Contrast("contrast", contrast_label(settings.contrast))
-        if settings.metric in (None, "right-vs-other"):
-            return Contrast("right-vs-other", "logit(right) - logit(other)")
-        return Contrast("right-vs-other", metric=settings.metric)
+    def own_contrast(self, tokenizer: PreTrainedTokenizerBase, name: str) -> Contrast:
+        return Contrast(name, "logit(right) - logit(other)")
 
     def check(self, tokenizer: PreTrainedTokenizerBase, groups: Sequence[str]) -> None:
         for group in groups:

@@ -12,7 +12,7 @@ from saeattr.behaviours.behaviour import Behaviour, Contrast, MadePairs, Request
 from saeattr.behaviours.given.make import Reading, make_pair, make_pairs
 from saeattr.behaviours.given.rows import PairRow, RowUnusable
 from saeattr.behaviours.given.source import GivenRows
-from saeattr.behaviours.tokens import contrast_label, contrast_tokens
+from saeattr.behaviours.tokens import contrast_tokens
 from saeattr.errors import UserError
 from saeattr.settings import StudySettings
 
@@ -59,12 +59,7 @@ class Given(Behaviour):
             )
         return known
 
-    def contrast(self, tokenizer: PreTrainedTokenizerBase, settings: StudySettings) -> Contrast:
-        if settings.contrast is not None:
-            contrast_tokens(tokenizer, settings.contrast)
-            return Contrast("contrast", contrast_label(settings.contrast))
-        if settings.metric not in (None, ANSWER_VS_WRONG):
-            return Contrast(ANSWER_VS_WRONG, metric=str(settings.metric))
+    def own_contrast(self, tokenizer: PreTrainedTokenizerBase, name: str) -> Contrast:
         if not any(row.wrong or row.wrong_ids for row in self.given.rows):
             return Contrast(ANSWER_VS_WRONG, "log P(answer)", "log-prob")
         texts = {text for row in self.given.rows for text in (*row.answer, *row.wrong)}

@@ -20,7 +20,7 @@ from saeattr.behaviours.lists.table import lists_from_rows, lists_to_rows
 from saeattr.behaviours.lists.topics import SWAPS, Length, list_request, near_miss, resolve_topics
 from saeattr.behaviours.lists.written import read_list_file
 from saeattr.behaviours.pair import Pair
-from saeattr.behaviours.tokens import contrast_label, contrast_tokens
+from saeattr.behaviours.tokens import contrast_tokens
 from saeattr.files import read_table, slug, write_table
 from saeattr.model.loading import longest_input
 from saeattr.progress import counting
@@ -67,17 +67,10 @@ class Lists(Behaviour):
     def inputs(self, settings: StudySettings) -> Sequence[Path]:
         return () if settings.lists_from is None else (Path(settings.lists_from).expanduser(),)
 
-    def contrast(self, tokenizer: PreTrainedTokenizerBase, settings: StudySettings) -> Contrast:
-        markers = ListMarkers.from_tokenizer(tokenizer)
-        if settings.contrast is not None:
-            contrast_tokens(tokenizer, settings.contrast)
-            return Contrast("contrast", contrast_label(settings.contrast))
-        if settings.metric == "blank-vs-newline":
-            return Contrast(settings.metric, BLANK_LABEL)
-        label = end_label(markers.turns.end_text, ())
-        if settings.metric in (None, "end-vs-continue"):
-            return Contrast("end-vs-continue", label)
-        return Contrast("end-vs-continue", metric=settings.metric)
+    def own_contrast(self, tokenizer: PreTrainedTokenizerBase, name: str) -> Contrast:
+        if name == "blank-vs-newline":
+            return Contrast(name, BLANK_LABEL)
+        return Contrast(name, end_label(ListMarkers.from_tokenizer(tokenizer).turns.end_text, ()))
 
     def check(self, tokenizer: PreTrainedTokenizerBase, groups: Sequence[str]) -> None:
         for topic in groups:

@@ -18,9 +18,7 @@ from saeattr.behaviours.behaviour import Behaviour, Contrast, MadePairs, Request
 from saeattr.behaviours.given.behaviour import ANSWER_VS_WRONG, Given
 from saeattr.behaviours.given.rows import read_row
 from saeattr.behaviours.given.source import GivenRows
-from saeattr.behaviours.tokens import contrast_label, contrast_tokens
 from saeattr.errors import UserError
-from saeattr.settings import StudySettings
 
 #: A row of a pairs file: clean, corrupted, answer, wrong, group, id, spans, and columns that are kept as they are.
 Row = dict[str, Any]
@@ -83,13 +81,8 @@ class ReadyBehaviour(Behaviour):
             self.name,
         )
 
-    def contrast(self, tokenizer: PreTrainedTokenizerBase, settings: StudySettings) -> Contrast:
-        if settings.contrast is not None:
-            contrast_tokens(tokenizer, settings.contrast)
-            return Contrast("contrast", contrast_label(settings.contrast))
-        if settings.metric not in (None, ANSWER_VS_WRONG):
-            return Contrast(ANSWER_VS_WRONG, metric=str(settings.metric))
-        return Contrast(ANSWER_VS_WRONG, "logit(answer) - logit(wrong)")
+    def own_contrast(self, tokenizer: PreTrainedTokenizerBase, name: str) -> Contrast:
+        return Contrast(name, "logit(answer) - logit(wrong)")
 
     def check(self, tokenizer: PreTrainedTokenizerBase, groups: Sequence[str]) -> None:
         for group in groups:

@@ -1,22 +1,11 @@
-"""Every setting of a study, once: type, default, help, whether it identifies a study, and the commands that take it.
-
-Python's keywords, the YAML file and the command line's options are made from ``StudySettings``: a field has the same
-name in each (``max_sites``, ``max_sites:``, ``--max-sites``).
-"""
+"""Every setting of a study, once: type, default, help, whether it identifies a study, and the commands that take it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ConfigDict, Field
 
-from saeattr.errors import UserError
 from saeattr.sites import Kind
 
 Decision = Literal["last", "all"]
@@ -280,209 +269,17 @@ class StudySettings(BaseModel):
         return {name: value for name, value in fields.items() if identifies(name) and (saes or needs_no_sae(name))}
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A field of ``StudySettings`` as help and documents show it.
-
-    Attributes:
-        form: its type without None, such as ``int`` or ``tuple[str, ...]``.
-        without: what leaving it out means, where the default is no value.
-        choices: of a field with a closed list of values.
-        part: what it is about (``PARTS``).
-        commands: those that take it as an option.
-        identifies: whether a study with another value is another study.
-        others: other names of it.
-    """
-
-    name: str
-    form: Any
-    default: Any
-    help: str
-    without: str
-    choices: tuple[str, ...]
-    part: str
-    commands: tuple[str, ...]
-    identifies: bool
-    others: tuple[str, ...]
-
-    @property
-    def flag(self) -> str:
-        return flag(self.name)
-
-    @property
-    def n_values(self) -> int | None:
-        """How many values it holds: 1, 2 for a pair, None for any number."""
-        parts = get_args(self.form) if get_origin(self.form) is tuple else ()
-        return None if ... in parts else max(1, len(parts))
-
-
-def _described(name: str, field: FieldInfo) -> Setting:
-    extra: Any = field.json_schema_extra
-    forms = [form for form in _alternatives(field.annotation) if form is not type(None)]
-    # A second alternative is a word, such as all for the layers; the help names it.
-    form = next((form for form in forms if get_origin(form) is tuple), forms[0])
-    values = get_args(form)[0] if get_origin(form) is tuple else form
-    return Setting(
-        name=name,
-        form=form,
-        default=field.default,
-        help=field.description or "",
-        without=extra["without"],
-        choices=get_args(values) if get_origin(values) is Literal else (),
-        part=extra["part"],
-        commands=extra["commands"],
-        identifies=extra["identifies"],
-        others=tuple(other for other, own in ALIASES.items() if own == name),
-    )
-
-
-def _alternatives(form: Any) -> list[Any]:
-    """The members of a union, without their limits."""
-    if get_origin(form) in (Union, UnionType):
-        return [plain for part in get_args(form) for plain in _alternatives(part)]
-    return [get_args(form)[0]] if get_origin(form) is Annotated else [form]
-
-
-#: Every setting by its name, in the order of ``PARTS``.
-SETTINGS: dict[str, Setting] = {name: _described(name, field) for name, field in StudySettings.model_fields.items()}
-
-
-def flag(name: str) -> str:
-    """The option of a name: ``--max-sites`` for ``max_sites``."""
-    return "--" + name.replace("_", "-")
+def known(name: str) -> dict[str, Any]:
+    """What ``_setting`` says of a field."""
+    extra: Any = StudySettings.model_fields[name].json_schema_extra
+    return extra
 
 
 def identifies(name: str) -> bool:
     """Whether a study with another value of this field is another study."""
-    return SETTINGS[name].identifies
+    return known(name)["identifies"]
 
 
 def needs_no_sae(name: str) -> bool:
     """Whether a field is of the pairs, the model and what is asked, and not of SAEs or their features."""
-    return any(command in SETTINGS[name].commands for command in _EXPLORE)
-
-
-def taken_by(command: str) -> list[str]:
-    """The fields that a command takes as options, in order."""
-    return [name for name, setting in SETTINGS.items() if command in setting.commands]
-
-
-def recorded_settings(record: Mapping[str, Any]) -> StudySettings:
-    """The settings of a study's record, with its groups.
-
-    Raises:
-        UserError: the record holds settings that this version does not know.
-    """
-    fields = {name: value for name, value in record["settings"].items() if value is not None}
-    try:
-        return StudySettings.model_validate({**fields, "group": tuple(record["groups"])})
-    except ValidationError as error:
-        raise UserError(f"study.yaml cannot be used by this version: {_one_line(error)}") from error
-
-
-def make_settings(values: Mapping[str, Any], config: Path | None = None) -> StudySettings:
-    """Settings from a YAML file (if any) with ``values`` on top; a value of None counts as not given.
-
-    Raises:
-        UserError: a field is unknown, out of range or given twice, or the file cannot be read.
-    """
-    merged = _plain_names(read_config(config)) if config is not None else {}
-    merged.update(_plain_names(values))
-    if "sites" in merged and ("layers" in merged or "kinds" in merged):
-        raise UserError("--sites names whole sites already: leave out --layers and --kinds")
-    if "pairs" in merged and merged.setdefault("behaviour", "pairs") != "pairs":
-        raise UserError(f"--pairs is a behaviour of its own: leave out --behaviour {merged['behaviour']}")
-    return _valid(merged)
-
-
-def changed_settings(settings: StudySettings, values: Mapping[str, Any], command: str) -> StudySettings:
-    """Settings of a study with those of ``values`` changed, which ``command`` must take; None counts as not given.
-
-    Raises:
-        UserError: a field is unknown, out of range or given twice, or the command does not take it.
-    """
-    given = _plain_names(values)
-    for name in given:
-        if name not in taken_by(command):
-            raise UserError(f"{name!r} is not a setting of {command}, which takes {', '.join(taken_by(command))}")
-    return _valid({**settings.model_dump(exclude_none=True), **given})
-
-
-def _valid(fields: Mapping[str, Any]) -> StudySettings:
-    try:
-        return StudySettings.model_validate(fields)
-    except ValidationError as error:
-        raise UserError(_one_line(error)) from error
-
-
-def _plain_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that are given, under their own names and with texts split where a field holds several values."""
-    plain: dict[str, Any] = {}
-    for written, value in values.items():
-        name = ALIASES.get(written, written)
-        if value is None:
-            continue
-        if name in plain:
-            raise UserError(f"{name!r} is given twice, as {' and '.join(_names_among(name, values))}: give it once")
-        plain[name] = read_text(name, value) if isinstance(value, str) else value
-    return plain
-
-
-def _names_among(name: str, values: Mapping[str, Any]) -> list[str]:
-    return [written for written in values if ALIASES.get(written, written) == name]
-
-
-def read_text(name: str, text: str) -> Any:
-    """What a text means for a field: layers, kinds and sites are split at commas, a group is a list of one.
-
-    Raises:
-        UserError: the layers are not numbers, or there is nothing between the commas.
-    """
-    setting = SETTINGS.get(name)
-    if setting is None or setting.n_values is not None:
-        return text
-    if name == "group":
-        return (text,)
-    parts = tuple(part.strip() for part in text.split(",") if part.strip())
-    if name == "layers" and parts == ("all",):
-        return "all"
-    if name == "layers" and not all(part.isdecimal() for part in parts):
-        raise UserError(f"{flag(name)} cannot be {text!r}: write numbers with commas, e.g. 0,3,5, or all")
-    if not parts:
-        raise UserError(f"{flag(name)} cannot be {text!r}: name at least one, or leave it out")
-    return tuple(map(int, parts)) if name == "layers" else parts
-
-
-class _OnceLoader(yaml.SafeLoader):
-    """YAML in which a name stands once: the plain loader lets the last one win without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise UserError(f"{name!r} is given twice in {self.name}: give it once")
-        return super().construct_mapping(node, deep)
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The fields of a YAML file.
-
-    Raises:
-        UserError: there is no such file, it is not a mapping, or a name stands twice in it.
-    """
-    try:
-        with path.open(encoding="utf-8") as file:
-            fields = yaml.load(file, _OnceLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"the settings in {path} cannot be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(fields, dict):
-        raise UserError(f"{path} is not a mapping of settings: write lines such as lists: 10")
-    return {str(name): value for name, value in fields.items()}
-
-
-def _one_line(error: ValidationError) -> str:
-    first = error.errors()[0]
-    if first["type"] == "extra_forbidden":
-        return f"{first['loc'][0]!r} is not a setting: the settings are {', '.join(StudySettings.model_fields)}"
-    name = flag(str(first["loc"][0])) if first["loc"] else "settings"
-    return f"{name} cannot be {first.get('input')!r}: {first['msg'][0].lower() + first['msg'][1:]}"
+    return any(command in known(name)["commands"] for command in _EXPLORE)
