@@ -52,7 +52,7 @@ def direct_gradients(
     with torch.enable_grad(), held_scales(lm):
         written = [_write(lm.layers[layer], leaf) for layer, leaf in enumerate(leaves)]
         # Nothing is added: the stream holds what was written already.
-        whole = stream + sum(one - one.detach() for one in written)
+        whole = stream + sum((one - one.detach()).to(stream.device) for one in written)
         values = read(lm.bridge.ln_final(whole))
         return list(torch.autograd.grad(values.sum(), leaves))
 
@@ -60,6 +60,7 @@ def direct_gradients(
 def _write(layer: torch.nn.Module, z: Float[Tensor, "batch pos width"]) -> Float[Tensor, "batch pos d_model"]:
     """What the heads of a layer add to the residual stream."""
     attention: torch.nn.Module = layer.attn  # pyright: ignore[reportAssignmentType]
-    out: Tensor = attention.o(z)  # pyright: ignore[reportCallIssue]
+    # The layers may lie on other cards than what was captured of them.
+    out: Tensor = attention.o(z.to(next(layer.parameters()).device))  # pyright: ignore[reportCallIssue]
     norm = norm_behind_attention(layer)
     return out if norm is None else norm(out)
