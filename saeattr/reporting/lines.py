@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,6 +12,8 @@ from saeattr.patching.summary import patching_agreement, patching_summary
 from saeattr.reporting.numbers import interval_text, pairs_text
 from saeattr.reporting.readings import entropy_lines, lens_labels, lens_lines, named_rows, run_words
 from saeattr.study.results import Study
+from saeattr.study.statistics import Statistics
+from saeattr.tables import LIST_SUMMARY
 
 #: With more groups than this, lines are of all groups together.
 GROUPS_IN_FULL = 3
@@ -19,8 +21,43 @@ GROUPS_IN_FULL = 3
 
 def part_lines(study: Study) -> dict[str, list[str]]:
     """Lines by the name of the page's part; a part that the study has not is not there."""
-    parts = {"entropy": _entropy(study), "lens": _lens(study), "patching": _patching(study)}
+    parts = {
+        "lists": _lists(study),
+        "entropy": _entropy(study),
+        "lens": _lens(study),
+        "patching": _patching(study),
+    }
     return {name: lines for name, found in parts.items() if (lines := list(found))}
+
+
+def _lists(study: Study) -> Iterator[str]:
+    summary = Statistics.read(study.folder, LIST_SUMMARY)
+    if summary["group"].nunique() <= GROUPS_IN_FULL:
+        for row in summary.to_dict("records"):
+            yield _condition(row)
+        return
+    for request, rows in summary.groupby("request", sort=False):
+        means = rows["n_items"]
+        yield (
+            f"{request} lists of {len(rows)} topics ({rows['n_lists'].sum()} lists): {means.mean():.1f} items on "
+            f"average ({means.min():.1f} to {means.max():.1f}); {_blanks(rows)}; "
+            f"{(rows['ended'] * rows['n_lists']).sum() / rows['n_lists'].sum():.0%} ended"
+        )
+
+
+def _condition(row: Mapping[Hashable, Any]) -> str:
+    """What the lists of a topic behind one request are like."""
+    items = f"{row['n_items']:.1f} {interval_text(row['n_items_low'], row['n_items_high'], 1)}".replace("+", "")
+    return (
+        f"{row['group']}: {row['n_lists']} {row['request']} lists of {items} items ({row['fewest']} to {row['most']}), "
+        f"{row['single_token']:.0%} of them one token; a blank somewhere in {row['with_blank']:.0%} of lists; "
+        f"{row['repeats']:.1f} repeats a list; Shannon index {row['shannon']:.2f} nats; {row['ended']:.0%} ended"
+    )
+
+
+def _blanks(rows: pd.DataFrame) -> str:
+    share = (rows["with_blank"] * rows["n_lists"]).sum() / rows["n_lists"].sum()
+    return f"a blank somewhere in {share:.0%} of lists"
 
 
 def _entropy(study: Study) -> Iterator[str]:
@@ -65,7 +102,7 @@ def _cell(row: pd.Series) -> str:
 def _head(row: dict[Any, Any]) -> str:
     ends = interval_text(row["exact_low"], row["exact_high"])
     return (
-        f"of single heads at the decision {row['layer']}.{row['head']} (layer.head) changes the metric most, by "
-        f"{row['exact']:+.2f} {ends} of the gap; it attends to the tokens that differ with "
+        f"of single heads at the decision {row['layer']:.0f}.{row['head']:.0f} (layer.head) changes the metric most, "
+        f"by {row['exact']:+.2f} {ends} of the gap; it attends to the tokens that differ with "
         f"{row['attention_clean']:.2f} in the clean run and {row['attention_corrupted']:.2f} in the corrupted one"
     )
