@@ -25,6 +25,12 @@ def run(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> tuple[i
     return int(stopped.value.code or 0), captured.out, captured.err
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are not folded."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     (tmp_path / "mine.json").write_text(json.dumps([ROW, BAD, SWAPPED]), encoding="utf-8")
