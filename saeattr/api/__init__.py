@@ -13,8 +13,8 @@ from saeattr.api.attributing import attribute, plan, select, validate
 from saeattr.api.checking import check_pairs
 from saeattr.api.exploring import entropy, lens, patch
 from saeattr.api.lists import generate_lists, list_statistics
-from saeattr.api.reading import Overlap, compare, overlap, report
 from saeattr.api.recalling import check_recall, triage, triage_beside
+from saeattr.api.results import Overlap, compare, overlap, report
 from saeattr.api.studying import run_study
 
 __all__ = [

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from saeattr.api.begin import folder_for, prepared_for, run_and_draw, validation_stages
-from saeattr.api.reading import report
+from saeattr.api.results import report
 from saeattr.errors import UserError
 from saeattr.progress import OnProgress, quiet
 from saeattr.study.attribution import Attribution
