@@ -15,6 +15,13 @@ from saeattr.errors import UserError
 
 __all__ = ["app", "main"]
 
+#: In help: what does the work, what looks before SAEs are opened, what prepares, what reads results, what there is.
+ORDER = (
+    *("study", "attribute", "validate", "entropy", "lens", "patch", "select", "plan"),
+    *("report", "overlap", "compare", "look", "inspect", "saes", "topics", "behaviours"),
+)
+app.registered_commands.sort(key=lambda one: ORDER.index(one.name or getattr(one.callback, "__name__", "")))
+
 #: What a wrong argument raises; typer has a click of its own in some versions, and click's in others.
 _UsageError: Any = typer.BadParameter.__base__
 
