@@ -124,7 +124,7 @@ def _worst_head(heads: pd.DataFrame) -> dict[str, float]:
     """The head whose z at the final position moves most."""
     if heads.empty:
         return {"worst_head_layer": NEVER, "worst_head": NEVER, "worst_head_share": float("nan")}
-    worst = heads.loc[heads["share"].idxmax()]
+    worst = heads.iloc[int(heads["share"].to_numpy().argmax())]
     return {
         "worst_head_layer": int(worst["layer"]),
         "worst_head": int(worst["head"]),

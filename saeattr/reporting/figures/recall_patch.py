@@ -158,7 +158,8 @@ def head_figure(curves: pd.DataFrame) -> Figure | None:
             _map(axes, cells, f"z at {place}")
             axes.set_ylabel("head")
         best = means.sort_values("share", ascending=False).iloc[0]
-        _title(figure, f"noising, every head alone: most by {best['layer']}.{best['head']} at {best['place']}", 9.6)
+        named = f"{best['layer']}.{best['head']} at {best['place']}"
+        _title(figure, f"noising, every head alone: {named} moves most, {best['share']:.2f} in the mean", 9.6)
     return figure
 
 
@@ -174,7 +175,9 @@ def _map(axes: Axes, cells: pd.DataFrame, title: str) -> None:
         for (row, column), value in np.ndenumerate(cells.to_numpy(dtype=float)):
             if np.isfinite(value):
                 colour = "white" if abs(value) > 0.75 else "black"
-                axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+                axes.text(
+                    column, row, f"{round(value, 2) + 0.0:.2f}", ha="center", va="center", fontsize=7, color=colour
+                )
 
 
 def _title(figure: Figure, text: str, width: float) -> None:

@@ -66,9 +66,8 @@ def _category_table(curves: pd.DataFrame, rows: pd.DataFrame, show: int) -> Tabl
     own = rows[(rows["direction"] == rows["direction"].iloc[0]) & (rows["place"] == ENTITY)]
     order = own.groupby("category")["release_layer"].median().sort_values(ascending=False, kind="stable").index
     more = len(order) - show
-    title = f"{own['direction'].iloc[0]}, by category: what moves most at the final position, layer: share" + (
-        f"; and {more} more" if more > 0 else ""
-    )
+    title = f"{own['direction'].iloc[0]}, by category: what moves most at the final position, layer: share"
+    title += f"; and {more} more" if more > 0 else ""
     table = Table(title=title, title_justify="left")
     table.add_column("category", overflow="fold")
     for name in ("facts", "swing", "release layer (facts)", "attn_out", "mlp_out", "head"):
