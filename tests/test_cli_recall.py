@@ -84,6 +84,21 @@ def test_triage_writes_what_pairs_check_takes(file: Path, capsys: pytest.Capture
     assert "median change over facts +0.00 [too few facts] logits" in printed
 
 
+def test_patch_goes_on_with_a_triage_and_prints_where_facts_leave_their_entity(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = file.parent / "t"
+    run(["triage", str(file), "--device", "cpu", "--out", str(out), "--no-figures"], capsys)
+    study = file.parent / "s"
+    code, printed, _ = run(["patch", str(out), "--out", str(study), "--device", "cpu", "--no-figures"], capsys)
+    assert code == 0
+    assert "1 facts patched in bundled, 6 layers" in printed
+    table = pd.read_csv(study / "recall" / "recall_release.csv")
+    (layer,) = table.query("direction == 'noising' and place == 'entity'")["release_layer"]
+    assert f"noising: of 1 facts the entity keeps less than 20% of its maximum from layer {layer} (1) on" in printed
+    assert not list((study / "recall").glob("*.png"))
+
+
 def test_a_battery_is_written_and_checked_as_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, printed, _ = run(["write", "world", "--out", str(tmp_path / "w.jsonl")], capsys)
     assert code == 0
@@ -99,6 +114,8 @@ def test_a_battery_is_written_and_checked_as_a_file(tmp_path: Path, capsys: pyte
         (["check", "--battery", "words"], "there is no battery 'words': choose one of world, facts"),
         (["check", "none.json"], "there is no file of facts 'none.json'"),
         (["triage", "--selection", "D"], "'D' is not a selection"),
+        (["patch", "none.json"], "there is no file of facts 'none.json'"),
+        (["patch", "--under", "2"], "--under cannot be 2"),
         (["beside", "runs/none", "runs/none"], "runs/none holds no triage"),
         (["write", "world", "--out", "w.txt"], "--out cannot be 'w.txt'"),
         (["write", "worlds", "--out", "w.json"], "there is no battery 'worlds'"),
@@ -124,5 +141,8 @@ def test_flags_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = {"model": "m", "dtype": "float16", "device": "cpu", "batch_size": 3}
     wanted |= {"selection": "B", "out": Path("o"), "figures": False}
     assert call(monkeypatch, "saeattr.api.triage", ["recall", "triage", "a.json", *flags]) == (("a.json",), wanted)
+    flags += ["--under", "0.3"]
+    found = call(monkeypatch, "saeattr.api.patch_recall", ["recall", "patch", "t", *flags])
+    assert found == (("t",), {**wanted, "under": 0.3})
     found = call(monkeypatch, "saeattr.api.triage_beside", ["recall", "beside", "a", "b", "--out", "o"])
     assert found == ((Path("a"), Path("b")), {"out": Path("o")})

@@ -11,7 +11,7 @@ from saeattr.cli.app import OnceCommand, app, load_api
 from saeattr.errors import UserError
 
 recall = typer.Typer(
-    no_args_is_help=True, help="Factual recall: check a battery of facts, rank it, compare two models on it."
+    no_args_is_help=True, help="Factual recall: check a battery of facts, rank it, patch it, compare models on it."
 )
 app.add_typer(recall, name="recall")
 
@@ -23,6 +23,8 @@ EXAMPLES = """
 `saeattr recall check mine.json --model gemma-2-2b`: which of your rows Gemma can be asked, and why not the others
 
 `saeattr recall triage --model gemma-2-2b --selection B --out runs/recall`: the best fact of each category
+
+`saeattr recall patch runs/recall --out runs/patched`: in which layers the selected facts leave their entity
 
 `saeattr attribute --pairs runs/recall/selected.jsonl --group all --model gemma-2-2b`: go on with the selected facts
 """
@@ -133,6 +135,41 @@ def triage(
     print_triage(found, show)
     if found.selected.empty:
         raise typer.Exit(2)
+
+
+@recall.command(cls=OnceCommand, epilog=EXAMPLES)
+def patch(
+    source: Annotated[
+        Path | None, typer.Argument(help="The folder of a triage, or a battery's file.", show_default=False)
+    ] = None,
+    battery: Name = None,
+    selection: Annotated[str, typer.Option(help="Of a battery: A, B or C, as for triage.")] = "B",
+    under: Annotated[
+        float, typer.Option(help="A fact is released where the damage stays under this share of its maximum.")
+    ] = 0.2,
+    out: Annotated[Path | None, typer.Option(help="Study folder; tables and figures are in recall/ in it.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A name or a folder. [default: that of the triage, else bundled]")
+    ] = None,
+    dtype: Dtype = None,
+    device: Device = "auto",
+    batch_size: Batch = 16,
+    figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
+    show: Show = 30,
+) -> None:
+    """Patch facts in every layer and both directions: where do they leave the entity and reach the final position?
+
+    The stream and its parts at the entity and at the final position, token by token, and every head's z.
+    """
+    api = load_api()
+    from saeattr.reporting.terminal.recall_patch import print_localisation
+    from saeattr.reporting.terminal.study import StageProgress
+
+    with StageProgress() as progress:
+        settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
+        asked: dict[str, Any] = {"selection": selection, "under": under, "out": out, "figures": figures}
+        found = api.patch_recall(_battery(source, battery), **asked, on_progress=progress, **settings)
+    print_localisation(found, show)
 
 
 @recall.command(cls=OnceCommand)

@@ -24,7 +24,16 @@ from saeattr.tables.lists import CONDITION, LIST_BLANKS, LIST_EXCEPTIONS, LIST_S
 from saeattr.tables.pairs import LISTS, PAIRS, TEST_PAIRS
 from saeattr.tables.patching import HEAD_MOVES, PATCHING
 from saeattr.tables.reading import ENTROPY, ENTROPY_ONSET, LENS_ONSET, LOGIT_LENS
-from saeattr.tables.recall import BESIDE, FACT_SPREAD, PHRASINGS, TRIAGE, UNASKED
+from saeattr.tables.recall import (
+    BESIDE,
+    FACT_SPREAD,
+    PHRASINGS,
+    RECALL_CURVES,
+    RECALL_RELEASE,
+    RECALL_WORST,
+    TRIAGE,
+    UNASKED,
+)
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
 from saeattr.tables.table import (
     FEATURE,
@@ -83,6 +92,7 @@ __all__ = [
     "LIST_EXCEPTIONS",
     "LIST_STATISTICS",
     "LIST_SUMMARY",
+    "LOCALISATION",
     "LOGIT_LENS",
     "METRIC_BY_POINT",
     "OVERLAP",
@@ -92,6 +102,9 @@ __all__ = [
     "PATCHING",
     "PHRASINGS",
     "RECALL",
+    "RECALL_CURVES",
+    "RECALL_RELEASE",
+    "RECALL_WORST",
     "ROLE_EFFECTS",
     "SITE",
     "SITE_CHANGES",
@@ -120,6 +133,9 @@ COMPARISON = (CHANGES, SITE_CHANGES, CHANGE_TESTS, CHANGE_EXACT)
 
 #: Tables of the folder of ``saeattr recall triage``; the last one is of two such folders.
 RECALL = (TRIAGE, UNASKED, FACT_SPREAD, PHRASINGS, BESIDE)
+
+#: Tables of the folder ``recall`` in the study that ``saeattr recall patch`` makes.
+LOCALISATION = (RECALL_CURVES, RECALL_RELEASE, RECALL_WORST)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -159,5 +175,6 @@ TABLES: dict[str, Table] = {
         *COMPARISON,
         FIRING,
         *RECALL,
+        *LOCALISATION,
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from saeattr.tables.columns import LAYER
 from saeattr.tables.table import Column, Table
 
 LOGITS = "logits"
@@ -106,4 +107,66 @@ BESIDE = Table(
         Column("known_b", "bool", "whether B does"),
     ),
     "Rows that both models could be asked; the largest |change| first.",
+)
+
+DIRECTION = Column("direction", "text", "noising: corrupted put into the clean run; denoising: the other way round")
+COMPONENT = Column("component", "text", "resid_pre, attn_out, resid_mid, mlp_out, resid_post, or z head by head")
+FACT_ID = Column("pair_id", "text", "the entity and which of its rows it is; unique within the category")
+PATCHED = Column("place", "text", "entity: its tokens together; entity-last: its last one; final: where the answer is")
+HEAD = Column("head", "int16", "query head; -1: the component has none")
+
+RECALL_CURVES = Table(
+    "recall_curves",
+    "one layer (of z one head of it) of one fact, patched at the entity or at the final position",
+    (
+        CATEGORY,
+        FACT_ID,
+        DIRECTION,
+        COMPONENT,
+        PATCHED,
+        LAYER,
+        HEAD,
+        Column("effect", "float64", "LD of the patched run - LD of the run it was put into", LOGITS),
+        Column("normalised", "float64", "(patched - clean) / (corrupted - clean): 0 reads as clean, 1 as corrupted"),
+        Column("share", "float64", "of the swing, what the patch moves towards the run that it was taken from"),
+        Column("clean", "float64", "LD after the clean prompt", LOGITS),
+        Column("corrupted", "float64", "LD after the corrupted prompt", LOGITS),
+    ),
+    "The effects are those of patching.parquet. Noising, share is normalised (damage); denoising it is 1 - normalised "
+    "(what is restored).",
+)
+RECALL_RELEASE = Table(
+    "recall_release",
+    "one fact in one direction: where resid_pre leaves the entity, and the head that moves most",
+    (
+        CATEGORY,
+        FACT_ID,
+        DIRECTION,
+        Column("place", "text", "entity: its tokens together; entity-last: its last one"),
+        Column("ld_clean", "float64", "LD after the clean prompt: the margin", LOGITS),
+        Column("swing", "float64", "LD after the clean prompt - LD after the corrupted one", LOGITS),
+        Column("max_damage", "float64", "largest change over layers, towards the run it was taken from", LOGITS),
+        Column("max_share", "float64", "the same over the swing"),
+        Column("max_layer", "int16", "the first layer that has it"),
+        Column("release_layer", "int16", "first layer from which it stays below under of that; -1: none"),
+        Column("under", "float64", "the share of the maximum"),
+        Column("cross_layer", "int16", "first layer from which the final position carries more; -1: none"),
+        Column("final_share", "float64", "share of the final position before the last layer"),
+        Column("worst_head_layer", "int16", "of the head whose z at the final position moves most; -1: not patched"),
+        Column("worst_head", "int16", "that head; -1: not patched"),
+        Column("worst_head_share", "float64", "its share; blank: not patched"),
+    ),
+    "At layer 0 the entity's tokens are all that differs, so there the share of the whole entity is 1.",
+)
+RECALL_WORST = Table(
+    "recall_worst",
+    "one layer, or head, that moves most in at least one fact",
+    (
+        DIRECTION,
+        COMPONENT,
+        PATCHED,
+        LAYER,
+        HEAD,
+        Column("n_facts", "int32", "facts in which no other layer (or head) of this component and place moves more"),
+    ),
 )

@@ -15,7 +15,18 @@ from saeattr.files import write_text
 from saeattr.settings import StudySettings, identifies
 from saeattr.study.run import STAGES
 from saeattr.study.stage import Stage
-from saeattr.tables import BESIDE, COMPARISON, FIRING, LIST_EXCEPTIONS, LISTS, OVERLAP, RECALL, TABLES, Table
+from saeattr.tables import (
+    BESIDE,
+    COMPARISON,
+    FIRING,
+    LIST_EXCEPTIONS,
+    LISTS,
+    LOCALISATION,
+    OVERLAP,
+    RECALL,
+    TABLES,
+    Table,
+)
 
 TEXT = Path(__file__).with_suffix(".md")
 PAGE = Path(__file__).parents[2] / "docs" / "study-folder.md"
@@ -66,6 +77,8 @@ def where(table: Table) -> str:
         return "Where `saeattr recall beside --out FOLDER` says, not in a study's folder."
     if table in RECALL:
         return "In the folder of `saeattr recall triage`, not in a study's; there as `.csv` too."
+    if table in LOCALISATION:
+        return "In the folder `recall/` of the study that `saeattr recall patch` makes; there as `.csv` too."
     if table == FIRING:
         return "Where `saeattr look --table FILE` says, not in a study's folder."
     if table == LIST_EXCEPTIONS:
