@@ -20,9 +20,8 @@ from saeattr.model.loading import LanguageModel, find_model, load_model, load_to
 from saeattr.progress import OnProgress, about, quiet
 from saeattr.recall.batteries import default_battery, read_battery
 from saeattr.recall.battery import Battery
-from saeattr.recall.check import AlignedFact, align_facts
+from saeattr.recall.check import AlignedFact, align_facts, given_rows
 from saeattr.recall.folder import Checked, Triage, check_folder, load_facts, unasked_table, write_triage
-from saeattr.recall.pairs import given_rows
 from saeattr.recall.robustness import Beside, fact_spread, phrasing_means, side_by_side
 from saeattr.recall.triage import measure_facts, read_selection, select_facts, unknown_faults
 from saeattr.settings import make_settings

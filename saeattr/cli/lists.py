@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from saeattr.cli.app import OnceCommand, app, load_api
-from saeattr.errors import UserError
+from saeattr.cli.options import read_numbers
 from saeattr.settings import SETTINGS
 
 lists_app = typer.Typer(help="Lists by themselves: draw many, read others', count them.", no_args_is_help=True)
@@ -71,7 +71,7 @@ def generate_lists(
     They go into a folder that is a dataset, part by part: the same command completes an unfinished one, and topics,
     requests and temperatures can be added. List n of a topic draws the same random numbers in each.
     """
-    heats = None if temperatures is None else _numbers(temperatures)
+    heats = None if temperatures is None else read_numbers("temperatures", temperatures)
     api = load_api()
     from saeattr.reporting.terminal.study import StageProgress
 
@@ -164,11 +164,3 @@ def stats(
         typer.echo(problem)
     if out is not None:
         typer.echo(str(found.write(out)))
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    """Numbers with commas between them."""
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise UserError(f"--temperatures cannot be {text!r}: give numbers with commas, such as 0.1,0.5,0.9") from error

@@ -19,6 +19,7 @@ import typer
 
 from saeattr.attribution.methods import METHODS
 from saeattr.behaviours.behaviour import BEHAVIOURS
+from saeattr.errors import UserError
 from saeattr.settings import SETTINGS, Setting, flag, read_text, taken_by
 
 Config = Annotated[Path | None, typer.Option(help="YAML file with settings; options override it.")]
@@ -74,6 +75,18 @@ def show_default(setting: Setting) -> str:
         return "yes" if setting.default else "no"
     values = setting.default if isinstance(setting.default, tuple) else (setting.default,)
     return setting.without or ",".join(map(str, values))
+
+
+def read_numbers(name: str, text: str) -> list[float]:
+    """Numbers with commas between them, of an option that is no setting.
+
+    Raises:
+        UserError: one of them is no number.
+    """
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"{flag(name)} cannot be {text!r}: give numbers with commas, such as 0.1,0.5,0.9") from error
 
 
 def _parameter(setting: Setting, other: str | None) -> inspect.Parameter:

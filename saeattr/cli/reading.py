@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from saeattr.cli.app import command, load_api
-from saeattr.cli.options import Config, takes_settings
-from saeattr.errors import UserError
+from saeattr.cli.options import Config, read_numbers, takes_settings
 
 Out = Annotated[Path | None, typer.Option(help="Study folder; one that is there is gone on with.")]
 At = Annotated[list[str] | None, typer.Option(help="Role of the tokens to read at, such as item; repeat for more.")]
@@ -78,7 +77,7 @@ def lens(
             direction=direction,
             tokens=tokens,
             at=at,
-            temperatures=_numbers(temperatures),
+            temperatures=None if temperatures is None else read_numbers("temperatures", temperatures),
             out=out,
             config=config,
             figures=figures,
@@ -86,17 +85,3 @@ def lens(
             **settings,
         )
     print_lens(study)
-
-
-def _numbers(text: str | None) -> list[float] | None:
-    """Numbers with commas between them.
-
-    Raises:
-        UserError: there are none, or one is no number.
-    """
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UserError(f"--temperatures cannot be {text!r}: write numbers with commas, e.g. 0.1,0.5") from error

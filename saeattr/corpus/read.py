@@ -22,7 +22,8 @@ from saeattr.errors import UserError
 #: Files in a folder that may hold lists.
 SUFFIXES = (".parquet", ".jsonl", ".json", ".txt", ".md")
 #: Folders of a study with its own lists: behind the clean requests, and behind the corrupted ones.
-STUDY_LISTS = ("lists", "reversed_lists")
+OWN, REVERSED = "lists", "reversed_lists"
+STUDY_LISTS = (OWN, REVERSED)
 STUDY_RECORD = "study.yaml"
 
 

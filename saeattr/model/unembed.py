@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -59,10 +61,8 @@ def log_normaliser(lm: LanguageModel, hidden: Float[Tensor, "rows d_model"]) -> 
     The vocabulary is taken in slices, and a backward computes them again: a float32 copy of the unembedding is held of
     one slice at a time.
     """
-    n_tokens = unembedding(lm).shape[0]
     parts = []
-    for start in range(0, n_tokens, VOCABULARY_SLICE):
-        token_ids = torch.arange(start, min(start + VOCABULARY_SLICE, n_tokens), device=hidden.device)
+    for token_ids in vocabulary_slices(lm, hidden.device):
 
         def of_slice(hidden: Tensor, token_ids: Tensor = token_ids) -> Tensor:
             return token_logits(lm, hidden, token_ids).logsumexp(dim=1)
@@ -81,10 +81,8 @@ def entropy(
     whole: H = H(w) + sum_k w_k H_k, with w_k the probability of slice k and H_k the entropy within it (Shannon 1948,
     section 6).
     """
-    n_tokens = unembedding(lm).shape[0]
     totals, within = [], []
-    for start in range(0, n_tokens, VOCABULARY_SLICE):
-        token_ids = torch.arange(start, min(start + VOCABULARY_SLICE, n_tokens), device=hidden.device)
+    for token_ids in vocabulary_slices(lm, hidden.device):
         log_p = token_logits(lm, hidden, token_ids)
         total = log_p.logsumexp(dim=1)
         log_p = log_p - total[:, None]
@@ -94,6 +92,13 @@ def entropy(
     whole = stacked.logsumexp(dim=1)
     log_w = stacked - whole[:, None]
     return (log_w.exp() * (torch.stack(within, dim=1) - log_w)).sum(dim=1), whole
+
+
+def vocabulary_slices(lm: LanguageModel, device: torch.device) -> Iterator[Int[Tensor, " tokens"]]:
+    """The ids of the whole vocabulary, ``VOCABULARY_SLICE`` at a time."""
+    n_tokens = unembedding(lm).shape[0]
+    for start in range(0, n_tokens, VOCABULARY_SLICE):
+        yield torch.arange(start, min(start + VOCABULARY_SLICE, n_tokens), device=device)
 
 
 def unembedding(lm: LanguageModel) -> Float[Tensor, "vocab d_model"]:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saeattr.model.loading import LanguageModel
-from saeattr.model.unembed import VOCABULARY_SLICE, token_logits, unembedding
+from saeattr.model.unembed import token_logits, vocabulary_slices
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,8 @@ def read_answers(lm: LanguageModel, hidden: Float[Tensor, "rows d_model"], targe
     Args:
         hidden: the final norm's output; all logits of these rows are held at once.
     """
-    weight = unembedding(lm)
     # In slices, because each is taken to float32 first; a target's rank compares numbers of the same product.
-    starts = range(0, weight.shape[0], VOCABULARY_SLICE)
-    slices = (torch.arange(start, min(start + VOCABULARY_SLICE, weight.shape[0])) for start in starts)
+    slices = vocabulary_slices(lm, hidden.device)
     logits = torch.cat([token_logits(lm, hidden, token_ids) for token_ids in slices], dim=1)
     own = logits.gather(1, targets.to(logits.device))
     ranks = 1 + (logits[:, None, :] > own[:, :, None]).sum(2)

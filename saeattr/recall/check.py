@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from saeattr.behaviours.given.make import Reading, make_pair
 from saeattr.behaviours.given.prompts import PromptTokens, answer_tokens, read_prompt, span_positions
 from saeattr.behaviours.given.rows import PairRow, RowFault, RowUnusable
+from saeattr.behaviours.given.source import GivenRows
 from saeattr.behaviours.pair import Pair
 from saeattr.recall.battery import FactRow, places_of
 
@@ -168,3 +169,16 @@ def _check_change(
         )
     if positions[-1] == len(clean) - 1:
         raise RowUnusable("the entity is the last token, where the answer is read", "let a word follow the entity")
+
+
+def given_rows(facts: Sequence[AlignedFact], name: str) -> GivenRows:
+    """The facts as rows of ``--pairs``: categories are groups, the entity is a span, and its tokens' role.
+
+    Written as text (``GivenRows.to_text``) they are a file of pairs.
+    """
+    return GivenRows(name, tuple(fact.given for fact in facts))
+
+
+def entity_positions(pair: Pair) -> tuple[int, ...]:
+    """Where the entity stands in both prompts of a pair of facts; the last of these has read all of it."""
+    return tuple(at for at, role in enumerate(pair.roles) if role == ENTITY)

@@ -15,7 +15,7 @@ from saeattr.study.results import Study
 from saeattr.study.statistics import Statistics
 from saeattr.tables import LIST_SUMMARY
 
-#: With more groups than this, lines are of all groups together.
+#: With more groups than this, lines and tables are not of single groups.
 GROUPS_IN_FULL = 3
 
 
@@ -61,10 +61,10 @@ def _blanks(rows: pd.DataFrame) -> str:
 
 
 def _entropy(study: Study) -> Iterator[str]:
-    rows, onsets = study.entropy(), study.entropy_onset()
+    rows, onsets, words = study.entropy(), study.entropy_onset(), run_words(study)
     for name, own in named_rows(rows, study, GROUPS_IN_FULL):
         if len(own):
-            yield from entropy_lines(own, onsets, name, run_words(study))
+            yield from entropy_lines(own, onsets, name, words)
 
 
 def _lens(study: Study) -> Iterator[str]:

@@ -9,17 +9,14 @@ from typing import ClassVar
 
 import pandas as pd
 
-from saeattr.behaviours.behaviour import Request
 from saeattr.behaviours.pair import DECISION, Pair, distinct_pairs
+from saeattr.corpus.read import REVERSED
 from saeattr.errors import UserError
 from saeattr.reading.endings import entropy_onsets
 from saeattr.reading.entropy import CLEAN, CORRUPTED, entropy_rows
 from saeattr.reading.spans import roles_of
 from saeattr.study.stage import Outcome, Stage, Work
 from saeattr.tables import ENTROPY, ENTROPY_ONSET, Table
-
-#: Where a study keeps the answers that were written to the corrupted request.
-REVERSED = "reversed_lists"
 
 
 @dataclass(frozen=True)
@@ -55,13 +52,10 @@ def pairs_reversed(work: Work) -> tuple[list[Pair], list[str]]:
 
     Nothing where the behaviour has none, or the study's own pairs were written by another model.
     """
-    settings, task = work.prepared.settings, work.task
+    settings = work.prepared.settings
     if settings.pairs_of is not None:
         return [], []
-    request = Request(
-        task.lm, settings, work.prepared.contrast, work.study.root / REVERSED, task.pace.batch_size, task.on_step
-    )
-    made = work.prepared.behaviour.reversed_pairs(work.group, request)
+    made = work.prepared.behaviour.reversed_pairs(work.group, work.request(REVERSED))
     if made is None:
         return [], []
     words = dict(zip((CLEAN, CORRUPTED), work.prepared.behaviour.run_names(settings), strict=True))

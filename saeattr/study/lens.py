@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from saeattr.behaviours.behaviour import Direction, Request
+from saeattr.behaviours.behaviour import Direction
 from saeattr.behaviours.pair import DECISION, Pair, distinct_pairs
 from saeattr.behaviours.tokens import contrast_label, contrast_tokens
 from saeattr.errors import UserError
@@ -128,8 +128,7 @@ def check_temperatures(prepared: Prepared, temperatures: Sequence[float]) -> Non
 
 def pairs_at(work: Work, temperature: float) -> tuple[list[Pair], list[str]]:
     """The distinct pairs of answers sampled at another temperature, made or read; and what is to be said."""
-    task, settings = work.task, work.prepared.settings.model_copy(update={"temperature": temperature})
-    folder = work.study.root / AT_TEMPERATURES / f"{temperature:g}"
-    request = Request(task.lm, settings, work.prepared.contrast, folder, task.pace.batch_size, task.on_step)
+    settings = work.prepared.settings.model_copy(update={"temperature": temperature})
+    request = work.request(f"{AT_TEMPERATURES}/{temperature:g}", settings)
     made = work.prepared.behaviour.pairs(work.group, request)
     return distinct_pairs(made.pairs), [f"{line} (temperature {temperature:g})" for line in made.warnings]

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from transformers import PreTrainedTokenizerBase
 
-from saeattr.behaviours.behaviour import Behaviour, MadePairs, Request
+from saeattr.behaviours.behaviour import Behaviour, MadePairs
 from saeattr.behaviours.given.behaviour import Given
 from saeattr.behaviours.given.source import GivenRows, read_source
 from saeattr.behaviours.pair import Pair, distinct_pairs
@@ -85,13 +85,9 @@ def count(number: int, work: Work) -> str:
 
 def _made(work: Work, settings: StudySettings, kept_in: str, table: Table) -> MadePairs:
     """What the behaviour makes, or what another study has; what pairs are made of stays in a folder of the study."""
-    task = work.task
     if settings.pairs_of is not None:
-        return MadePairs(borrowed_pairs(settings.pairs_of, work.group, table, task.lm.tokenizer))
-    request = Request(
-        task.lm, settings, work.prepared.contrast, work.study.root / kept_in, task.pace.batch_size, task.on_step
-    )
-    return work.prepared.behaviour.pairs(work.group, request)
+        return MadePairs(borrowed_pairs(settings.pairs_of, work.group, table, work.task.lm.tokenizer))
+    return work.prepared.behaviour.pairs(work.group, work.request(kept_in, settings))
 
 
 def borrowed_pairs(folder: str, group: str, table: Table, tokenizer: PreTrainedTokenizerBase) -> list[Pair]:

@@ -16,8 +16,10 @@ from typing import ClassVar
 
 import pandas as pd
 
+from saeattr.behaviours.behaviour import Request
 from saeattr.files import join_parts, read_metadata, read_table, slug, write_part
 from saeattr.runs.task import Task
+from saeattr.settings import StudySettings
 from saeattr.study.folder import StudyFolder
 from saeattr.study.prepare import Prepared
 from saeattr.tables import GROUP, Table
@@ -43,6 +45,16 @@ class Work:
     prepared: Prepared
     group: str
     task: Task
+
+    def request(self, kept_in: str, settings: StudySettings | None = None) -> Request:
+        """What the behaviour is asked for; what its pairs are made of stays in a folder of the study.
+
+        Args:
+            settings: in place of the study's own.
+        """
+        task, own = self.task, settings or self.prepared.settings
+        folder = self.study.root / kept_in
+        return Request(task.lm, own, self.prepared.contrast, folder, task.pace.batch_size, task.on_step)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from typing import ClassVar
 
 import pandas as pd
 
-from saeattr.behaviours.behaviour import Request
 from saeattr.behaviours.lists.behaviour import topic_lists
 from saeattr.behaviours.lists.topics import SWAPS
-from saeattr.corpus.read import STUDY_LISTS, ListSource
+from saeattr.corpus.read import OWN, REVERSED, ListSource
 from saeattr.corpus.reading import Reading
 from saeattr.corpus.statistics import count_lists
 from saeattr.corpus.summary import blank_positions, summarise_lists
@@ -20,8 +19,6 @@ from saeattr.files import slug
 from saeattr.study.prepare import Prepared
 from saeattr.study.stage import Outcome, Stage, Work
 from saeattr.tables import LIST_BLANKS, LIST_STATISTICS, LIST_SUMMARY, Table
-
-OWN, REVERSED = STUDY_LISTS
 
 
 @dataclass(frozen=True)
@@ -39,18 +36,15 @@ class Statistics(Stage):
 
     def run(self, work: Work) -> Outcome:
         check_statistics(work.prepared)
-        settings, task, root = work.prepared.settings, work.task, work.study.root
-        files = [path for path in (_file(root, OWN, work.group),) if path.exists()]
-        if not files:
+        settings, root = work.prepared.settings, work.study.root
+        files = [_file(root, OWN, work.group)]
+        if not files[0].exists():
             # Borrowed pairs come without the lists that they were made of.
             return Outcome(warnings=[f"{work.group}: the study has no lists of its own, so none are counted"])
         if settings.lists_from is None:
-            request = Request(
-                task.lm, settings, work.prepared.contrast, root / REVERSED, task.pace.batch_size, task.on_step
-            )
-            topic_lists(work.group, request, SWAPS[settings.swap][1])
+            topic_lists(work.group, work.request(REVERSED), SWAPS[settings.swap][1])
             files.append(_file(root, REVERSED, work.group))
-        reading = Reading.of_tokenizer(task.lm.tokenizer)
+        reading = Reading.of_tokenizer(work.task.lm.tokenizer)
         parts = [count_lists([ListSource(file.parent.name, (file,))], reading)[0] for file in files]
         lists = pd.concat(parts, ignore_index=True).assign(group=work.group)
         tables = {

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from saeattr.model import unembed
 from saeattr.model.capture import final_hidden
 from saeattr.model.prompts import Prompts
 from saeattr.recall import answers
@@ -18,7 +19,7 @@ from tests.model.toys import FAMILIES, make_toy, toy_batch
 def test_answers_are_those_of_the_full_logits_however_the_vocabulary_is_sliced(
     family: str, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "VOCABULARY_SLICE", width)
+    monkeypatch.setattr(unembed, "VOCABULARY_SLICE", width)
     lm, model = make_toy(family, tmp_path)
     tokens, mask = toy_batch()
     last = mask.sum(1) - 1

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from saeattr.model.loading import LanguageModel
 from saeattr.recall.battery import FactRow, read_rows
-from saeattr.recall.check import AlignedFact, align_facts
-from saeattr.recall.pairs import entity_positions
+from saeattr.recall.check import AlignedFact, align_facts, entity_positions
 from tests.behaviours.tokenizers import FAMILIES, byte_tokenizer, family_tokenizer
 from tests.recall.test_battery import ROW
 

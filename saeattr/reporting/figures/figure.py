@@ -8,6 +8,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+#: With more groups than this, the figures of single groups are not in the report: it would grow too large.
+GROUPS_IN_FULL = 2
+
 
 @dataclass(frozen=True)
 class StudyFigure:

@@ -15,7 +15,7 @@ from saeattr.reporting.figures.generation import generation_figure
 from saeattr.reporting.figures.generation_grid import generation_grid
 from saeattr.study.generation import Generating
 from saeattr.study.results import Study
-from saeattr.tables import GENERATED
+from saeattr.tables import GENERATED, GENERATION
 
 
 def figures(study: Study, in_full: bool) -> Iterator[StudyFigure]:
@@ -26,7 +26,7 @@ def figures(study: Study, in_full: bool) -> Iterator[StudyFigure]:
     """
     there = [group for group in study.groups if Generating.is_there(study.folder, group)]
     grids = [group for group in there if len(set(study.generation(group)["n_features"])) > 1]
-    sources = {group: Generating.folder(study.folder, group) / "generation.parquet" for group in there}
+    sources = {group: Generating.path(study.folder, group, GENERATION) for group in there}
     if len(grids) > 1:
         draw = partial(grid_of_groups, study, grids)
         paths = tuple(sources[group] for group in grids)

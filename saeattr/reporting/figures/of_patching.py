@@ -11,12 +11,11 @@ from matplotlib.figure import Figure
 from saeattr.files import slug
 from saeattr.patching.components import COMPONENTS
 from saeattr.reporting.figures import patching
-from saeattr.reporting.figures.figure import StudyFigure
+from saeattr.reporting.figures.figure import GROUPS_IN_FULL, StudyFigure
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.results import Study
+from saeattr.tables import HEAD_MOVES
 
-#: With more groups than this, these figures are not in the report: it would grow too large.
-GROUPS_IN_FULL = 2
 MAPS = (
     "One run's activation put into the other at the positions of a place (or of one head), layers above run again. "
     "Roles that are patched together, and all positions, stand last."
@@ -41,7 +40,7 @@ def figures(study: Study) -> Iterator[StudyFigure]:
                     ("gradient", partial(_scatter, *of), SCATTER),
                 ):
                     yield StudyFigure(f"patching-{what}-{name}-{by}-{direction}", stored, draw, section, caption, group)
-        moves = HeadMoves.folder(study.folder, group) / "head_moves.parquet"
+        moves = HeadMoves.path(study.folder, group, HEAD_MOVES)
         if moves.exists():
             drawn = partial(_heads, study, group)
             yield StudyFigure(f"patching-heads-{slug(group)}", (moves,), drawn, section, HEADS, group)

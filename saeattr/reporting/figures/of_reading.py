@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from saeattr.files import slug
@@ -14,7 +13,7 @@ from saeattr.reporting.figures.figure import StudyFigure
 from saeattr.reporting.figures.lens import lens_by_temperature, lens_figure
 from saeattr.reporting.figures.lens_map import lens_map
 from saeattr.reporting.figures.style import show_token
-from saeattr.reporting.readings import own_temperature, run_words
+from saeattr.reporting.readings import lens_labels, own_temperature, run_words
 from saeattr.study.entropy import Entropy
 from saeattr.study.lens import Lens
 from saeattr.study.results import Study
@@ -67,24 +66,18 @@ def entropies(study: Study, group: str | None) -> Figure | None:
 
 def lens_lines(study: Study, group: str | None) -> Figure | None:
     """The lens over layers, a line a position."""
-    return lens_figure(own_temperature(study.logit_lens(group), study), _labels(study), _name(study, group))
+    return lens_figure(own_temperature(study.logit_lens(group), study), lens_labels(study), _name(study, group))
 
 
 def lens_cells(study: Study, group: str | None) -> Figure | None:
     """The lens layer by position."""
-    return lens_map(own_temperature(study.logit_lens(group), study), _labels(study), _name(study, group))
+    return lens_map(own_temperature(study.logit_lens(group), study), lens_labels(study), _name(study, group))
 
 
 def temperatures(study: Study, group: str | None) -> Figure | None:
     """The lens by temperature; None where there is one."""
-    return lens_by_temperature(study.logit_lens(group), _labels(study), _name(study, group))
+    return lens_by_temperature(study.logit_lens(group), lens_labels(study), _name(study, group))
 
 
 def _name(study: Study, group: str | None) -> str:
     return f"{len(study.groups)} groups" if group is None else show_token(group, 30)
-
-
-def _labels(study: Study) -> dict[str, str]:
-    """The directions in words."""
-    table: pd.DataFrame = study.lens_onset()[["direction", "label"]].drop_duplicates()
-    return dict(table.itertuples(index=False, name=None))

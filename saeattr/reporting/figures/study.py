@@ -19,7 +19,7 @@ from saeattr.files import slug
 from saeattr.neuronpedia.links import FILE
 from saeattr.progress import OnProgress, quiet
 from saeattr.reporting.figures import of_generation, of_lists, of_patching, of_reading, of_study
-from saeattr.reporting.figures.figure import StudyFigure
+from saeattr.reporting.figures.figure import GROUPS_IN_FULL, StudyFigure
 from saeattr.reporting.figures.layer_scores import layer_scores_figure
 from saeattr.reporting.figures.style import save_figure
 from saeattr.study.attribution import Attribution
@@ -27,12 +27,10 @@ from saeattr.study.folder import StudyFolder
 from saeattr.study.results import Study, load_study
 from saeattr.study.selection import WHOLE, Choosing
 from saeattr.study.validation import Validation
-from saeattr.tables import LAYER_SCORES, LENS, ROLE_EFFECTS
+from saeattr.tables import LAYER_SCORES, LENS, METRIC_BY_POINT, PAIR_EFFECTS, ROLE_EFFECTS, VALIDATION
 
 #: From so many figures of single groups on, two processes draw.
 MANY = 24
-#: With more groups than this, the figures of single groups are not in the report: it would grow too large.
-GROUPS_IN_FULL = 2
 
 
 def draw_study(study: Study, on_progress: OnProgress = quiet) -> None:
@@ -107,16 +105,16 @@ def _figures_of_group(
 ) -> Iterator[StudyFigure]:
     if not Attribution.is_there(study.folder, group):
         return
-    name, folder = slug(group), Attribution.folder(study.folder, group)
+    name, folder = slug(group), study.folder
     single, section = len(study.groups) == 1, "features" if len(study.groups) <= GROUPS_IN_FULL else ""
     metric = partial(of_study.metric_by_point, study, group)
-    points = (folder / "metric_by_point.parquet",)
+    points = (Attribution.path(folder, group, METRIC_BY_POINT),)
     yield StudyFigure(f"metric-{name}", points, metric, "behaviour" if single else "", METRIC, group)
     for kind in kinds:
-        sources = (folder / "pair_effects.parquet", *labels)
+        sources = (Attribution.path(folder, group, PAIR_EFFECTS), *labels)
         draw = partial(of_study.feature_by_pair, study, group, kind)
         yield StudyFigure(f"features-{name}-{kind}", sources, draw, section, PAIRS, group)
-    validated = (Validation.folder(study.folder, group) / "validation.parquet",)
+    validated = (Validation.path(folder, group, VALIDATION),)
     if validated[0].exists():
         for what, draw, caption in (
             ("validation", of_study.forest, FOREST),

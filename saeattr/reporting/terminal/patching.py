@@ -12,13 +12,12 @@ from rich.table import Table
 
 from saeattr.patching.heads import head_summary
 from saeattr.patching.summary import VARIANT, patching_agreement, patching_summary
+from saeattr.reporting.lines import GROUPS_IN_FULL
 from saeattr.reporting.numbers import interval_text, pairs_text
 from saeattr.reporting.terminal.study import study_console
 from saeattr.study.patching import EVERY, Patching
 from saeattr.study.results import Study
 
-#: With more groups than this, only agreement is printed.
-GROUPS_IN_FULL = 3
 DIRECTION_WORDS = {"noising": "corrupted put into the clean run", "denoising": "clean put into the corrupted run"}
 
 

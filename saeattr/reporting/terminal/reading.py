@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from saeattr.reporting.lines import GROUPS_IN_FULL
 from saeattr.reporting.readings import entropy_lines, lens_labels, lens_lines, n_pairs_of, named_rows, run_words
-from saeattr.reporting.terminal.study import GROUPS_IN_FULL, study_console
+from saeattr.reporting.terminal.study import study_console
 from saeattr.study.results import Study
 
 

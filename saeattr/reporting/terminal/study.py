@@ -13,7 +13,7 @@ from rich.table import Table
 
 from saeattr.neuronpedia.links import read_links
 from saeattr.reporting.figures.style import label_texts, show_token
-from saeattr.reporting.lines import part_lines
+from saeattr.reporting.lines import GROUPS_IN_FULL, part_lines
 from saeattr.reporting.numbers import pairs_text
 from saeattr.reporting.terminal.generation import generation_tables
 from saeattr.reporting.terminal.group import LONGEST_LABEL, group_lines, group_table
@@ -92,8 +92,6 @@ def check_table(site_effects: pd.DataFrame) -> Table:
     return table
 
 
-#: With more groups than this, only the shared features are printed.
-GROUPS_IN_FULL = 3
 #: Columns where no terminal says how many it has.
 PIPE = 120
 
