@@ -6,14 +6,15 @@ entropy, lens: what the model does along the prompts, before any SAE is opened. 
 corrupted runs.
 select: which layers are worth an SAE. plan: what memory it takes. report: one page. overlap: which features recur.
 compare: two models on the same pairs. generate_lists, list_statistics: lists by themselves. check_recall, triage,
-triage_beside: which facts a model knows. patch_recall: where it holds them. inspect: the features on Neuronpedia.
+triage_beside: which facts a model knows. run_recall: how it recalls them, of which patch_recall is
+where it holds them. inspect: the features on Neuronpedia.
 """
 
 from saeattr.api.attributing import attribute, plan, select, validate
 from saeattr.api.checking import check_pairs
 from saeattr.api.exploring import entropy, lens, patch
 from saeattr.api.lists import generate_lists, list_statistics
-from saeattr.api.localising import patch_recall
+from saeattr.api.recall_study import patch_recall, run_recall
 from saeattr.api.recalling import check_recall, triage, triage_beside
 from saeattr.api.results import Overlap, compare, overlap, report
 from saeattr.api.studying import run_study
@@ -33,6 +34,7 @@ __all__ = [
     "patch_recall",
     "plan",
     "report",
+    "run_recall",
     "run_study",
     "select",
     "triage",

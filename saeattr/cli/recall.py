@@ -24,6 +24,8 @@ EXAMPLES = """
 
 `saeattr recall triage --model gemma-2-2b --selection B --out runs/recall`: the best fact of each category
 
+`saeattr recall run`: how the bundled model recalls its facts, all parts and the report
+
 `saeattr recall patch runs/recall --out runs/patched`: in which layers the selected facts leave their entity
 
 `saeattr attribute --pairs runs/recall/selected.jsonl --group all --model gemma-2-2b`: go on with the selected facts
@@ -170,6 +172,40 @@ def patch(
         asked: dict[str, Any] = {"selection": selection, "under": under, "out": out, "figures": figures}
         found = api.patch_recall(_battery(source, battery), **asked, on_progress=progress, **settings)
     print_localisation(found, show)
+
+
+@recall.command(cls=OnceCommand, epilog=EXAMPLES)
+def run(
+    source: Annotated[
+        Path | None, typer.Argument(help="The folder of a triage, or a battery's file.", show_default=False)
+    ] = None,
+    battery: Name = None,
+    parts: Annotated[
+        str | None, typer.Option(help="Some parts, with commas between. [default: all that the model has]")
+    ] = None,
+    selection: Annotated[str, typer.Option(help="Of a battery: A, B or C, as for triage.")] = "B",
+    under: Annotated[
+        float, typer.Option(help="A fact is released where the damage stays under this share of its maximum.")
+    ] = 0.2,
+    out: Annotated[Path | None, typer.Option(help="Study folder; derived tables are in recall/ in it.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A name or a folder. [default: that of the triage, else bundled]")
+    ] = None,
+    dtype: Dtype = None,
+    device: Device = "auto",
+    batch_size: Batch = 16,
+    figures: Annotated[bool, typer.Option(help="Draw the figures, and write report.html.")] = True,
+) -> None:
+    """Everything that can be asked of how a model recalls facts, in one folder and one report."""
+    api = load_api()
+    from saeattr.reporting.terminal.recall_study import print_recall_study
+    from saeattr.reporting.terminal.study import StageProgress
+
+    with StageProgress() as progress:
+        settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
+        asked: dict[str, Any] = {"selection": selection, "under": under, "out": out, "figures": figures}
+        found = api.run_recall(_battery(source, battery), parts=parts or (), **asked, on_progress=progress, **settings)
+    print_recall_study(found)
 
 
 @recall.command(cls=OnceCommand)

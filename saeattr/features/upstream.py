@@ -128,7 +128,7 @@ def _gradients(
         return read
 
     hooks = [(place.hook_name, reader(place)) for place in [*earlier, site]]
-    with torch.enable_grad(), lm.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
+    with torch.enable_grad(), lm.hooks(hooks):
         final_hidden(lm, padded.clean)
         at_site = seen.pop(site).flatten(2)
         position = torch.tensor([target.position for target in targets], device=lm.device)

@@ -152,7 +152,7 @@ def sample_edited(
     for site in dict.fromkeys(edit.site for edit in edits if edit is not None):
         own = {at: edit for at, edit in enumerate(edits) if edit is not None and edit.site == site}
         hooks.append((site.hook_name, functools.partial(rows.replace, own)))
-    with lm.bridge.hooks(fwd_hooks=hooks):
+    with lm.hooks(hooks):
         return sample_variants(
             lm, topic, sampling, len(edits), beside=corrupted_run, on_forward=rows.watch, on_count=on_count
         )

@@ -88,7 +88,7 @@ def capture(
 
     hooks = [(site.hook_name, reader(site)) for site in sites]
     calls = LayerCalls()
-    with torch.set_grad_enabled(gradients), lm.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
+    with torch.set_grad_enabled(gradients), lm.hooks(hooks):
         with _record_calls(lm, calls) if for_recompute else nullcontext():
             hidden = final_hidden(lm, prompts)
         values = metric(hidden) if metric is not None else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +28,11 @@ from saeattr.model.weights import FAULTS, CheckedWeights, first_line, no_code_fr
 from saeattr.sites import Kind
 
 if TYPE_CHECKING:
+    from transformer_lens.hook_points import HookPoint
     from transformer_lens.model_bridge import TransformerBridge
+
+#: What a hook is given, as transformer-lens calls it: function(activation, hook=hook point).
+Hook = Callable[..., torch.Tensor | None]
 
 DEVICES = "auto, cpu, cuda, cuda:N, cuda*N (layers spread over N cards) or mps"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -65,6 +71,30 @@ class LanguageModel:
     @property
     def dtype(self) -> torch.dtype:
         return next(self.hf.parameters()).dtype
+
+    @cached_property
+    def hook_points(self) -> dict[str, HookPoint]:
+        """Where hooks can be put, by transformer-lens' names; the bridge looks all of them up for every hook."""
+        return self.bridge.hook_dict
+
+    @contextmanager
+    def hooks(self, hooks: Iterable[tuple[str, Hook]]) -> Iterator[None]:
+        """While the block runs, functions that are given what stands at a hook, and may return what is put there.
+
+        Raises:
+            KeyError: the model has no hook of a name.
+        """
+        level, points = self.bridge.context_level + 1, []
+        try:
+            self.bridge.context_level = level
+            for name, function in hooks:
+                points.append(self.hook_points[name])
+                points[-1].add_hook(function, level=level)  # pyright: ignore[reportArgumentType]
+            yield
+        finally:
+            self.bridge.context_level = level - 1
+            for point in points:
+                point.remove_hooks("fwd", level=level)
 
     @property
     def pad_id(self) -> int:

@@ -180,6 +180,17 @@ def give_back_free_memory() -> None:
             trim(0)
 
 
+@contextmanager
+def without_collecting_what_is_there() -> Iterator[None]:
+    """While the block runs, garbage is looked for among what it makes itself: the libraries' objects are many."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def _reset_high_water() -> None:
     """Let the kernel's record of the highest resident memory start anew; without the right to, it covers more."""
     if sys.platform == "linux":

@@ -40,7 +40,7 @@ def run_in_float32(lm: LanguageModel, run: Run, sites: Sequence[Site], metric: R
         seen: dict[Site, Tensor] = {}
         hooks = [(site.hook_name, _reader(site, seen)) for site in sites if site.layer == layer]
         below = inputs[layer].requires_grad_()
-        with torch.enable_grad(), lm.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
+        with torch.enable_grad(), lm.hooks(hooks):
             above = _call_layer(lm, run, layer, below)
             slopes = torch.autograd.grad(above, [below, *seen.values()], slope)
         slope = slopes[0]

@@ -68,7 +68,7 @@ def recompute(
     if span.first:
         # Made and kept before the edit is put in, which they are to know nothing of.
         _clean_keys_values(lm, run, site.layer)
-    with lm.bridge.hooks(fwd_hooks=put_in):  # pyright: ignore[reportArgumentType]
+    with lm.hooks(put_in):
         hidden = run_layer(run, site.layer, hidden, rows, span, wanted)
     if not last:
         return _continue(run, site.layer + 1, hidden, rows, span, at)

@@ -121,6 +121,6 @@ def find_components(names: Sequence[str]) -> tuple[Component, ...]:
 def lacking(component: Component, lm: LanguageModel) -> str:
     """Why a model has no such component; blank where it has."""
     wanted = "hook_resid_mid" if component.adds else component.hook
-    if f"blocks.0.{wanted}" in lm.bridge.hook_dict:
+    if f"blocks.0.{wanted}" in lm.hook_points:
         return ""
     return f"{lm.name} has no {component.name} that could be read"

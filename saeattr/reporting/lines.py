@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from saeattr.patching.heads import head_summary
@@ -13,7 +14,7 @@ from saeattr.reporting.numbers import interval_text, pairs_text
 from saeattr.reporting.readings import entropy_lines, lens_labels, lens_lines, named_rows, run_words
 from saeattr.study.results import Study
 from saeattr.study.statistics import Statistics
-from saeattr.tables import LIST_SUMMARY
+from saeattr.tables import LIST_SUMMARY, RECALL_CLAIMS
 
 #: With more groups than this, lines and tables are not of single groups.
 GROUPS_IN_FULL = 3
@@ -26,6 +27,7 @@ def part_lines(study: Study) -> dict[str, list[str]]:
         "entropy": _entropy(study),
         "lens": _lens(study),
         "patching": _patching(study),
+        "recall": _recall(study),
     }
     return {name: lines for name, found in parts.items() if (lines := list(found))}
 
@@ -89,6 +91,16 @@ def _patching(study: Study) -> Iterator[str]:
     if len(agreement):
         known = ", ".join(f"{row['component']} {row['pearson']:.3f}" for row in agreement.to_dict("records"))
         yield f"effects by gradient against exact ones, Pearson over cells: {known}"
+
+
+def _recall(study: Study) -> Iterator[str]:
+    """Of each statement of a source what was measured, and whether it holds."""
+    for row in study.recall(RECALL_CLAIMS).to_dict("records"):
+        ends = "" if np.isnan(row["low"]) else f" {interval_text(row['low'], row['high'])}"
+        yield (
+            f"{row['statement']} ({row['source']}): {row['verdict']}; {row['measure']} is {row['value']:.2f}{ends}, "
+            f"and it holds {row['side']} {row['limit']:g} (n = {row['n']})"
+        )
 
 
 def _cell(row: pd.Series) -> str:

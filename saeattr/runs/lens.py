@@ -40,7 +40,7 @@ def residuals_at(
         return keep
 
     hooks = [(name, keeper(name)) for name in hook_names]
-    with lm.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
+    with lm.hooks(hooks):
         final_hidden(lm, prompts)
     return kept
 

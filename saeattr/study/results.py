@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from saeattr.behaviours.given.export import ExportedPairs
+from saeattr.errors import UserError
 from saeattr.features.texts import TOP, Chat, FeatureNames
 from saeattr.files import read_table
 from saeattr.patching.summary import patching_agreement
@@ -41,13 +42,19 @@ from saeattr.tables import (
     METRIC_BY_POINT,
     PAIRS,
     PATCHING,
+    RECALLED,
     SITE_EFFECTS,
     TEST_PAIRS,
     VALIDATION,
+    Table,
 )
 
 if TYPE_CHECKING:
     import datasets
+
+
+#: What is derived of a recall study's stages lies in this folder of it.
+RECALL_FOLDER = "recall"
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,19 @@ class Study:
     def head_moves(self, group: str | None = None) -> pd.DataFrame:
         """Which heads carry what differs between the prompts to where the metric is read; may be empty."""
         return HeadMoves.read(self.folder, HEAD_MOVES, group)
+
+    def recall(self, table: Table | str) -> pd.DataFrame:
+        """A table of the study's folder ``recall``, such as ``recall_curves`` or ``recall_claims``; may be empty.
+
+        Raises:
+            UserError: it is damaged, or there is no such table.
+        """
+        known = {one.name: one for one in RECALLED}
+        name = table if isinstance(table, str) else table.name
+        if name not in known:
+            raise UserError(f"{name!r} is not a table of recall: choose from {', '.join(known)}")
+        path = self.folder.root / RECALL_FOLDER / f"{name}.parquet"
+        return read_table(path, known[name]) if path.exists() else known[name].empty()
 
     def layer_scores(self) -> pd.DataFrame:
         """The score of every site, and which were chosen; empty where sites were named."""

@@ -9,6 +9,7 @@ from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
 from saeattr.model.hub import named
 from saeattr.model.loading import LanguageModel, load_model
+from saeattr.model.memory import without_collecting_what_is_there
 from saeattr.model.precision import device_warning
 from saeattr.progress import OnProgress, about
 from saeattr.runs.memory import MemoryPlan
@@ -24,8 +25,8 @@ from saeattr.study.memory import memory_plan, note_memory, note_sites, within_me
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, stored_pairs, stored_test_pairs
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.prepare import Prepared
-from saeattr.study.selection import WHOLE, Choosing, stored_selection, with_choice
-from saeattr.study.stage import Outcome, Stage, Work
+from saeattr.study.selection import Choosing, stored_selection, with_choice
+from saeattr.study.stage import WHOLE, Outcome, Stage, Work
 from saeattr.study.statistics import Statistics
 from saeattr.study.validation import Validation
 
@@ -54,6 +55,7 @@ def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], 
        pairs choose them (``Choosing``).
     4. Each missing stage runs, if it opens SAEs within the memory plan, and is stored before the next begins
        (``carry_out``).
+    5. Last come the stages that take the pairs of all groups at once.
 
     Args:
         stages: those wanted, in order.
@@ -63,14 +65,21 @@ def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], 
     """
     known = named(prepared.settings.model)
     warnings = [known.note] if known is not None and known.note else []
+    with without_collecting_what_is_there():
+        return warnings + _run_groups(prepared, study, stages, on_progress)
+
+
+def _run_groups(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], on_progress: OnProgress) -> list[str]:
+    warnings: list[str] = []
     choosing = not prepared.settings.names_sites and any(stage.opens_saes for stage in stages)
     if choosing:
         prepared = with_choice(prepared, study)
         begun = any(Attribution.is_there(study, group) for group in prepared.groups)
         choosing = not (begun or Choosing.is_there(study, WHOLE))
     lm: LanguageModel | None = None
-    for group in prepared.groups:
-        missing = [stage for stage in stages if not stage.is_done(study, group)]
+    each, of_all = ([stage for stage in stages if stage.of_all == whole] for whole in (False, True))
+    for group, own in [*((group, each) for group in prepared.groups), *([(WHOLE, of_all)] if of_all else [])]:
+        missing = [stage for stage in own if not stage.is_done(study, group)]
         if not missing:
             on_progress(group, "already done", 1, 1)
             continue
@@ -78,7 +87,7 @@ def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], 
             lm = open_model(prepared, group, on_progress)
             warnings += _device_warnings(lm)
         work = begin_work(lm, prepared, study, group, on_progress)
-        work, told = with_pairs(work)
+        work, told = with_pairs(work, prepared.groups if own is of_all else (group,))
         warnings += told
         if not work.task.pairs:
             continue
@@ -108,7 +117,7 @@ def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgr
     lm = open_model(prepared, first, on_progress)
     pairs: list[Pair] = []
     for group in prepared.groups:
-        work, _ = with_pairs(begin_work(lm, prepared, study, group, on_progress))
+        work, _ = with_pairs(begin_work(lm, prepared, study, group, on_progress), (group,))
         pairs += work.task.pairs
     work = begin_work(lm, prepared, study, first, on_progress)
     task = dataclasses.replace(work.task, pairs=pairs)
@@ -138,11 +147,13 @@ def begin_work(lm: LanguageModel, prepared: Prepared, study: StudyFolder, group:
     return Work(study, prepared, group, task)
 
 
-def with_pairs(work: Work) -> tuple[Work, list[str]]:
-    """The work with its group's pairs, read or made and stored; and what a reader should know of new ones."""
-    making = MakingPairs()
-    told = [] if making.is_done(work.study, work.group) else carry_out(making, work)
-    pairs = stored_pairs(work.study, [work.group])
+def with_pairs(work: Work, groups: Sequence[str]) -> tuple[Work, list[str]]:
+    """The work with some groups' pairs, read or made and stored; and what a reader should know of new ones."""
+    making, told = MakingPairs(), []
+    for group in groups:
+        if not making.is_done(work.study, group):
+            told += carry_out(making, dataclasses.replace(work, group=group))
+    pairs = stored_pairs(work.study, groups)
     return dataclasses.replace(work, task=dataclasses.replace(work.task, pairs=pairs)), told
 
 
@@ -190,14 +201,17 @@ def join_stages(study: StudyFolder, groups: Sequence[str]) -> tuple[str, ...]:
     record = read_record(study)
     order = list(dict.fromkeys([*record["groups"], *groups]))
     results = [stage for stage in STAGES if stage not in (MakingPairs, Choosing, MakingTestPairs)]
-    done = [group for group in order if any(stage.is_there(study, group) for stage in results)]
+    whole = any(stage.is_there(study, WHOLE) for stage in results if stage.of_all)
+    # What was made of all groups at once was made of those that have pairs.
+    telling = [*results, MakingPairs] if whole else results
+    done = [group for group in order if any(stage.is_there(study, group) for stage in telling)]
     if not done:
         raise UserError(
             f"no pair about {', '.join(groups)} can be used (see {study.root / MakingPairs.name}): name another group, "
             "or sample the lists with a lower --temperature"
         )
     for stage in STAGES:
-        stage.join(study, [WHOLE] if stage is Choosing else done)
+        stage.join(study, [WHOLE] if stage.of_all or stage is Choosing else done)
     now = {**record, "groups": done, "metric_label": contrast_label(study, done, record["metric_label"])}
     if now != record:
         write_record(study, now)

@@ -15,11 +15,8 @@ from saeattr.selection.measure import Selection, select_sites
 from saeattr.study.folder import StudyFolder
 from saeattr.study.memory import memory_plan
 from saeattr.study.prepare import Prepared
-from saeattr.study.stage import Outcome, Stage, Work
+from saeattr.study.stage import WHOLE, Outcome, Stage, Work
 from saeattr.tables import LAYER_SCORES, LENS, ROLE_EFFECTS, Table, sites_of
-
-#: The one part of this stage, whichever groups it was chosen by.
-WHOLE = "study"
 
 _REASON = "saeattr.reason"
 

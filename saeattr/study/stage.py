@@ -30,6 +30,9 @@ SIGN_CONVENTION = (
     "(gradient on the clean run, towards the base)"
 )
 
+#: In place of a group: what a stage makes of the pairs of all groups.
+WHOLE = "study"
+
 _WANTED, _GROUPS, _SIGN = "saeattr.wanted", "saeattr.groups", "saeattr.sign_convention"
 
 
@@ -82,6 +85,8 @@ class Stage(ABC):
         over_groups: joined ones whose rows say more when joined (q-values), and are read from there.
         opens_saes: False for what needs the model alone.
         has_variants: whether a study may hold several of it side by side (``variant``).
+        of_all: whether a study has one of it, and not one of each group. It works on the pairs of all groups, after
+            the stages of single ones, and has the groups among its fields.
     """
 
     name: ClassVar[str]
@@ -90,6 +95,7 @@ class Stage(ABC):
     over_groups: ClassVar[tuple[Table, ...]] = ()
     opens_saes: ClassVar[bool] = True
     has_variants: ClassVar[bool] = False
+    of_all: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, work: Work) -> Outcome:

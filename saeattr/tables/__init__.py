@@ -28,6 +28,7 @@ from saeattr.tables.recall import (
     BESIDE,
     FACT_SPREAD,
     PHRASINGS,
+    RECALL_CLAIMS,
     RECALL_CURVES,
     RECALL_RELEASE,
     RECALL_WORST,
@@ -92,7 +93,6 @@ __all__ = [
     "LIST_EXCEPTIONS",
     "LIST_STATISTICS",
     "LIST_SUMMARY",
-    "LOCALISATION",
     "LOGIT_LENS",
     "METRIC_BY_POINT",
     "OVERLAP",
@@ -102,6 +102,8 @@ __all__ = [
     "PATCHING",
     "PHRASINGS",
     "RECALL",
+    "RECALLED",
+    "RECALL_CLAIMS",
     "RECALL_CURVES",
     "RECALL_RELEASE",
     "RECALL_WORST",
@@ -134,8 +136,8 @@ COMPARISON = (CHANGES, SITE_CHANGES, CHANGE_TESTS, CHANGE_EXACT)
 #: Tables of the folder of ``saeattr recall triage``; the last one is of two such folders.
 RECALL = (TRIAGE, UNASKED, FACT_SPREAD, PHRASINGS, BESIDE)
 
-#: Tables of the folder ``recall`` in the study that ``saeattr recall patch`` makes.
-LOCALISATION = (RECALL_CURVES, RECALL_RELEASE, RECALL_WORST)
+#: Tables of the folder ``recall`` in the study that ``saeattr recall run`` makes.
+RECALLED = (RECALL_CURVES, RECALL_RELEASE, RECALL_WORST, RECALL_CLAIMS)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -175,6 +177,6 @@ TABLES: dict[str, Table] = {
         *COMPARISON,
         FIRING,
         *RECALL,
-        *LOCALISATION,
+        *RECALLED,
     )
 }

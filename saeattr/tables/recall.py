@@ -158,6 +158,24 @@ RECALL_RELEASE = Table(
     ),
     "At layer 0 the entity's tokens are all that differs, so there the share of the whole entity is 1.",
 )
+RECALL_CLAIMS = Table(
+    "recall_claims",
+    "one statement of a source about recall, and what was measured of it",
+    (
+        Column("part", "text", "the part of the study that measures it"),
+        Column("name", "text", "unique within the part"),
+        Column("statement", "text", "what is claimed"),
+        Column("source", "text", "who claims it"),
+        Column("measure", "text", "what value is, with its unit"),
+        Column("value", "float64", "as measured in this study"),
+        Column("low", "float64", "lower end of its 95 % interval; blank: none"),
+        Column("high", "float64", "upper end"),
+        Column("side", "text", "above or below: the side of the limit on which the statement holds"),
+        Column("limit", "float64", "where it breaks; stated beforehand"),
+        Column("n", "int32", "facts, or what measure names, that it rests on"),
+        Column("verdict", "text", "holds or broken: the whole interval is on one side; else undecided"),
+    ),
+)
 RECALL_WORST = Table(
     "recall_worst",
     "one layer, or head, that moves most in at least one fact",

@@ -233,7 +233,7 @@ def _sweep(
                 hooks = [
                     (patch.site.hook_name, patch.hook(batch, own, number[at][part], spans[at])) for patch in patches
                 ]
-                with lm.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
+                with lm.hooks(hooks):
                     hidden[at][part] = run_layer(batch.clean, layer, hidden[at][part], own, spans[at])
         for patch in patches:
             for nth, both in patch.lengths.items():

@@ -21,9 +21,9 @@ from saeattr.tables import (
     FIRING,
     LIST_EXCEPTIONS,
     LISTS,
-    LOCALISATION,
     OVERLAP,
     RECALL,
+    RECALLED,
     TABLES,
     Table,
 )
@@ -77,8 +77,8 @@ def where(table: Table) -> str:
         return "Where `saeattr recall beside --out FOLDER` says, not in a study's folder."
     if table in RECALL:
         return "In the folder of `saeattr recall triage`, not in a study's; there as `.csv` too."
-    if table in LOCALISATION:
-        return "In the folder `recall/` of the study that `saeattr recall patch` makes; there as `.csv` too."
+    if table in RECALLED:
+        return "In the folder `recall/` of the study that `saeattr recall run` makes; there as `.csv` too."
     if table == FIRING:
         return "Where `saeattr look --table FILE` says, not in a study's folder."
     if table == LIST_EXCEPTIONS:

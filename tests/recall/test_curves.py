@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import saeattr
-from saeattr import UserError
+from saeattr import Study, UserError
 from saeattr.files import read_table
 from saeattr.model.loading import LanguageModel
 from saeattr.recall.batteries import named_battery
@@ -27,7 +27,6 @@ from saeattr.recall.curves import (
     releases,
     worst_counts,
 )
-from saeattr.recall.localisation import Localisation
 from saeattr.tables import RECALL_CURVES, RECALL_RELEASE, RECALL_WORST
 
 
@@ -40,17 +39,17 @@ def battery() -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Localisation:
+def found(tmp_path_factory: pytest.TempPathFactory) -> Study:
     out = tmp_path_factory.mktemp("recall") / "study"
     return saeattr.patch_recall(battery(), selection="C", out=out, device="cpu")
 
 
-def shares(found: Localisation, direction: str, component: str, place: str) -> pd.DataFrame:
+def shares(found: Study, direction: str, component: str, place: str) -> pd.DataFrame:
     """Facts by layers."""
-    own = found.curves[
-        (found.curves["direction"] == direction)
-        & (found.curves["component"] == component)
-        & (found.curves["place"] == place)
+    own = found.recall(RECALL_CURVES)[
+        (found.recall(RECALL_CURVES)["direction"] == direction)
+        & (found.recall(RECALL_CURVES)["component"] == component)
+        & (found.recall(RECALL_CURVES)["place"] == place)
     ]
     return own.pivot_table(index=["category", "pair_id"], columns="layer", values="share")
 
@@ -115,8 +114,8 @@ def test_nothing_patched_gives_empty_tables() -> None:
     assert worst_counts(empty).empty
 
 
-def test_curves_are_the_numbers_of_the_studys_patching_table(found: Localisation) -> None:
-    patched = saeattr.load_study(found.folder.parent).patching()
+def test_curves_are_the_numbers_of_the_studys_patching_table(found: Study) -> None:
+    patched = saeattr.load_study(found.folder.root).patching()
     for by, component, ours, theirs in (
         ("role", "mlp_out", "final", "decision"),
         ("role", "resid_pre", "entity", "entity"),
@@ -125,7 +124,9 @@ def test_curves_are_the_numbers_of_the_studys_patching_table(found: Localisation
         whole = patched[
             (patched["by"] == by) & (patched["component"] == component) & (patched["place"] == theirs)
         ].rename(columns={"group": "category"})
-        own = found.curves[(found.curves["component"] == component) & (found.curves["place"] == ours)]
+        own = found.recall(RECALL_CURVES)[
+            (found.recall(RECALL_CURVES)["component"] == component) & (found.recall(RECALL_CURVES)["place"] == ours)
+        ]
         key = ["category", "pair_id", "direction", "layer", "head"]
         both = own.merge(whole, on=key, suffixes=("", "_there"))
         assert len(both) == len(own) == len(whole) > 0
@@ -139,7 +140,7 @@ def put(x: torch.Tensor, hook: object, donor: torch.Tensor, at: list[int]) -> to
     return x
 
 
-def test_curves_equal_a_naive_hooked_run(found: Localisation, lm: LanguageModel) -> None:
+def test_curves_equal_a_naive_hooked_run(found: Study, lm: LanguageModel) -> None:
     facts = saeattr.triage(battery(), selection="C", device="cpu").selected
     longest = facts.sort_values("entity_last", key=lambda last: last - facts["entity_first"]).iloc[-1]
     bos = lm.tokenizer.bos_token_id
@@ -164,44 +165,49 @@ def test_curves_equal_a_naive_hooked_run(found: Localisation, lm: LanguageModel)
             hooks: list[Any] = [(name, partial(put, donor=kept["x"], at=list(positions)))]
             after = lm.bridge.run_with_hooks(ids[0], fwd_hooks=hooks)[0, -1]
             change = float((after - before)[right] - (after - before)[other])
-            own = found.curves[
-                (found.curves[["category", "pair_id"]] == [longest["category"], longest["pair_id"]]).all(axis=1)
-                & (found.curves[["direction", "component", "place"]] == ["noising", "resid_pre", place]).all(axis=1)
-                & (found.curves["layer"] == layer)
+            own = found.recall(RECALL_CURVES)[
+                (found.recall(RECALL_CURVES)[["category", "pair_id"]] == [longest["category"], longest["pair_id"]]).all(
+                    axis=1
+                )
+                & (
+                    found.recall(RECALL_CURVES)[["direction", "component", "place"]] == ["noising", "resid_pre", place]
+                ).all(axis=1)
+                & (found.recall(RECALL_CURVES)["layer"] == layer)
             ]
             assert float(own["effect"].iloc[0]) == pytest.approx(change, abs=1e-3)
 
 
 @pytest.mark.parametrize("direction", ["noising", "denoising"])
 def test_on_the_bundled_model_facts_leave_the_entity_before_the_last_layer_and_the_curves_cross(
-    found: Localisation, direction: str
+    found: Study, direction: str
 ) -> None:
     entity, final = (shares(found, direction, "resid_pre", place) for place in ("entity", "final"))
-    last = found.n_layers - 1
+    last = int(found.recall(RECALL_CURVES)["layer"].max() + 1) - 1
     # At layer 0 the entity is all that differs; at the end all that is read is the final position.
     np.testing.assert_allclose(entity[0], 1.0, atol=1e-4)
     assert (entity[0] > final[0]).all()
     assert (final[last] > entity[last]).all()
     assert (final[last] > 0.8).all()
-    rows = found.releases.query("direction == @direction and place == 'entity'")
+    rows = found.recall(RECALL_RELEASE).query("direction == @direction and place == 'entity'")
     assert rows["release_layer"].between(1, last).all()
     assert rows["cross_layer"].between(1, last).all()
 
 
-def test_a_layers_output_is_the_next_layers_input(found: Localisation) -> None:
+def test_a_layers_output_is_the_next_layers_input(found: Study) -> None:
     for place in ("entity", "entity-last", "final"):
         out, into = (shares(found, "noising", name, place).to_numpy() for name in ("resid_post", "resid_pre"))
         np.testing.assert_allclose(out[:, :-1], into[:, 1:], atol=1e-4)
 
 
-def test_tables_are_written_and_every_fact_is_in_them(found: Localisation) -> None:
-    for table, rows in ((RECALL_CURVES, found.curves), (RECALL_RELEASE, found.releases), (RECALL_WORST, found.worst)):
-        pd.testing.assert_frame_equal(read_table(found.folder / f"{table.name}.parquet", table), rows)
-        assert len(pd.read_csv(found.folder / f"{table.name}.csv")) == len(rows)
+def test_tables_are_written_and_every_fact_is_in_them(found: Study) -> None:
+    for table in (RECALL_CURVES, RECALL_RELEASE, RECALL_WORST):
+        rows, folder = found.recall(table), found.folder.root / "recall"
+        pd.testing.assert_frame_equal(read_table(folder / f"{table.name}.parquet", table), rows)
+        assert len(pd.read_csv(folder / f"{table.name}.csv")) == len(rows)
     n_facts = len(battery())
-    assert (found.worst.groupby(["direction", "component", "place"])["n_facts"].sum() == n_facts).all()
-    assert set(found.curves["component"]) == {*STREAM, "z"}
-    assert [path.stem for path in found.figures] == [
+    assert (found.recall(RECALL_WORST).groupby(["direction", "component", "place"])["n_facts"].sum() == n_facts).all()
+    assert set(found.recall(RECALL_CURVES)["component"]) == {*STREAM, "z"}
+    assert [path.stem for path in found.figures if path.stem.startswith("recall")] == [
         "recall-components",
         "recall-curves",
         "recall-damage",
@@ -209,14 +215,14 @@ def test_tables_are_written_and_every_fact_is_in_them(found: Localisation) -> No
     ]
 
 
-def test_means_and_correlations_over_facts(found: Localisation) -> None:
-    means = mean_curves(found.curves)
+def test_means_and_correlations_over_facts(found: Study) -> None:
+    means = mean_curves(found.recall(RECALL_CURVES))
     entity = shares(found, "noising", "resid_pre", "entity")
     own = means.query("direction == 'noising' and component == 'resid_pre' and place == 'entity'")
     np.testing.assert_allclose(own["share"], entity.mean(), rtol=1e-12)
     np.testing.assert_allclose(own["share_sd"], entity.std(), rtol=1e-9)
-    rows = found.releases.query("direction == 'noising' and place == 'entity'")
-    row = damage_correlations(found.curves).set_index(["direction", "component", "place"])
+    rows = found.recall(RECALL_RELEASE).query("direction == 'noising' and place == 'entity'")
+    row = damage_correlations(found.recall(RECALL_CURVES)).set_index(["direction", "component", "place"])
     wanted = np.corrcoef(rows["max_damage"], rows["ld_clean"])[0, 1]
     assert row.loc[("noising", "resid_pre", "entity"), "pearson"] == pytest.approx(wanted)
 
@@ -225,11 +231,11 @@ def test_a_triages_folder_is_patched_in_the_model_that_it_was_made_with(tmp_path
     one = battery()[:1]
     saeattr.triage(one, out=tmp_path / "t", figures=False, device="cpu")
     found = saeattr.patch_recall(tmp_path / "t", out=tmp_path / "s", figures=True, device="cpu", under=0.5)
-    assert found.model == "bundled"
-    assert found.releases["under"].unique().tolist() == [0.5]
+    assert found.record["model"]["name"] == "bundled"
+    assert found.recall(RECALL_RELEASE)["under"].unique().tolist() == [0.5]
     # One fact alone has no interval and no correlation.
-    assert mean_curves(found.curves)["share_low"].isna().all()
-    assert damage_correlations(found.curves)["pearson"].isna().all()
+    assert mean_curves(found.recall(RECALL_CURVES))["share_low"].isna().all()
+    assert damage_correlations(found.recall(RECALL_CURVES))["pearson"].isna().all()
 
 
 def test_what_cannot_be_patched_is_one_line(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from saeattr.recall.curves import ENTITY, FACT, FINAL, NEVER, STREAM, mean_curves
-from saeattr.recall.localisation import Localisation
 from saeattr.reporting.figures.style import (
     CLEAN,
     CORRUPTED,
@@ -19,30 +18,12 @@ from saeattr.reporting.figures.style import (
     figure_text,
     house_style,
     new_figure,
-    save_figure,
 )
 
 COLOURS = {ENTITY: CLEAN, FINAL: CORRUPTED}
 TITLES = {"noising": "corrupted put into the clean run", "denoising": "clean put into the corrupted run"}
 #: Letters of a title in an inch.
 LETTERS = 13
-
-
-def draw_localisation(found: Localisation) -> None:
-    """Write the figures into the localisation's folder.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written.
-    """
-    figures = {
-        "recall-curves": position_figure(found.curves, found.releases),
-        "recall-damage": damage_figure(found.curves, found.releases, found.n_layers),
-        "recall-components": component_figure(found.curves),
-        "recall-heads": head_figure(found.curves),
-    }
-    for name, figure in figures.items():
-        if figure is not None:
-            save_figure(figure, found.folder, name)
 
 
 def position_figure(curves: pd.DataFrame, releases: pd.DataFrame) -> Figure | None:
@@ -88,7 +69,7 @@ def _released_text(releases: pd.DataFrame) -> str:
     )
 
 
-def damage_figure(curves: pd.DataFrame, releases: pd.DataFrame, n_layers: int) -> Figure | None:
+def damage_figure(curves: pd.DataFrame, releases: pd.DataFrame) -> Figure | None:
     """Noising: the largest damage over layers against the swing, and against the layer of release; a point a fact.
 
     The stream at the entity has all that differs at layer 0, so its points lie on the diagonal or above.
@@ -96,6 +77,7 @@ def damage_figure(curves: pd.DataFrame, releases: pd.DataFrame, n_layers: int) -
     own = releases[(releases["direction"] == "noising") & (releases["place"] == ENTITY)]
     if own.empty:
         return None
+    n_layers = int(curves["layer"].max()) + 1
     with house_style():
         figure = new_figure(9.0, 4.1)
         left, right = figure.subplots(1, 2)

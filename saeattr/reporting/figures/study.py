@@ -18,14 +18,15 @@ from matplotlib.figure import Figure
 from saeattr.files import slug
 from saeattr.neuronpedia.links import FILE
 from saeattr.progress import OnProgress, quiet
-from saeattr.reporting.figures import of_generation, of_lists, of_patching, of_reading, of_study
+from saeattr.reporting.figures import of_generation, of_lists, of_patching, of_reading, of_recall, of_study
 from saeattr.reporting.figures.figure import GROUPS_IN_FULL, StudyFigure
 from saeattr.reporting.figures.layer_scores import layer_scores_figure
 from saeattr.reporting.figures.style import save_figure
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder
 from saeattr.study.results import Study, load_study
-from saeattr.study.selection import WHOLE, Choosing
+from saeattr.study.selection import Choosing
+from saeattr.study.stage import WHOLE
 from saeattr.study.validation import Validation
 from saeattr.tables import LAYER_SCORES, LENS, METRIC_BY_POINT, PAIR_EFFECTS, ROLE_EFFECTS, VALIDATION
 
@@ -67,6 +68,7 @@ def study_figures(study: Study) -> Iterator[StudyFigure]:
     yield from of_lists.figures(study)
     yield from of_reading.figures(study)
     yield from of_patching.figures(study)
+    yield from of_recall.figures(study)
     if Choosing.is_there(folder, WHOLE):
         draw = partial(_layer_scores, folder, study.metric_label)
         yield StudyFigure("layer-scores", (folder.table_path("layer_scores"),), draw, "selection", SCORES)

@@ -44,6 +44,12 @@ BEFORE = (
         "A component's activation of one prompt put into the run of the other. Normalised: 0 is the clean run, 1 the "
         "corrupted one.",
     ),
+    Part(
+        "recall",
+        "Factual recall",
+        "Where the model holds facts, what moves them to the final position, and what its sources claim of that. "
+        "Swing: the metric after the clean prompt minus after the corrupted one, which differ in the entity alone.",
+    ),
     Part("selection", "Layers", "What the sites were chosen by, before any SAE was opened."),
 )
 AFTER = (

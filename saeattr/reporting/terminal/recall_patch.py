@@ -8,28 +8,31 @@ from rich.markup import escape
 from rich.table import Table
 
 from saeattr.recall.curves import ENTITY, FINAL, NEVER, damage_correlations, mean_curves
-from saeattr.recall.localisation import Localisation
 from saeattr.reporting.numbers import interval_text
 from saeattr.reporting.terminal.recall import SHOWN
 from saeattr.reporting.terminal.study import study_console
+from saeattr.study.results import Study
+from saeattr.tables import RECALL_CURVES, RECALL_RELEASE, RECALL_WORST
 
 CAPTION = "share of the swing that the patch moves, mean over facts with Student's 95 % interval; final: last position"
 
 
-def print_localisation(found: Localisation, show: int = SHOWN, console: Console | None = None) -> None:
+def print_localisation(study: Study, show: int = SHOWN, console: Console | None = None) -> None:
     """Print the curves of both directions, where facts leave their entity, and which layers and heads move most."""
     console = console or study_console()
-    means, rows = mean_curves(found.curves), found.releases
+    curves, rows = study.recall(RECALL_CURVES), study.recall(RECALL_RELEASE)
+    means, under = mean_curves(curves), rows["under"].iloc[0]
     n_facts = rows.groupby(["category", "pair_id"]).ngroups
-    console.print(f"{n_facts} facts patched in {escape(found.model)}, {found.n_layers} layers", highlight=False)
+    n_layers, model = curves["layer"].max() + 1, str(study.record["model"]["name"])
+    console.print(f"{n_facts} facts patched in {escape(model)}, {n_layers} layers", highlight=False)
     console.print(_curve_table(means))
     for direction in rows["direction"].unique():
         own = rows[(rows["direction"] == direction) & (rows["place"] == ENTITY)]
-        console.print(f"{direction}: {_leaving(own, found.under)}", highlight=False)
-    console.print(_category_table(found.curves, rows, show))
-    for line in (*_worst_lines(found.worst), *_correlation_lines(found.curves)):
+        console.print(f"{direction}: {_leaving(own, under)}", highlight=False)
+    console.print(_category_table(curves, rows, show))
+    for line in (*_worst_lines(study.recall(RECALL_WORST)), *_correlation_lines(curves)):
         console.print(line, highlight=False)
-    console.print(f"written  {escape(str(found.folder))}", highlight=False, soft_wrap=True)
+    console.print(f"written  {escape(str(study.folder.root))}", highlight=False, soft_wrap=True)
 
 
 def _curve_table(means: pd.DataFrame) -> Table:

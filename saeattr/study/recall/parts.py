@@ -1,0 +1,49 @@
+"""Every part of a recall study, in order; and the tables that are derived of them, in the study's folder ``recall``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from saeattr.errors import UserError
+from saeattr.files import disk_errors, write_table, write_text
+from saeattr.recall.claims import claims_table
+from saeattr.study.recall import localisation
+from saeattr.study.recall.part import Reading, RecallPart
+from saeattr.study.results import RECALL_FOLDER, Study
+from saeattr.tables import RECALL_CLAIMS
+
+#: A later part may read what an earlier one derived.
+PARTS: tuple[RecallPart, ...] = (localisation.PART,)
+
+
+def find_parts(names: Sequence[str]) -> list[RecallPart]:
+    """The parts of some names, in their own order.
+
+    Raises:
+        UserError: there is no such part, or none is named.
+    """
+    known = {part.name: part for part in PARTS}
+    for name in names:
+        if name not in known:
+            raise UserError(f"{name!r} is not a part of recall: choose from {', '.join(known)}")
+    if not names:
+        raise UserError(f"no part of recall is named: choose from {', '.join(known)}")
+    return [part for part in PARTS if part.name in names]
+
+
+def write_derived(study: Study, parts: Sequence[RecallPart], reading: Reading) -> None:
+    """Write what is derived of some parts, each table as Parquet and CSV, and the claims of every part that is there.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    folder = study.folder.root / RECALL_FOLDER
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        for table, rows in part.derive(study, reading).items():
+            write_table(folder / f"{table.name}.parquet", rows)
+            write_text(folder / f"{table.name}.csv", rows.to_csv(index=False))
+    claims = claims_table([claim for part in PARTS for claim in part.claims(study)])
+    write_table(folder / f"{RECALL_CLAIMS.name}.parquet", claims)
+    write_text(folder / f"{RECALL_CLAIMS.name}.csv", claims.to_csv(index=False))
