@@ -144,5 +144,7 @@ def test_flags_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     flags += ["--under", "0.3"]
     found = call(monkeypatch, "saeattr.api.patch_recall", ["recall", "patch", "t", *flags])
     assert found == (("t",), {**wanted, "under": 0.3})
+    found = call(monkeypatch, "saeattr.api.run_recall", ["recall", "run", "t", *flags, "--parts", "localisation"])
+    assert found == (("t",), {**wanted, "under": 0.3, "parts": "localisation"})
     found = call(monkeypatch, "saeattr.api.triage_beside", ["recall", "beside", "a", "b", "--out", "o"])
     assert found == ((Path("a"), Path("b")), {"out": Path("o")})

@@ -243,6 +243,8 @@ def test_what_cannot_be_patched_is_one_line(tmp_path: Path) -> None:
         saeattr.patch_recall(tmp_path)
     with pytest.raises(UserError, match="--under cannot be 1.5"):
         saeattr.patch_recall(battery(), under=1.5)
+    with pytest.raises(UserError, match="'curves' is not a part of recall: choose from localisation"):
+        saeattr.run_recall(battery(), parts="localisation, curves")
     with pytest.raises(UserError, match="'pairs' is not a setting of recall"):
         saeattr.patch_recall(battery(), pairs="mine.jsonl")
     swapped = {**battery()[0]}

@@ -47,11 +47,27 @@ class Lengths(Stage):
         return Outcome({"lengths": pd.DataFrame(rows, columns=LENGTHS.names)})
 
 
+@dataclass(frozen=True)
+class Together(Stage):
+    """Tokens of all groups' clean prompts, counted at once."""
+
+    groups: tuple[str, ...] = ()
+
+    name: ClassVar[str] = "together"
+    joined: ClassVar[tuple[Table, ...]] = (LENGTHS,)
+    opens_saes: ClassVar[bool] = False
+    of_all: ClassVar[bool] = True
+
+    def run(self, work: Work) -> Outcome:
+        rows = [(pair.group, pair.pair_id, "all", len(pair.clean_ids)) for pair in work.task.pairs]
+        return Outcome({"lengths": pd.DataFrame(rows, columns=LENGTHS.names)})
+
+
 @pytest.fixture(autouse=True)
 def stages(monkeypatch: pytest.MonkeyPatch) -> None:
     from saeattr.study import run
 
-    monkeypatch.setattr(run, "STAGES", (run.MakingPairs, Lengths, *run.STAGES[1:]))
+    monkeypatch.setattr(run, "STAGES", (run.MakingPairs, Lengths, Together, *run.STAGES[1:]))
 
 
 def lengths(out: Path, *stages: Stage, **settings: Any) -> Study:
@@ -83,6 +99,26 @@ def test_variants_lie_side_by_side_and_each_is_done_once(tmp_path: Path, monkeyp
     pd.testing.assert_frame_equal(Lengths.read(study, LENGTHS), rows)
     monkeypatch.setattr(Lengths, "run", lambda *_: pytest.fail("it is done already"))
     lengths(tmp_path / "study", Lengths("corrupted"), Lengths())
+
+
+def test_a_stage_of_all_groups_works_once_on_all_their_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups, given = ("cities", "animals"), {"n_pairs": 3, "device": "cpu"}
+
+    def both(stage: Stage, names: tuple[str, ...] = groups) -> Study:
+        return explore(names, [stage], given, out=tmp_path / "study", figures=False, on_progress=quiet)
+
+    study = both(Together(groups))
+    assert study.groups == groups
+    rows = Together.read(study.folder, LENGTHS)
+    assert rows.groupby("group", sort=False).size().to_dict() == {"cities": 3, "animals": 3}
+    assert rows["n"].tolist() == [len(ids) for ids in study.pairs()["clean_ids"]]
+    assert [path.name for path in (tmp_path / "study" / "together").iterdir()] == ["study"]
+    # Of the same groups it is done; of others it is not.
+    with monkeypatch.context() as patch:
+        patch.setattr(Together, "run", lambda *_: pytest.fail("it is done already"))
+        both(Together(groups))
+    both(Together(("cities",)), ("cities",))
+    assert set(Together.read(study.folder, LENGTHS)["group"]) == {"cities"}
 
 
 def test_what_needs_no_sae_asks_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
