@@ -66,6 +66,7 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "base": (["--base", "zero"], "zero", "zero"),
     "method": (["--method", "ig"], "ig", "ig"),
     "ig_steps": (["--ig-steps", "3"], "3", 3),
+    "check_pairs": (["--check-pairs", "5"], "5", 5),
     "keep_from": (["--keep-from", "0.02"], "0.02", 0.02),
     "validate_top": (["--validate-top", "5"], "5", 5),
     "validate_pairs": (["--validate-pairs", "12"], "12", 12),

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from saeattr.attribution.methods import find_method
@@ -65,8 +65,8 @@ def attribute_group(task: Task, keep_from: float = 0.0) -> GroupTables:
     """Attribute the metric to every active feature of every SAE, for the pairs of one group.
 
     1. Run the pairs once: x and g of the clean prompts at every site, x of the corrupted ones (``run_pairs``).
-    2. For each SAE, one in memory at a time: base values (``SiteBase``), effects of entries (``attribute_site``), the
-       exact effect of patching the whole site and of its reconstruction.
+    2. For each SAE, one in memory at a time: base values (``SiteBase``), effects of entries (``attribute_site``); in a
+       few pairs the exact effect of patching the whole site and of its reconstruction.
     3. Effects summed over positions and averaged over pairs, features ranked (``rank_features``); of all of them
        in how many pairs they are active (``active_features``).
 
@@ -75,7 +75,7 @@ def attribute_group(task: Task, keep_from: float = 0.0) -> GroupTables:
     Args:
         keep_from: as for ``attribute_shard``.
     """
-    shard = attribute_shard(task, keep_from=keep_from)
+    shard = attribute_shard(task, first_pairs(task), keep_from=keep_from)
 
     def read(site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
         return at_site(shard.pair_effects, site), at_site(shard.carriers, site)
@@ -93,10 +93,18 @@ def group_features(
     return rank_features(summed), active_features(summed)
 
 
-def attribute_shard(task: Task, means: Mapping[Site, SiteMeans] | None = None, keep_from: float = 0.0) -> ShardTables:
+def first_pairs(task: Task) -> frozenset[str]:
+    """Ids of the first pairs of a group, in which whole sites are patched (``Question.check_pairs``)."""
+    return frozenset(pair.pair_id for pair in task.pairs[: task.question.check_pairs])
+
+
+def attribute_shard(
+    task: Task, checked: Collection[str], means: Mapping[Site, SiteMeans] | None = None, keep_from: float = 0.0
+) -> ShardTables:
     """The first two steps of ``attribute_group``, for all or some pairs of a group.
 
     Args:
+        checked: ids of the pairs in which whole sites are patched.
         means: over the whole group, where the task's pairs are some of it.
         keep_from: entries are left out whose |effect| is under this share of their site's sum of |effect| in the pair.
     """
@@ -105,7 +113,7 @@ def attribute_shard(task: Task, means: Mapping[Site, SiteMeans] | None = None, k
     parts: list[tuple[pd.DataFrame, ...]] = []
     for done, sae in enumerate(stream_saes(task.saes, task.lm.device)):
         task.on_step("attribution", done, len(task.saes))
-        rows, site_effects = _attribute_sae(sae, batches, task, None if means is None else means[sae.site])
+        rows, site_effects = _attribute_sae(sae, batches, task, checked, None if means is None else means[sae.site])
         kept = _large_entries(rows, keep_from)
         parts.append((kept, _count_entries(rows, kept), pair_effects(rows), carriers(rows), site_effects))
     task.on_step("attribution", len(task.saes), len(task.saes))
@@ -133,7 +141,7 @@ def _count_entries(rows: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
 
 
 def _attribute_sae(
-    sae: SparseAutoencoder, batches: list[BatchRuns], task: Task, means: SiteMeans | None
+    sae: SparseAutoencoder, batches: list[BatchRuns], task: Task, checked: Collection[str], means: SiteMeans | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Attribution rows and site effects of one SAE over all batches."""
     name = task.question.base
@@ -142,14 +150,21 @@ def _attribute_sae(
     token_text = functools.cache(lambda token_id: str(task.lm.tokenizer.decode([token_id])))
     rows, effects = [], []
     for batch in batches:
-        measured = attribute_batch(base, batch, task.pace.batch_size)
+        of_batch = [row for row, pair in enumerate(batch.pairs) if pair.pair_id in checked]
+        measured = attribute_batch(base, batch, task.pace.batch_size, of_batch)
         rows.append(attribution_rows(sae.site, batch.pairs, measured.tokens, measured.found, token_text))
         effects.append(site_effect_rows(sae.site, batch, measured, centre))
     return pd.concat(rows, ignore_index=True), pd.concat(effects, ignore_index=True)
 
 
-def attribute_batch(base: SiteBase, batch: BatchRuns, batch_size: int) -> SiteEffects:
-    """Attribute one SAE on one batch by the question's method, and measure what patching the whole site really does."""
+def attribute_batch(
+    base: SiteBase, batch: BatchRuns, batch_size: int, checked: Sequence[int] | None = None
+) -> SiteEffects:
+    """Attribute one SAE on one batch by the question's method, and measure what patching the whole site really does.
+
+    Args:
+        checked: the rows of the batch in which that is measured; all by default.
+    """
     site, chosen = base.sae.site, effect_tokens(batch, base.name)
     tokens = site_tokens(batch, site, chosen)
     x_base = batch.clean.x[site].float().clone()
@@ -157,20 +172,45 @@ def attribute_batch(base: SiteBase, batch: BatchRuns, batch_size: int) -> SiteEf
     g = find_method(batch.question.method).slope(batch, site, x_base, batch_size)
     tokens = dataclasses.replace(tokens, g=g[chosen].float())
     found = attribute_site(base, tokens)
-    return SiteEffects(tokens, found, total_effect(batch, site, x_base), reconstruction_effect(base.sae, batch))
+    rows = torch.tensor(range(len(batch.pairs)) if checked is None else list(checked), device=x_base.device).long()
+    total, rebuilt = x_base.new_full((2, len(batch.pairs)), torch.nan)
+    if patches_to_corrupted_run(batch, site):
+        assert batch.corrupted is not None
+        assert batch.corrupted.metric is not None
+        assert batch.clean.metric is not None
+        total = batch.corrupted.metric - batch.clean.metric
+    elif len(rows):
+        total[rows] = total_effect(batch, site, x_base[rows], rows)
+    if len(rows):
+        rebuilt[rows] = reconstruction_effect(base.sae, batch, rows)
+    return SiteEffects(tokens, found, total, rebuilt)
+
+
+def patches_to_corrupted_run(batch: BatchRuns, site: Site) -> bool:
+    """Whether patching a whole site to its base makes the clean run the corrupted one, which was run already.
+
+    So it does where all that later layers read passes the site, and each token has its partner there.
+    """
+    return site.lies == "output" and batch.question.base == "corrupted" and batch.has_partner is None
 
 
 @torch.no_grad()
-def reconstruction_effect(sae: SparseAutoencoder, batch: BatchRuns) -> Float[Tensor, " batch"]:
+def reconstruction_effect(
+    sae: SparseAutoencoder, batch: BatchRuns, rows: Int[Tensor, " rows"] | None = None
+) -> Float[Tensor, " rows"]:
     """The exact change of the clean runs' metric when x becomes x_hat at every real token but BOS.
 
     0 for a perfect SAE. SAEs made on a base model are a transfer on an instruction-tuned one, so this is measured on
     the prompts at hand. SAEs are not trained to reconstruct BOS, whose activation is of another size.
+
+    Args:
+        rows: of the batch; all by default.
     """
-    x_hat = batch.clean.x[sae.site].float().clone()
-    tokens = x_hat[batch.usable]
+    rows = torch.arange(len(batch.pairs), device=batch.usable.device) if rows is None else rows
+    x_hat, usable = batch.clean.x[sae.site][rows].float(), batch.usable[rows]
+    tokens = x_hat[usable]
     for chunk in token_chunks(sae, len(tokens)):
         x = tokens[chunk]
         tokens[chunk] = sae.decode(sae.encode(x)) + sae.rest(x)
-    x_hat[batch.usable] = tokens
-    return total_effect(batch, sae.site, x_hat)
+    x_hat[usable] = tokens
+    return total_effect(batch, sae.site, x_hat, rows)

@@ -49,8 +49,8 @@ class SiteEffects:
     Attributes:
         tokens: those that can have an effect, with the method's g.
         found: their attributions.
-        total: exact effect of patching the whole site, [batch].
-        rebuilt: exact effect of the SAE's reconstruction in place of x, [batch].
+        total: exact effect of patching the whole site, [batch]; NaN where it was not measured.
+        rebuilt: exact effect of the SAE's reconstruction in place of x, [batch]; likewise.
     """
 
     tokens: SiteTokens

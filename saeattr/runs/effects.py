@@ -147,14 +147,19 @@ def exact_effects(batch: BatchRuns, sae: SparseAutoencoder, edits: Edits, copies
 
 
 @torch.no_grad()
-def total_effect(batch: BatchRuns, site: Site, x_base: Float[Tensor, "batch pos d_in"]) -> Float[Tensor, " batch"]:
+def total_effect(
+    batch: BatchRuns, site: Site, x_base: Float[Tensor, "rows pos d_in"], rows: Int[Tensor, " rows"] | None = None
+) -> Float[Tensor, " rows"]:
     """The exact change of the metric when the activation at ``site`` becomes ``x_base`` at every position.
 
     What a site's effects should add up to. One forward of the layers above the site.
+
+    Args:
+        rows: those of the batch that ``x_base`` is of; all by default.
     """
-    assert batch.clean.metric is not None
-    rows = torch.arange(len(x_base), device=x_base.device)
-    return batch.read(recompute(batch.clean, site, x_base, rows)) - batch.clean.metric
+    rows = torch.arange(len(x_base), device=x_base.device) if rows is None else rows
+    at = decision_slots(batch)[0].to(x_base.device)[rows]
+    return metric_change(batch, recompute(batch.clean, site, x_base, rows, at=at), rows, 0)
 
 
 def decision_slots(batch: BatchRuns) -> tuple[Int[Tensor, "batch slots"], Int[Tensor, " reads"]]:

@@ -18,6 +18,7 @@ class Question:
         base: what features are patched to.
         method: where g comes from, an entry of ``saeattr.attribution.methods.METHODS``.
         ig_steps: of integrated gradients.
+        check_pairs: of a group, in which the sum of a site's estimates is held against its exact effect.
     """
 
     metric: Metric = LOGIT_DIFFERENCE
@@ -25,6 +26,7 @@ class Question:
     base: BaseName = "corrupted"
     method: str = "attribution"
     ig_steps: int = 10
+    check_pairs: int = 3
 
 
 @dataclass(frozen=True)

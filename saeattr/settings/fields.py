@@ -15,7 +15,7 @@ Unequal = Literal["refuse", "zero"]
 Swap = Literal["length", "few"]
 
 #: Other names of a field, in Python, in YAML and as an option: the groups of lists are topics, and a list makes a pair.
-ALIASES = {"topic": "group", "lists": "n_pairs", "validate_lists": "validate_pairs"}
+ALIASES = {"topic": "group", "lists": "n_pairs", "validate_lists": "validate_pairs", "check_lists": "check_pairs"}
 
 #: Commands that take a setting. Those that explore open no SAE.
 _EXPLORE = ("entropy", "lens", "patch")
@@ -163,6 +163,15 @@ class StudySettings(BaseModel):
     base: BaseName = _setting("corrupted", "question", "What features are patched to", commands=_ATTRIBUTE)
     method: str = _setting("attribution", "question", "How effects are estimated", commands=_ATTRIBUTE)
     ig_steps: int = _setting(10, "question", "Steps of integrated gradients", commands=_ATTRIBUTE, ge=1, le=1000)
+    check_pairs: int = _setting(
+        3,
+        "question",
+        "Pairs of each group in which a site's estimates are added up and held against its exact effect, and x_hat is "
+        "put in place of x",
+        commands=_ATTRIBUTE,
+        ge=1,
+        le=10_000,
+    )
     keep_from: float | None = _setting(
         None,
         "question",

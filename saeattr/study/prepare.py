@@ -145,7 +145,9 @@ def prepare(
     behaviour.check(tokenizer, groups)
     behaviour.check_settings(tokenizer, groups, settings, contrast)
     metric = find_metric(contrast.metric)
-    question = Question(metric, settings.decision, settings.base, settings.method, settings.ig_steps)
+    question = Question(
+        metric, settings.decision, settings.base, settings.method, settings.ig_steps, settings.check_pairs
+    )
     record = {
         "format": FORMAT,
         "settings": settings.identity(with_saes),

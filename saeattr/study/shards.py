@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from saeattr.attribution.group import attribute_shard, group_features
+from saeattr.attribution.group import attribute_shard, first_pairs, group_features
 from saeattr.attribution.means import group_means
 from saeattr.attribution.rows import SUMMARISED
 from saeattr.behaviours.pair import Pair, chunks
@@ -51,7 +51,7 @@ def attribute_in_shards(task: Task, keep_from: float, partial: Path, shard_pairs
         if folder.is_dir():
             continue
         means = means or group_means(task, shard_pairs)
-        shard = attribute_shard(dataclasses.replace(task, pairs=part), means, keep_from)
+        shard = attribute_shard(dataclasses.replace(task, pairs=part), first_pairs(task), means, keep_from)
         write_part(folder, {name: TABLES[name].frame(table) for name, table in vars(shard).items()})
     task.on_step("shards of pairs", len(parts), len(parts))
 
@@ -99,6 +99,7 @@ def _key(task: Task, part: Sequence[Pair], keep_from: float) -> str:
         hashlib.sha256(repr([pair.evidence for pair in task.pairs]).encode()).hexdigest(),
         [(str(file.site), file.name) for file in task.saes],
         (question.metric.name, question.decision, question.base, question.method, question.ig_steps),
+        question.check_pairs,
         keep_from,
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -17,10 +17,11 @@ from saeattr.errors import UserError
 from saeattr.model.loading import LanguageModel
 from saeattr.model.relevance import relevance_rules
 from saeattr.runs.batch import run_batch
+from saeattr.runs.effects import total_effect
 from saeattr.runs.question import Pace, Question
 from saeattr.runs.task import Task
 from saeattr.saes.loading import SaeFile, load_sae
-from saeattr.settings import BaseName
+from saeattr.settings import BaseName, Decision
 from saeattr.sites import Site
 from tests import plain
 
@@ -69,6 +70,33 @@ def test_the_reconstruction_effect_is_the_change_of_a_full_forward_with_x_hat_ev
                 after = plain.at_point(plain_model, pair.clean_ids, point)
         assert float(found[row]) == pytest.approx(float(after - before), abs=1e-4)
     assert found.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("decision", ["last", "all"])
+def test_whole_sites_are_patched_in_the_first_pairs_and_a_residual_one_to_the_corrupted_run_in_all_of_them(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], decision: Decision
+) -> None:
+    sites = [Site("mlp_out", 2), Site("resid_post", 3)]
+    files = [saes[site] for site in sites]
+    question = Question(decision=decision, check_pairs=2)
+    found = attribute_group(Task(lm, pairs, files, question, Pace(batch_size=3))).site_effects.set_index("kind")
+    batch = run_batch(lm, pairs, sites, question)
+    assert batch.corrupted is not None
+    for site in sites:
+        rows = found.loc[site.kind]
+        assert rows["pair_id"].tolist() == [pair.pair_id for pair in pairs]
+        assert rows["reconstruction_effect"].notna().tolist() == [True, True, False, False, False]
+        measured = [site.kind == "resid_post" or row < 2 for row in range(len(pairs))]
+        assert rows["total_effect"].notna().tolist() == measured
+        # By running the layers above again, in every pair.
+        x_base = batch.clean.x[site].float().clone()
+        x_base[batch.usable] = batch.corrupted.x[site].float()[batch.usable]
+        exact = total_effect(batch, site, x_base).double().numpy()[measured]
+        np.testing.assert_allclose(rows["total_effect"][measured], exact, atol=2e-4)
+        rebuilt = reconstruction_effect(load_sae(saes[site]), batch).double().numpy()
+        np.testing.assert_allclose(rows["reconstruction_effect"][:2], rebuilt[:2], atol=2e-4)
+    zero = attribute_group(Task(lm, pairs, files, Question(base="zero", check_pairs=2))).site_effects
+    assert zero.groupby("kind")["total_effect"].count().tolist() == [2, 2]
 
 
 @pytest.mark.parametrize("base", ["zero", "mean"])

@@ -64,7 +64,18 @@ def small_report(name: str = "cities", n_features: int = 12) -> Report:
                 "swaps": {1: " long"},
             }
         ],
-        checks=[{"site": "resid_post.3", "ratio": 0.9, "error_share": 0.1, "l0": 12.0, "unexplained": 0.02}],
+        checks=[
+            {
+                "site": "resid_post.3",
+                "ratio": 0.9,
+                "low": 0.8,
+                "high": 1.0,
+                "n_pairs": 3,
+                "error_share": 0.1,
+                "l0": 12.0,
+                "unexplained": 0.02,
+            }
+        ],
         figures=[],
         table_note=name,
     )

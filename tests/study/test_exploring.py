@@ -142,6 +142,18 @@ def test_settings_of_saes_are_no_part_of_a_record_without_them() -> None:
     with_saes = prepare(make_settings({"sites": SITES}), weights=False).record["settings"]
     without = prepare(make_settings({}), weights=False, with_saes=False).record["settings"]
     assert set(with_saes) - set(without) == {
-        *("saes", "sae_width", "sae_l0", "base", "method", "ig_steps", "keep_from", "layers", "kinds", "sites")
+        *(
+            "saes",
+            "sae_width",
+            "sae_l0",
+            "base",
+            "method",
+            "ig_steps",
+            "check_pairs",
+            "keep_from",
+            "layers",
+            "kinds",
+            "sites",
+        )
     }
     assert all(without[name] == with_saes[name] for name in without)

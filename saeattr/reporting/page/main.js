@@ -27,10 +27,11 @@ function drawOverview() {
   document.getElementById("meanings").replaceChildren(...data.verdicts.flatMap((verdict) =>
     [element("dt", {}, verdictMark(verdict.name)), element("dd", { text: verdict.meaning })]));
   document.getElementById("evidence").replaceChildren(...data.evidence.map((text) => element("li", { text })));
-  const checks = [{ name: "site", class: "address" }, { name: "estimates / exact", number: true }, { name: "error term's part", number: true },
+  const checks = [{ name: "site", class: "address" }, { name: "estimates / exact", number: true }, { name: "95 %", number: true },
+    { name: "in pairs", number: true }, { name: "error term's part", number: true },
     { name: "L0", number: true }, { name: "variance missed", number: true }];
   document.getElementById("checks-table").replaceChildren(plainTable(checks, data.checks.map((check) =>
-    [check.site, number(check.ratio), number(check.error_share), number(check.l0, 1), percent(check.unexplained)])));
+    [check.site, number(check.ratio), check.low === null ? "" : `${number(check.low)} to ${number(check.high)}`, check.n_pairs, number(check.error_share), number(check.l0, 1), percent(check.unexplained)])));
   drawFigures();
 }
 

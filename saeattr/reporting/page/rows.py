@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from saeattr.features.recurrence import feature_families
+from saeattr.reporting.checks import site_checks
 from saeattr.reporting.numbers import span_text
 from saeattr.reporting.verdicts import LOOKS, count_verdicts
-from saeattr.tables import FEATURE, GROUP_FEATURE, SITE, row_address, sites_of
+from saeattr.tables import FEATURE, GROUP_FEATURE, row_address
 
 #: What the page shows of a tested feature, from columns of ``tables.VALIDATION``.
 MEASURED = {
@@ -121,21 +122,14 @@ def _effects(mine: pd.DataFrame) -> dict[str, Any]:
 
 
 def check_rows(site_effects: pd.DataFrame) -> list[dict[str, Any]]:
-    """How far the estimates of each site can be trusted: ratio, error_share, l0, unexplained."""
-    rows = []
-    for _, own in site_effects.groupby(SITE):
-        estimate = own["features_effect"].sum() + own["error_effect"].sum()
-        total = own["total_effect"].sum()
-        rows.append(
-            {
-                "site": str(*sites_of(own.head(1))),
-                "ratio": estimate / total if total else None,
-                "error_share": own["error_effect"].sum() / estimate if estimate else None,
-                "l0": own["l0"].mean(),
-                "unexplained": own["unexplained"].mean(),
-            }
-        )
-    return rows
+    """Each site's ``SiteCheck`` as the page's table takes it; None for what is not known."""
+    return [
+        {
+            name: str(value) if name == "site" else None if value != value else value
+            for name, value in vars(check).items()
+        }
+        for check in site_checks(site_effects)
+    ]
 
 
 def verdict_rows() -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 
@@ -12,14 +13,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from saeattr.neuronpedia.links import read_links
+from saeattr.reporting.checks import SiteCheck, site_checks
 from saeattr.reporting.figures.style import label_texts, show_token
 from saeattr.reporting.lines import GROUPS_IN_FULL, part_lines
-from saeattr.reporting.numbers import pairs_text
+from saeattr.reporting.numbers import pairs_text, span_text
 from saeattr.reporting.terminal.generation import generation_tables
 from saeattr.reporting.terminal.group import LONGEST_LABEL, group_lines, group_table
 from saeattr.reporting.verdicts import count_verdicts
+from saeattr.sites import Kind, Site
 from saeattr.study.results import Study
-from saeattr.tables import SITE, row_address
+from saeattr.tables import row_address
 
 
 def shared_table(features: pd.DataFrame, n_groups: int, top: int, labels: Mapping[str, str]) -> Table:
@@ -60,36 +63,32 @@ def shared_table(features: pd.DataFrame, n_groups: int, top: int, labels: Mappin
 
 def check_table(site_effects: pd.DataFrame) -> Table:
     """The estimates' sum against the exact effect of patching the whole site, by layer and kind."""
+    checks = {check.site: check for check in site_checks(site_effects)}
+    measured = span_text([check.n_pairs for check in checks.values()])
     table = Table(
         title="how far to trust the estimates, by site",
-        caption="sum of estimates (features + error term) / exact effect of patching the whole site; "
-        "in brackets the error term's part of the sum, then features per token (L0)",
+        caption="sum of estimates (features + error term) / exact effect of patching the whole site (measured in "
+        f"{measured} pairs a site, Student's 95 % over them); in brackets the error term's part of the sum, then "
+        "features per token (L0)",
         title_justify="left",
         caption_justify="left",
     )
-    kinds = sorted(site_effects["kind"].unique())
+    kinds: list[Kind] = sorted({site.kind for site in checks})
     table.add_column("layer", justify="right")
     for kind in kinds:
         table.add_column(kind, justify="right")
-    sums = site_effects.groupby(SITE).agg(
-        features=("features_effect", "sum"),
-        error=("error_effect", "sum"),
-        total=("total_effect", "sum"),
-        l0=("l0", "mean"),
-    )
-    for layer in sorted(site_effects["layer"].unique()):
-        cells = []
-        for kind in kinds:
-            if (layer, kind) not in sums.index:
-                cells.append("")
-                continue
-            row = sums.loc[(layer, kind)]
-            estimate = row["features"] + row["error"]
-            ratio = f"{estimate / row['total']:.2f}" if row["total"] else "-"
-            share = f"{row['error'] / estimate:+.2f}" if estimate else "-"
-            cells.append(f"{ratio} ({share}) {row['l0']:.0f}")
-        table.add_row(str(layer), *cells)
+    for layer in sorted({site.layer for site in checks}):
+        here = (checks.get(Site(kind, layer)) for kind in kinds)
+        table.add_row(str(layer), *("" if check is None else _check_text(check) for check in here))
     return table
+
+
+def _check_text(check: SiteCheck) -> str:
+    """``0.98 ±0.05 (+0.12) 34``."""
+    ratio = "-" if math.isnan(check.ratio) else f"{check.ratio:.2f}"
+    reach = "" if math.isnan(check.low) else f" ±{(check.high - check.low) / 2:.2f}"
+    share = "-" if math.isnan(check.error_share) else f"{check.error_share:+.2f}"
+    return f"{ratio}{reach} ({share}) {check.l0:.0f}"
 
 
 #: Columns where no terminal says how many it has.

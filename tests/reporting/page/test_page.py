@@ -153,10 +153,18 @@ def test_groups_and_checks_equal_the_tables() -> None:
     validation = validated({"group": "a"}, {"group": "a", "n_pairs": 8, "verdict": "small"}, {"group": "b"})
     assert group_rows(both, ("a",), validation) == [{**row, "tests": "8 to 10", "verdicts": "1 causal, 1 small"}]
     effects = pd.DataFrame(
-        {"layer": 3, "kind": "mlp_out", "features_effect": [1.0, 2.0], "error_effect": [0.5, 0.5]}
-    ).assign(total_effect=[4.0, 4.0], l0=[10.0, 20.0], unexplained=[0.1, 0.3])
+        {"layer": 3, "kind": "mlp_out", "features_effect": [1.0, 2.0, 6.0], "error_effect": [0.5, 0.5, 0.0]}
+    ).assign(total_effect=[4.0, 4.0, float("nan")], l0=[10.0, 20.0, 15.0], unexplained=[0.1, 0.3, 0.2])
     (check,) = check_rows(effects)
-    assert check == {"site": "mlp_out.3", "ratio": 0.5, "error_share": 0.25, "l0": 15.0, "unexplained": 0.2}
+    # The ratio is of the pairs in which the exact effect was measured, and of them only: 1.5 / 4 and 2.5 / 4.
+    low, high = check.pop("low"), check.pop("high")
+    assert (low + high) / 2 == pytest.approx(0.5)
+    # Half a Student's interval of two values 1/4 apart.
+    assert (high - low) / 2 == pytest.approx(12.706 * 0.125, rel=1e-3)
+    known = {"error_share": 0.1, "l0": 15.0, "unexplained": pytest.approx(0.2)}
+    assert check == {"site": "mlp_out.3", "ratio": 0.5, "n_pairs": 2, **known}
+    (unmeasured,) = check_rows(effects.assign(total_effect=float("nan")))
+    assert (unmeasured["ratio"], unmeasured["low"], unmeasured["n_pairs"]) == (None, None, 0)
 
 
 def test_the_page_of_26_groups_and_100_features_is_under_five_megabytes(tmp_path: Path) -> None:
