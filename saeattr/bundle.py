@@ -6,19 +6,12 @@ import hashlib
 import json
 from pathlib import Path
 
+from saeattr.digests import file_sha256
 from saeattr.errors import UserError
 
 BUNDLE_FOLDER = Path(__file__).parent / "bundled"
 MODEL_FOLDER = BUNDLE_FOLDER / "model"
 SAES_FOLDER = BUNDLE_FOLDER / "saes"
-
-
-def file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def fingerprint(folder: Path) -> str:

@@ -32,6 +32,7 @@ from bundled.train_saes import SaeRecipe, save_sae, train_checked
 from transformers import AutoTokenizer, Gemma2ForCausalLM
 
 from saeattr import bundle
+from saeattr.digests import file_sha256
 from saeattr.model.loading import load_model
 from saeattr.saes.loading import find_saes, load_sae
 from saeattr.sites import Site
@@ -165,7 +166,7 @@ def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file that is read when the bundle is used."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors"))
     paths += sorted(folder.rglob("*.jinja"))
-    return {path.relative_to(folder).as_posix(): bundle.file_sha256(path) for path in paths}
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
 
 
 def replace(made: Path, target: Path) -> None:

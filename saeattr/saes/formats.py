@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from saeattr import bundle
+from saeattr.digests import file_sha256
 from saeattr.errors import UserError
 from saeattr.model.hub import hub_file, is_cached
 from saeattr.saes.catalogue import READ_BY_LENS, Format, PublishedSae
@@ -74,7 +74,7 @@ class SaeFile:
     @property
     def sha256(self) -> str:
         """Of the file of weights, or of the weights that were passed."""
-        return self.held_sha256 or bundle.file_sha256(self.weights)
+        return self.held_sha256 or file_sha256(self.weights)
 
     @property
     def weights(self) -> Path:

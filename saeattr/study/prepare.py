@@ -14,6 +14,7 @@ from saeattr.attribution.methods import find_method
 from saeattr.behaviours.behaviour import Behaviour, Contrast, find_behaviour
 from saeattr.behaviours.given.behaviour import Given
 from saeattr.behaviours.given.source import GivenRows, read_source
+from saeattr.digests import file_sha256
 from saeattr.errors import UserError
 from saeattr.model.hub import hub_name, named, unknown_model
 from saeattr.model.loading import (
@@ -160,7 +161,7 @@ def prepare(
         record["saes"] = {str(file.site): file.sha256 for file in saes} if weights else {}
     if behaviour.source:
         record |= {"pairs": {"sha256": behaviour.source["sha256"]}, "source": behaviour.source["name"]}
-    inputs = {path.name: bundle.file_sha256(path) for path in behaviour.inputs(settings)}
+    inputs = {path.name: file_sha256(path) for path in behaviour.inputs(settings)}
     if inputs:
         record["inputs"] = inputs
     return Prepared(settings, behaviour, groups, tokenizer, contrast, question, saes, record, passed)

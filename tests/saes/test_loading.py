@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from saeattr import bundle
+from saeattr.digests import file_sha256
 from saeattr.errors import UserError
 from saeattr.saes.loading import SaeFile, check_width, find_saes, load_sae
 from saeattr.sites import KINDS, Site
@@ -48,7 +48,7 @@ def copied(saes: dict[Site, SaeFile], folder: Path) -> Path:
 def test_a_damaged_file_is_refused_by_its_checksum(saes: dict[Site, SaeFile], tmp_path: Path) -> None:
     target = copied(saes, tmp_path)
     weights = target / "sae_weights.safetensors"
-    checksums = {"sae/sae_weights.safetensors": bundle.file_sha256(weights)}
+    checksums = {"sae/sae_weights.safetensors": file_sha256(weights)}
     (tmp_path / "checksums.json").write_text(json.dumps(checksums))
     load_sae(find_saes(str(tmp_path))[Site("resid_post", 1)])
     data = bytearray(weights.read_bytes())

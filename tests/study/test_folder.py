@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import saeattr
 from saeattr import UserError, bundle
+from saeattr.digests import file_sha256
 from saeattr.study.folder import FORMAT, StudyFolder, open_study, read_record, write_record
 from saeattr.study.results import load_study
 
@@ -35,7 +36,7 @@ def attribute_own(root: Path, **settings: Any) -> None:
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): bundle.file_sha256(path) for path in folder.rglob("*") if path.is_file()}
+    return {str(path.relative_to(folder)): file_sha256(path) for path in folder.rglob("*") if path.is_file()}
 
 
 def refusal(root: Path, **settings: Any) -> str:

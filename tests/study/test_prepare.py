@@ -9,6 +9,7 @@ import pytest
 
 from saeattr import UserError, bundle
 from saeattr.behaviours.behaviour import find_behaviour
+from saeattr.digests import file_sha256
 from saeattr.runs.metric import METRICS
 from saeattr.settings import StudySettings, make_settings
 from saeattr.sites import Site
@@ -56,7 +57,7 @@ def test_the_record_holds_settings_and_fingerprints_of_what_is_used() -> None:
     assert record["model"] == {"name": "bundled", "sha256": bundle.fingerprint(bundle.MODEL_FOLDER)}
     assert list(record["saes"]) == ["attn_z.0", "mlp_out.1"]
     weights = bundle.SAES_FOLDER / "mlp_out.1" / "sae_weights.safetensors"
-    assert record["saes"]["mlp_out.1"] == bundle.file_sha256(weights)
+    assert record["saes"]["mlp_out.1"] == file_sha256(weights)
     assert record["groups"] == []
     assert [file.site for file in found.saes] == [Site("attn_z", 0), Site("mlp_out", 1)]
 

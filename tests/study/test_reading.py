@@ -12,10 +12,11 @@ import pytest
 import torch
 
 import saeattr
-from saeattr import UserError, bundle
+from saeattr import UserError
 from saeattr.behaviours.lists.sampling import Sampling, prompt_ids, sample_lists
 from saeattr.behaviours.lists.topics import Length
 from saeattr.cli import main
+from saeattr.digests import file_sha256
 from saeattr.model.loading import LanguageModel
 from saeattr.reading.endings import TESTABLE_FROM, rises
 from saeattr.reading.layers import lens_onsets
@@ -44,7 +45,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def tables(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): bundle.file_sha256(path) for path in folder.rglob("*.parquet")}
+    return {str(path.relative_to(folder)): file_sha256(path) for path in folder.rglob("*.parquet")}
 
 
 # What the study found on its model, asked of the bundled one. Each could come out otherwise.

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 import saeattr
-from saeattr import UserError, bundle
+from saeattr import UserError
+from saeattr.digests import file_sha256
 from saeattr.study.results import Study, load_study
 
 SMALL: dict[str, Any] = {
@@ -41,7 +42,7 @@ def copy(whole: Study, tmp_path: Path) -> Path:
 
 def tables(folder: Path) -> dict[str, str]:
     """The checksum of every table of a study, those of single groups and the lists too."""
-    return {str(path.relative_to(folder)): bundle.file_sha256(path) for path in folder.rglob("*.parquet")}
+    return {str(path.relative_to(folder)): file_sha256(path) for path in folder.rglob("*.parquet")}
 
 
 def leftovers(folder: Path) -> list[str]:
