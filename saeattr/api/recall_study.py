@@ -26,7 +26,7 @@ def run_recall(
     under: float = UNDER,
     out: str | Path | None = None,
     figures: bool = True,
-    report: bool = False,
+    report: bool = True,
     on_progress: OnProgress = quiet,
     **settings: Any,
 ) -> Study:
@@ -40,7 +40,7 @@ def run_recall(
         under: a fact is released in the first layer from which the damage at its entity stays under this share of its
             maximum.
         out: a study folder, which ``attribute`` may go on with; derived tables are in ``recall`` in it.
-        figures: draw them; report: also write report.html with them.
+        figures: draw them; report: also write report.html with them (not without figures).
         settings: as for ``patch``, without ``group`` and ``pairs``; the model is by default that of the triage.
 
     Returns:
@@ -66,7 +66,7 @@ def run_recall(
         from saeattr.reporting.figures.of_recall import figures as recall_figures
         from saeattr.reporting.figures.study import draw_stale
 
-        # Maps of every category are drawn by ``saeattr report``.
+        # Maps of every category are for ``saeattr patch``.
         draw_stale(study, list(recall_figures(study)), on_progress)
         if report:
             write_report(study, model=False, on_progress=on_progress)
