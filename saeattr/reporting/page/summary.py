@@ -113,6 +113,9 @@ def facts(study: Study, layer_choice: str | None, neuronpedia: Sequence[str] = (
         *([("pairs", f"{record['source']} ({record['pairs']['sha256'][:12]})")] if "pairs" in record else []),
         ("groups", ", ".join(study.groups)),
     ]
+    given = study.given()
+    if "chat" in given and given["chat"].any():
+        known.append(("prompts", "user's turns in the model's chat template"))
     sites = _attributed_sites(study)
     if sites:
         known.append(("sites", _sites(sites)))
