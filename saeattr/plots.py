@@ -30,6 +30,9 @@ from saeattr.reporting.figures import overlap as _overlap
 from saeattr.reporting.figures import patching as _patching
 from saeattr.reporting.figures import presence as _presence
 from saeattr.reporting.figures import recall as _recall
+from saeattr.reporting.figures import recall_facts as _recall_facts
+from saeattr.reporting.figures import recall_maps as _recall_maps
+from saeattr.reporting.figures import recall_patch as _recall_patch
 from saeattr.tables import address
 
 
@@ -185,6 +188,51 @@ def recall_categories(facts: pd.DataFrame) -> Axes:
 def recall_facts(selected: pd.DataFrame) -> Axes:
     """LD after both prompts, fact by fact; of ``triage(...).selected``, or any rows of triage.parquet."""
     return _axes(_recall.fact_figure(selected))
+
+
+def recall_positions(curves: pd.DataFrame, releases: pd.DataFrame) -> Axes:
+    """Share of the swing at the entity and at the final position by layer; of recall_curves and recall_release."""
+    return _axes(_recall_patch.position_figure(curves, releases))
+
+
+def recall_damage(curves: pd.DataFrame, releases: pd.DataFrame) -> Axes:
+    """Largest damage against the swing and the release layer; of recall_curves and recall_release."""
+    return _axes(_recall_patch.damage_figure(curves, releases))
+
+
+def recall_components(curves: pd.DataFrame) -> Axes:
+    """What each part of a layer moves at the entity and at the final position; of recall_curves."""
+    return _axes(_recall_patch.component_figure(curves))
+
+
+def recall_heads(curves: pd.DataFrame) -> Axes:
+    """What every head's z moves; of recall_curves."""
+    return _axes(_recall_patch.head_figure(curves))
+
+
+def recall_top(curves: pd.DataFrame) -> Axes:
+    """The five facts of the largest swing by layer, normalised LD; of recall_curves."""
+    return _axes(_recall_facts.top_figure(curves))
+
+
+def recall_spread(releases: pd.DataFrame) -> Axes:
+    """Release layer and largest damage by category; of recall_release."""
+    return _axes(_recall_facts.spread_figure(releases))
+
+
+def recall_worst(worst: pd.DataFrame) -> Axes:
+    """Which layers and heads move most in how many facts; of recall_worst."""
+    return _axes(_recall_facts.worst_figure(worst))
+
+
+def recall_restored(table: pd.DataFrame) -> Axes:
+    """Restored LD and probability by layer and role, mean over facts; of recall_restored."""
+    return _axes(_recall_maps.roles_figure(table))
+
+
+def recall_tokens(table: pd.DataFrame) -> Axes:
+    """The same token by token, of three facts; of recall_restored (filter it for one fact)."""
+    return _axes(_recall_maps.facts_figure(table))
 
 
 def feature_picture(look: Look, feature: str | None = None, label: str = "") -> Axes:

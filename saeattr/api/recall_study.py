@@ -23,10 +23,11 @@ def run_recall(
     *,
     parts: str | Sequence[str] = (),
     selection: str = "B",
+    chat: bool = False,
     under: float = UNDER,
     out: str | Path | None = None,
     figures: bool = True,
-    report: bool = False,
+    report: bool = True,
     on_progress: OnProgress = quiet,
     **settings: Any,
 ) -> Study:
@@ -36,11 +37,12 @@ def run_recall(
         facts: what ``triage`` returned, or its folder; else a battery as for ``triage``, which is asked first.
         parts: names, by default every one (``saeattr recall run --help`` lists them); several in a list or with commas.
             What a study has already is not done again.
-        selection: of a battery, which facts are taken: A, B or C.
+        selection: of a battery, which facts are taken: A, B or C; chat: it is asked in the model's chat template. Both
+            are the triage's own where there is one.
         under: a fact is released in the first layer from which the damage at its entity stays under this share of its
             maximum.
         out: a study folder, which ``attribute`` may go on with; derived tables are in ``recall`` in it.
-        figures: draw them; report: also write report.html with them.
+        figures: draw them; report: also write report.html with them (not without figures).
         settings: as for ``patch``, without ``group`` and ``pairs``; the model is by default that of the triage.
 
     Returns:
@@ -55,7 +57,7 @@ def run_recall(
             raise UserError(f"{name!r} is not a setting of recall: give the triage, or a battery")
     names = [name.strip() for name in parts.split(",")] if isinstance(parts, str) and parts else list(parts)
     wanted = find_parts(names or [part.name for part in PARTS])
-    model, pairs = _selected(facts, selection, settings, on_progress)
+    model, pairs = _selected(facts, selection, chat, settings, on_progress)
     settings = {"model": model, **{name: value for name, value in settings.items() if value is not None}}
     with_saes = any(part.opens_saes for part in wanted)
     prepared = prepared_for("all", None, {**settings, "pairs": pairs}, with_saes=with_saes)
@@ -66,7 +68,7 @@ def run_recall(
         from saeattr.reporting.figures.of_recall import figures as recall_figures
         from saeattr.reporting.figures.study import draw_stale
 
-        # Maps of every category are drawn by ``saeattr report``.
+        # Maps of every category are for ``saeattr patch``.
         draw_stale(study, list(recall_figures(study)), on_progress)
         if report:
             write_report(study, model=False, on_progress=on_progress)
@@ -83,8 +85,9 @@ def patch_recall(facts: Any = None, **asked: Any) -> Study:
         facts, asked: as for ``run_recall``, of which this is one part.
 
     Returns:
-        The study: ``study.patching()`` has every patch, ``study.recall("recall_curves")`` each fact's curves,
-        ``"recall_release"`` where it leaves its entity, ``"recall_worst"`` which layers and heads move most.
+        The study: ``study.recall_patches()`` has every patch, ``study.recall("recall_curves")`` each fact's curves,
+        ``"recall_release"`` where it leaves its entity, ``"recall_worst"`` which layers and heads move most,
+        ``"recall_restored"`` what each token restores of LD and of the answer's probability.
 
     Raises:
         UserError: as ``run_recall``.
@@ -92,7 +95,9 @@ def patch_recall(facts: Any = None, **asked: Any) -> Study:
     return run_recall(facts, **{"report": False, **asked, "parts": "localisation"})
 
 
-def _selected(facts: Any, selection: str, settings: dict[str, Any], on_progress: OnProgress) -> tuple[Any, Any]:
+def _selected(
+    facts: Any, selection: str, chat: bool, settings: dict[str, Any], on_progress: OnProgress
+) -> tuple[Any, Any]:
     """The model by default, and the selected facts as rows or as a file of pairs.
 
     Raises:
@@ -106,7 +111,7 @@ def _selected(facts: Any, selection: str, settings: dict[str, Any], on_progress:
         given, some = str(folder / SELECTED), bool(rows["selected"].any())
     else:
         known = {name: value for name, value in settings.items() if name in NAMES}
-        found = facts if isinstance(facts, Triage) else triage(facts, selection=selection, **known)
+        found = facts if isinstance(facts, Triage) else triage(facts, selection=selection, chat=chat, **known)
         given = [row.model_dump(exclude={"row"}, exclude_none=True) for row in found.pairs.rows]
         name, some = found.checked.model, not found.selected.empty
     if not some:

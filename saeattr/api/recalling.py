@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from saeattr import bundle
 from saeattr.behaviours.facts.behaviour import BEHAVIOUR
+from saeattr.behaviours.given.prompts import read_prompt
 from saeattr.behaviours.given.rows import RowFault
 from saeattr.errors import UserError
 from saeattr.files import write_table, write_text
@@ -33,25 +34,30 @@ from saeattr.tables import BESIDE, TRIAGE
 NAMES = ("model", "tokenizer", "dtype", "device", "batch_size")
 
 
-def check_recall(battery: Any = None, *, on_progress: OnProgress = quiet, **settings: Any) -> Checked:
+def check_recall(
+    battery: Any = None, *, chat: bool = False, on_progress: OnProgress = quiet, **settings: Any
+) -> Checked:
     """Which facts of a battery a model can be asked, and which of them it knows; nothing is written.
 
     Args:
         battery: ``world`` or ``facts``, a file (JSON, JSON lines, CSV, Parquet), a list of dicts or a DataFrame with
             the fields category, clean_prompt, corrupt_prompt, clean_target, corrupt_target and entity_token. By default
             ``facts`` for the bundled model, and ``world`` for any other.
+        chat: each prompt is a user's turn, put into the model's chat template (``instruction`` and ``start`` of a row
+            say what stands before it, and what the answer begins with).
         settings: ``model`` (and ``tokenizer`` with a model that is passed), ``dtype``, ``device``, ``batch_size``.
 
     Raises:
         UserError: battery or model cannot be used, or no row of the battery can be asked.
     """
-    return _check(battery, settings, on_progress)[0]
+    return _check(battery, settings, chat, on_progress)[0]
 
 
 def triage(
     battery: Any = None,
     *,
     selection: str = "A",
+    chat: bool = False,
     out: str | Path | None = None,
     figures: bool = True,
     on_progress: OnProgress = quiet,
@@ -60,7 +66,7 @@ def triage(
     """Ask a model a battery of facts, rank them by what the entity moves, and select some.
 
     Args:
-        battery, settings: as for ``check_recall``.
+        battery, chat, settings: as for ``check_recall``.
         selection: A (the 15 known facts of the largest swing), B (the best of each category) or C (all known ones).
         out: a folder for tables (Parquet and CSV), figures, and the selected facts as a file of pairs
             (``selected.jsonl``, for ``--pairs``); without one nothing is written.
@@ -71,7 +77,7 @@ def triage(
     wanted, folder = read_selection(selection), None if out is None else Path(out)
     if folder is not None:
         check_folder(folder)
-    checked, record = _check(battery, settings, on_progress)
+    checked, record = _check(battery, settings, chat, on_progress)
     checked = dataclasses.replace(checked, facts=TRIAGE.frame(select_facts(checked.facts, wanted)))
     found = Triage(checked, wanted, fact_spread(checked.facts), phrasing_means(checked.facts), folder)
     if folder is not None:
@@ -125,19 +131,29 @@ class _Opened:
     record: dict[str, Any]
 
 
-def _check(battery: Any, settings: Mapping[str, Any], on_progress: OnProgress) -> tuple[Checked, dict[str, Any]]:
+def _check(
+    battery: Any, settings: Mapping[str, Any], chat: bool, on_progress: OnProgress
+) -> tuple[Checked, dict[str, Any]]:
     """What can be asked, with what identifies model and battery."""
     model = settings.get("model")
     read = read_battery(default_battery("bundled" if model is None else model) if battery is None else battery)
-    opened = _open(read, settings, on_progress)
+    opened = _open(read, settings, chat, on_progress)
     asked = measure_facts(opened.lm, opened.facts, opened.batch_size, about(on_progress, "recall"))
     unasked = unasked_table([*read.faults, *opened.faults, *unknown_faults(asked)])
     given = given_rows(opened.facts, read.name)
-    checked = Checked(opened.record["name"], read.name, asked, unasked, tuple(read.notes), given)
-    return checked, {"model": opened.record, "battery": {"name": read.name, "sha256": read.sha256}}
+    notes = [*read.notes, *(_chat_notes(opened) if chat else [])]
+    checked = Checked(opened.record["name"], read.name, asked, unasked, tuple(notes), given)
+    return checked, {"model": opened.record, "battery": {"name": read.name, "sha256": read.sha256}, "chat": chat}
 
 
-def _open(battery: Battery, settings: Mapping[str, Any], on_progress: OnProgress) -> _Opened:
+def _chat_notes(opened: _Opened) -> list[str]:
+    """What is sent, with the first fact as the example."""
+    first = opened.facts[0].given
+    sent = read_prompt(opened.lm.tokenizer, first, first.clean).text
+    return [f"asked in the model's chat template: {sent!r} is to go on with {first.answer[0]!r}"]
+
+
+def _open(battery: Battery, settings: Mapping[str, Any], chat: bool, on_progress: OnProgress) -> _Opened:
     """Align the rows, and open the model; weights are loaded only if there is something to ask."""
     unknown = [name for name in settings if name not in NAMES]
     if unknown:
@@ -147,11 +163,11 @@ def _open(battery: Battery, settings: Mapping[str, Any], on_progress: OnProgress
     chosen = resolve(asked, BEHAVIOUR, passed.model is not None, with_saes=False)
     if passed.model is not None:
         lm = passed.model.lm
-        facts, faults = _aligned(lm.tokenizer, battery, longest_input(lm.hf.config))
+        facts, faults = _aligned(lm.tokenizer, battery, longest_input(lm.hf.config), chat)
         record = {"name": lm.name, "sha256": passed.model.sha256, "dtype": chosen.dtype, "passed": True}
         return _Opened(lm, facts, faults, chosen.batch_size, record)
     folder = find_model(chosen.model)
-    facts, faults = _aligned(load_tokenizer(folder), battery, longest_input(read_config(folder)))
+    facts, faults = _aligned(load_tokenizer(folder), battery, longest_input(read_config(folder)), chat)
     on_progress("recall", "loading the model", 0, 1)
     lm = load_model(chosen.model, device=chosen.device, dtype=chosen.dtype or "float32")
     record = {"name": lm.name, "sha256": bundle.fingerprint(folder), "dtype": chosen.dtype}
@@ -159,14 +175,14 @@ def _open(battery: Battery, settings: Mapping[str, Any], on_progress: OnProgress
 
 
 def _aligned(
-    tokenizer: PreTrainedTokenizerBase, battery: Battery, longest: int | None
+    tokenizer: PreTrainedTokenizerBase, battery: Battery, longest: int | None, chat: bool
 ) -> tuple[list[AlignedFact], list[RowFault]]:
     """The facts that can be asked, and why the others cannot be.
 
     Raises:
         UserError: there is none.
     """
-    facts, faults = align_facts(tokenizer, battery.rows, longest)
+    facts, faults = align_facts(tokenizer, battery.rows, longest, chat)
     if not facts:
         total = len(faults) + len(battery.faults)
         raise UserError(f"none of the {total} rows of {battery.name} can be asked of this model; {faults[0]}")

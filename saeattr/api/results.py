@@ -36,6 +36,8 @@ def report(
 ) -> Path:
     """Write report.html of a study: one file that needs no server and no network.
 
+    A study without features, such as one of ``patch`` or ``run_recall``, shows the parts that it has.
+
     Args:
         study: its folder, or what ``attribute`` returned.
         top: features with a page of their own.
@@ -45,14 +47,16 @@ def report(
         open_page: show it in the browser.
 
     Raises:
-        UserError: it is no study, holds no feature, or its model or SAEs have changed.
+        UserError: it is no study, holds nothing to show, or its model or SAEs have changed.
     """
     from saeattr.reporting.page.make import make_report
 
     known, on_step = opened(study), about(on_progress, "report")
     named = None if isinstance(model, bool) else model
     passed, _ = take_passed({"model": named, "tokenizer": tokenizer, "saes": saes})
-    task = None if model is False else study_task(known, on_step, passed=passed)
+    # Feature pages alone need the model.
+    pages = model is not False and known.folder.table_path("features").exists()
+    task = None if not pages else study_task(known, on_step, passed=passed)
     path = make_report(known, task, top=top, layer_choice=stored_reason(known.folder), on_step=on_step)
     if open_page:
         webbrowser.open(path.resolve().as_uri())

@@ -53,6 +53,7 @@ Dtype = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, cuda*N (N cards) or mps.")]
 Batch = Annotated[int, typer.Option("--batch-size", help="Prompts in one forward.", min=1)]
+Chat = Annotated[bool, typer.Option("--chat", help="Each prompt is a user's turn, put into the model's chat template.")]
 Show = Annotated[int, typer.Option(help="Rows of each table to print.", min=1)]
 
 
@@ -77,6 +78,7 @@ def _battery(file: Path | None, name: str | None) -> str | None:
 def check(
     file: Rows = None,
     battery: Name = None,
+    chat: Chat = False,
     model: ModelName = "bundled",
     dtype: Dtype = None,
     device: Device = "auto",
@@ -96,7 +98,7 @@ def check(
 
     with StageProgress() as progress:
         settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
-        found = api.check_recall(_battery(file, battery), on_progress=progress, **settings)
+        found = api.check_recall(_battery(file, battery), chat=chat, on_progress=progress, **settings)
     print_recall_check(found, show)
     if faults is not None:
         write_text(faults, found.unasked.to_csv(index=False))
@@ -114,6 +116,7 @@ def triage(
             help="A: the 15 known facts of the largest swing; B: the best of each category; C: all known facts."
         ),
     ] = "A",
+    chat: Chat = False,
     out: Annotated[
         Path | None, typer.Option(help="A folder for tables, figures and selected.jsonl (pairs for --pairs).")
     ] = None,
@@ -131,9 +134,8 @@ def triage(
 
     with StageProgress() as progress:
         settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
-        found = api.triage(
-            _battery(file, battery), selection=selection, out=out, figures=figures, on_progress=progress, **settings
-        )
+        asked: dict[str, Any] = {"selection": selection, "chat": chat, "out": out, "figures": figures}
+        found = api.triage(_battery(file, battery), **asked, on_progress=progress, **settings)
     print_triage(found, show)
     if found.selected.empty:
         raise typer.Exit(2)
@@ -146,6 +148,7 @@ def patch(
     ] = None,
     battery: Name = None,
     selection: Annotated[str, typer.Option(help="Of a battery: A, B or C, as for triage.")] = "B",
+    chat: Chat = False,
     under: Annotated[
         float, typer.Option(help="A fact is released where the damage stays under this share of its maximum.")
     ] = 0.2,
@@ -169,7 +172,7 @@ def patch(
 
     with StageProgress() as progress:
         settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
-        asked: dict[str, Any] = {"selection": selection, "under": under, "out": out, "figures": figures}
+        asked: dict[str, Any] = {"selection": selection, "chat": chat, "under": under, "out": out, "figures": figures}
         found = api.patch_recall(_battery(source, battery), **asked, on_progress=progress, **settings)
     print_localisation(found, show)
 
@@ -184,6 +187,7 @@ def run(
         str | None, typer.Option(help="Some parts, with commas between. [default: all that the model has]")
     ] = None,
     selection: Annotated[str, typer.Option(help="Of a battery: A, B or C, as for triage.")] = "B",
+    chat: Chat = False,
     under: Annotated[
         float, typer.Option(help="A fact is released where the damage stays under this share of its maximum.")
     ] = 0.2,
@@ -203,7 +207,7 @@ def run(
 
     with StageProgress() as progress:
         settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
-        asked: dict[str, Any] = {"selection": selection, "under": under, "out": out, "figures": figures}
+        asked: dict[str, Any] = {"selection": selection, "chat": chat, "under": under, "out": out, "figures": figures}
         found = api.run_recall(_battery(source, battery), parts=parts or (), **asked, on_progress=progress, **settings)
     print_recall_study(found)
 

@@ -8,6 +8,7 @@ entity and answers.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -23,6 +24,8 @@ from saeattr.behaviours.given.source import cells_of
 from saeattr.errors import UserError
 from saeattr.files import write_text
 
+#: What may be there beside: how a fact is asked in a chat template.
+IN_CHAT = ("instruction", "start")
 #: In their order; each row has all of them.
 FIELDS = ("category", "clean_prompt", "corrupt_prompt", "clean_target", "corrupt_target", "entity_token")
 
@@ -37,6 +40,8 @@ class FactRow:
         clean_target, corrupt_target: the right answer to each, with its leading space.
         entity_token: the entity as it stands in the clean prompt, of one token or several.
         pair_id: the entity, and which of its rows in the category this is.
+        instruction, start: in a chat template what stands before the prompt in the user's turn, and what the answer's
+            turn begins with; None and blank where the row does not say.
     """
 
     row: int
@@ -47,6 +52,8 @@ class FactRow:
     corrupt_target: str
     entity_token: str
     pair_id: str = ""
+    instruction: str | None = None
+    start: str = ""
 
     @property
     def fact(self) -> str:
@@ -67,8 +74,9 @@ class FactRow:
         return f"{self.clean_prompt[: place[0]]}{{x}}{self.clean_prompt[place[1] :]}"
 
     def as_cells(self) -> dict[str, str]:
-        """The six fields."""
-        return {name: getattr(self, name) for name in FIELDS}
+        """The six fields, and those of a chat that the row has."""
+        more = {name: getattr(self, name) for name in IN_CHAT if getattr(self, name)}
+        return {**{name: getattr(self, name) for name in FIELDS}, **more}
 
 
 @dataclass(frozen=True)
@@ -135,14 +143,15 @@ def check_rows(name: str, given: Sequence[Mapping[str, Any] | RowUnusable]) -> B
         try:
             if isinstance(cells, RowUnusable):
                 raise cells
-            unread.update(str(key) for key in cells if key not in FIELDS)
-            values = _values(cells)
-            if values in seen:
-                raise RowUnusable(f"it is row {seen[values]} again", "leave one of them out")
-            seen[values] = number
-            one = FactRow(number, *values)
+            unread.update(str(key) for key in cells if key not in (*FIELDS, *IN_CHAT))
+            values, more = _values(cells), _in_chat(cells)
+            known = (*values, *more.values())
+            if known in seen:
+                raise RowUnusable(f"it is row {seen[known]} again", "leave one of them out")
+            seen[known] = number
+            one = FactRow(number, *values, **more)
             per_entity[one.category, one.entity] += 1
-            rows.append(FactRow(number, *values, pair_id=f"{one.entity} {per_entity[one.category, one.entity]}"))
+            rows.append(dataclasses.replace(one, pair_id=f"{one.entity} {per_entity[one.category, one.entity]}"))
         except RowUnusable as fault:
             category = "" if isinstance(cells, RowUnusable) else str(cells.get("category") or "")
             faults.append(RowFault(number, "", fault.reason, fault.mend, category))
@@ -166,6 +175,19 @@ def _values(cells: Mapping[str, Any]) -> tuple[str, ...]:
         if not isinstance(value, str):
             raise RowUnusable(f"{name} is {value!r}, which is no text", 'write it in quotes, as in " 1945"')
     return tuple(str(cells[name]) for name in FIELDS)
+
+
+def _in_chat(cells: Mapping[str, Any]) -> dict[str, str]:
+    """What a row says of how it is asked in a chat template; an empty cell says nothing.
+
+    Raises:
+        RowUnusable: it is no text.
+    """
+    given = {name: cells[name] for name in IN_CHAT if cells.get(name) is not None and cells[name] == cells[name]}
+    for name, value in given.items():
+        if not isinstance(value, str):
+            raise RowUnusable(f"{name} is {value!r}, which is no text", "write it in quotes, or leave it out")
+    return given
 
 
 def write_battery(battery: Battery, path: Path) -> None:
@@ -192,6 +214,8 @@ def _as_lines(rows: list[dict[str, str]]) -> str:
 
 def _as_csv(rows: list[dict[str, str]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([FIELDS, *(tuple(row.values()) for row in rows)])
+    names = [name for name in (*FIELDS, *IN_CHAT) if any(name in row for row in rows)]
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()

@@ -7,6 +7,7 @@ in whole words, if that is one piece.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from saeattr.recall.battery import FactRow, places_of
 
 #: The role of the entity's tokens in a pair.
 ENTITY = "entity"
+#: Before a prompt in a user's turn, where the battery does not say what.
+INSTRUCTION = "Complete the sentence with one word.\n"
 
 Span = tuple[int, int]
 
@@ -46,53 +49,61 @@ class AlignedFact:
         """The text whose tokens ``positions`` are."""
         span = self.given.spans[ENTITY]
         assert not isinstance(span, str)
-        return self.row.clean_prompt[slice(*span)]
+        return self.given.clean[slice(*span)]
 
 
 def align_facts(
-    tokenizer: PreTrainedTokenizerBase, rows: Sequence[FactRow], longest: int | None = None
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[FactRow], longest: int | None = None, chat: bool = False
 ) -> tuple[list[AlignedFact], list[RowFault]]:
     """The rows that can be asked, and why the others cannot.
 
     Args:
         longest: tokens that the model can read; None for any number.
+        chat: each prompt is a user's turn, put into the tokenizer's chat template.
     """
     facts, faults = [], []
     for row in rows:
         try:
-            facts.append(align_fact(tokenizer, row, longest))
+            facts.append(align_fact(tokenizer, row, longest, chat))
         except RowUnusable as fault:
             faults.append(RowFault(row.row, row.pair_id, fault.reason, fault.mend, row.category))
     return facts, faults
 
 
-def align_fact(tokenizer: PreTrainedTokenizerBase, row: FactRow, longest: int | None = None) -> AlignedFact:
-    """One row as a pair.
+def align_fact(
+    tokenizer: PreTrainedTokenizerBase, row: FactRow, longest: int | None = None, chat: bool = False
+) -> AlignedFact:
+    """One row as a pair; arguments as for ``align_facts``.
 
     Raises:
         RowUnusable: it makes none.
     """
-    named = find_entity(row.clean_prompt, row.entity)
+    asked = in_chat(row) if chat else row
+    named = find_entity(asked.clean_prompt, row.entity)
     if row.clean_prompt == row.corrupt_prompt:
         raise RowUnusable("both prompts are the same", "ask the corrupted one about another entity")
-    span = _widened(row, named)
+    span = _widened(asked, named)
     given = PairRow(
         row=row.row,
-        clean=row.clean_prompt,
-        corrupted=row.corrupt_prompt,
+        clean=asked.clean_prompt,
+        corrupted=asked.corrupt_prompt,
         answer=(row.clean_target,),
         wrong=(row.corrupt_target,),
         group=row.category,
         id=row.pair_id,
         spans={ENTITY: span},
+        chat=chat,
+        start=row.start if chat else "",
     )
-    clean, corrupted = (read_prompt(tokenizer, given, text) for text in (row.clean_prompt, row.corrupt_prompt))
+    clean, corrupted = (read_prompt(tokenizer, given, text) for text in (asked.clean_prompt, asked.corrupt_prompt))
     if len(clean.ids) != len(corrupted.ids):
         raise RowUnusable(
             f"the clean prompt has {len(clean.ids)} tokens and the corrupted one {len(corrupted.ids)}",
             "take another entity of as many tokens",
         )
-    _check_targets(tokenizer, row, {"clean": clean, "corrupt": corrupted})
+    prompts = {"clean": clean, "corrupt": corrupted}
+    answer, wrong = _targets_in_chat(tokenizer, row, prompts) if chat else _check_targets(tokenizer, row, prompts)
+    given = given.model_copy(update={"answer": (answer,), "wrong": (wrong,)})
     found = span_positions(tokenizer, clean, {ENTITY: span, "named": named})
     positions = found[ENTITY]
     _check_change(clean.ids, corrupted.ids, positions, found["named"])
@@ -135,8 +146,44 @@ def _joins(text: str, at: int) -> bool:
     return bool(re.match(r"\w\w", text[at - 1 : at + 1]))
 
 
-def _check_targets(tokenizer: PreTrainedTokenizerBase, row: FactRow, prompts: Mapping[str, PromptTokens]) -> None:
-    """Both answers are one token behind both prompts, and not the same one."""
+def in_chat(row: FactRow) -> FactRow:
+    """A row with each of its prompts as a user's turn, behind the row's instruction or the usual one."""
+    instruction = INSTRUCTION if row.instruction is None else row.instruction
+    # Templates strip the turns, so that the places of characters would be others.
+    clean, corrupted = (f"{instruction}{prompt}".strip() for prompt in (row.clean_prompt, row.corrupt_prompt))
+    return dataclasses.replace(row, clean_prompt=clean, corrupt_prompt=corrupted)
+
+
+def _targets_in_chat(
+    tokenizer: PreTrainedTokenizerBase, row: FactRow, prompts: Mapping[str, PromptTokens]
+) -> tuple[str, str]:
+    """Both answers as they begin an answer's turn: without their blanks if that makes tokens of them, else with these.
+
+    Where the row says how the turn begins, the answers follow as they are written.
+
+    Raises:
+        RowUnusable: neither way gives two single tokens.
+    """
+    if row.start:
+        return _check_targets(tokenizer, row, prompts)
+    bare = dataclasses.replace(row, clean_target=row.clean_target.lstrip(), corrupt_target=row.corrupt_target.lstrip())
+    try:
+        return _check_targets(tokenizer, bare, prompts)
+    except RowUnusable as fault:
+        try:
+            return _check_targets(tokenizer, row, prompts)
+        except RowUnusable:
+            raise fault from None
+
+
+def _check_targets(
+    tokenizer: PreTrainedTokenizerBase, row: FactRow, prompts: Mapping[str, PromptTokens]
+) -> tuple[str, str]:
+    """Both answers, which are one token behind both prompts, and not the same one.
+
+    Raises:
+        RowUnusable: they are not.
+    """
     ids = {}
     for name, target in (("clean", row.clean_target), ("corrupt", row.corrupt_target)):
         for prompt in prompts.values():
@@ -153,6 +200,7 @@ def _check_targets(tokenizer: PreTrainedTokenizerBase, row: FactRow, prompts: Ma
                 )
     if ids["clean"] == ids["corrupt"]:
         raise RowUnusable(f"both answers are {row.clean_target!r}", "take an entity with another answer")
+    return row.clean_target, row.corrupt_target
 
 
 def _check_change(

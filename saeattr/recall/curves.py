@@ -1,7 +1,7 @@
 """Localisation: in which layers a fact sits at its entity, and from which on at the final position.
 
-Everything here reads the table of patches (``tables.PATCHING``), fact by fact. **Share** is what a patch moves of the
-swing, towards the run that it was taken from: noising -(patched - clean) / (clean - corrupted), denoising
+Everything here reads the table of patches (``tables.RECALL_PATCHES``), fact by fact. **Share** is what a patch moves of
+the swing, towards the run that it was taken from: noising -(patched - clean) / (clean - corrupted), denoising
 (patched - corrupted) / (clean - corrupted); 0 changes nothing, 1 everything, and below 0 it went the other way.
 """
 
@@ -14,6 +14,7 @@ import pandas as pd
 
 from saeattr.behaviours.pair import DECISION
 from saeattr.errors import UserError
+from saeattr.patching.places import NO_POSITION
 from saeattr.recall.check import ENTITY
 from saeattr.stats import mean_interval
 from saeattr.tables import RECALL_CURVES, RECALL_RELEASE, RECALL_WORST
@@ -43,18 +44,17 @@ def check_under(under: float) -> None:
         raise UserError(f"--under cannot be {under:g}: a fact is released under a share between 0 and 1")
 
 
-def recall_curves(patching: pd.DataFrame) -> pd.DataFrame:
-    """Every exact patch at the entity, at its last token and at the final position: ``tables.RECALL_CURVES``.
+def recall_curves(patches: pd.DataFrame) -> pd.DataFrame:
+    """Every patch at the entity, at its last token and at the final position: ``tables.RECALL_CURVES``.
 
     Args:
-        patching: ``tables.PATCHING`` of pairs of facts, by role, by token and by head-role as far as they are there.
+        patches: ``tables.RECALL_PATCHES``.
     """
-    exact = patching[(patching["method"] == "exact") & ~patching["joint"].astype(bool)]
     # A token is the entity's last if none of the same pair lies behind it.
-    of_entity = exact[(exact["by"] == "token") & (exact["place"] == ENTITY)]
-    last = of_entity.groupby(["group", "pair_id"])["position"].transform("max")
+    of_entity = patches[(patches["position"] != NO_POSITION) & (patches["place"] == ENTITY)]
+    last = of_entity.groupby(FACT)["position"].transform("max")
     parts = [of_entity[of_entity["position"] == last].assign(place=ENTITY_LAST)]
-    by_place = exact[exact["by"].isin(["role", "head-role"])]
+    by_place = patches[patches["position"] == NO_POSITION]
     for role, place in ((ENTITY, ENTITY), (DECISION, FINAL)):
         parts.append(by_place[by_place["place"] == role].assign(place=place))
     found = pd.concat(parts, ignore_index=True)
@@ -62,9 +62,7 @@ def recall_curves(patching: pd.DataFrame) -> pd.DataFrame:
         return RECALL_CURVES.empty()
     gap, noising = found["corrupted"] - found["clean"], found["direction"] == "noising"
     normalised = np.where(noising, found["effect"] / gap, 1 + found["effect"] / gap)
-    found = found.assign(
-        category=found["group"], normalised=normalised, share=np.where(noising, normalised, 1 - normalised)
-    )
+    found = found.assign(normalised=normalised, share=np.where(noising, normalised, 1 - normalised))
     return RECALL_CURVES.frame(found.sort_values([*CURVE, *FACT, "layer", "head"], ascending=ORDER, kind="stable"))
 
 
@@ -91,13 +89,13 @@ def releases(curves: pd.DataFrame, under: float = UNDER) -> pd.DataFrame:
     """Where each fact leaves its entity, for the whole span and for its last token: ``tables.RECALL_RELEASE``."""
     stream = curves[curves["component"] == "resid_pre"]
     heads = curves[(curves["component"] == "z") & (curves["place"] == FINAL)]
+    by_fact = dict(iter(heads.groupby([*FACT, "direction"])))
     rows = []
     for key, own in stream.groupby([*FACT, "direction"], sort=False):
         by_place = {str(place): part.sort_values("layer") for place, part in own.groupby("place")}
         if FINAL not in by_place:
             continue
         final = by_place.pop(FINAL)["share"].to_numpy()
-        own_heads = heads[(heads[[*FACT, "direction"]] == list(key)).all(axis=1)]
         for place, part in by_place.items():
             shares, first = part["share"].to_numpy(), part.iloc[0]
             swing = first["clean"] - first["corrupted"]
@@ -114,7 +112,7 @@ def releases(curves: pd.DataFrame, under: float = UNDER) -> pd.DataFrame:
                     "under": under,
                     "cross_layer": crossing_layer(shares, final),
                     "final_share": final[-1],
-                    **_worst_head(own_heads),
+                    **_worst_head(by_fact.get(key, heads.head(0))),
                 }
             )
     return RECALL_RELEASE.frame(pd.DataFrame(rows))

@@ -5,6 +5,7 @@ Only what a patch can change is computed: the layers from it on, from its first 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,15 +60,29 @@ def patch_effects(
     copies: int,
     other: Float[Tensor, "batch pos width"] | None = None,
 ) -> Float[Tensor, " copies"]:
-    """The change of the clean run's metric that each patched copy makes.
+    """The change of the clean run's metric that each patched copy makes; arguments as for ``patch_changes``."""
+    return patch_changes([batch], point, patches, copies, other)[0]
+
+
+@torch.no_grad()
+def patch_changes(
+    asked: Sequence[BatchRuns],
+    point: HookPoint,
+    patches: Patches,
+    copies: int,
+    other: Float[Tensor, "batch pos width"] | None = None,
+) -> Float[Tensor, "questions copies"]:
+    """The change of the clean run's metric that each patched copy makes, in several metrics read of one forward.
 
     Copies that are patched late and read early share a forward, so that few positions are computed for nothing.
 
     Args:
-        batch: its clean run captured at ``point`` with what ``recompute`` needs.
+        asked: the same pairs run for one question after the other, all read at the same points; the first's clean run
+            was captured at ``point`` with what ``recompute`` needs.
         copies: in one forward.
         other: what is put in; by default the corrupted run's activation.
     """
+    batch = asked[0]
     if other is None:
         assert batch.corrupted is not None
         other = batch.corrupted.x[point]
@@ -76,7 +91,7 @@ def patch_effects(
     last = at.amax(1)[patches.row]
     first = patches.mask.long().argmax(1)
     order = torch.argsort(first * n_positions + last, stable=True)
-    effects = torch.empty(len(order), device=own.device)
+    effects = torch.empty(len(asked), len(order), device=own.device)
     for start in range(0, len(order), copies):
         which = order[start : start + copies]
         some = patches.take(which)
@@ -85,5 +100,6 @@ def patch_effects(
         spanned = Patches(some.row, some.mask[:, inside], some.head, some.n_heads)
         x = spanned.put(own[:, inside][some.row], other[:, inside][some.row])
         hidden = recompute(batch.clean, point, x, some.row, span, at[some.row].clamp(min=span.first))
-        effects[which] = metric_change(batch, hidden, some.row, span.first)
+        for nth, one in enumerate(asked):
+            effects[nth, which] = metric_change(one, hidden, some.row, span.first)
     return effects

@@ -23,6 +23,7 @@ from saeattr.study.lens import Lens
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, stored_given
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.selection import Choosing
+from saeattr.study.stage import Stage
 from saeattr.study.validation import Validation, power_of
 from saeattr.tables import (
     ACTIVE,
@@ -42,6 +43,7 @@ from saeattr.tables import (
     METRIC_BY_POINT,
     PAIRS,
     PATCHING,
+    RECALL_PATCHES,
     RECALLED,
     SITE_EFFECTS,
     TEST_PAIRS,
@@ -151,6 +153,10 @@ class Study:
     def head_moves(self, group: str | None = None) -> pd.DataFrame:
         """Which heads carry what differs between the prompts to where the metric is read; may be empty."""
         return HeadMoves.read(self.folder, HEAD_MOVES, group)
+
+    def recall_patches(self) -> pd.DataFrame:
+        """Every patch of every fact of a recall study: layer, place, head, LD and probability; may be empty."""
+        return Stage.read(self.folder, RECALL_PATCHES)
 
     def recall(self, table: Table | str) -> pd.DataFrame:
         """A table of the study's folder ``recall``, such as ``recall_curves`` or ``recall_claims``; may be empty.

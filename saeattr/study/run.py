@@ -25,6 +25,7 @@ from saeattr.study.memory import memory_plan, note_memory, note_sites, within_me
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, stored_pairs, stored_test_pairs
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.prepare import Prepared
+from saeattr.study.recall.localisation import FactPatching
 from saeattr.study.selection import Choosing, stored_selection, with_choice
 from saeattr.study.stage import WHOLE, Outcome, Stage, Work
 from saeattr.study.statistics import Statistics
@@ -38,6 +39,7 @@ STAGES: tuple[type[Stage], ...] = (
     Lens,
     Patching,
     HeadMoves,
+    FactPatching,
     Choosing,
     Attribution,
     MakingTestPairs,
@@ -78,7 +80,8 @@ def _run_groups(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage],
         choosing = not (begun or Choosing.is_there(study, WHOLE))
     lm: LanguageModel | None = None
     each, of_all = ([stage for stage in stages if stage.of_all == whole] for whole in (False, True))
-    for group, own in [*((group, each) for group in prepared.groups), *([(WHOLE, of_all)] if of_all else [])]:
+    single = [(group, each) for group in prepared.groups if each]
+    for group, own in [*single, *([(WHOLE, of_all)] if of_all else [])]:
         missing = [stage for stage in own if not stage.is_done(study, group)]
         if not missing:
             on_progress(group, "already done", 1, 1)

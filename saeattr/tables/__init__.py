@@ -35,6 +35,7 @@ from saeattr.tables.recall import (
     TRIAGE,
     UNASKED,
 )
+from saeattr.tables.recall_patches import RECALL_PATCHES, RECALL_RESTORED
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
 from saeattr.tables.table import (
     FEATURE,
@@ -105,7 +106,9 @@ __all__ = [
     "RECALLED",
     "RECALL_CLAIMS",
     "RECALL_CURVES",
+    "RECALL_PATCHES",
     "RECALL_RELEASE",
+    "RECALL_RESTORED",
     "RECALL_WORST",
     "ROLE_EFFECTS",
     "SITE",
@@ -137,7 +140,7 @@ COMPARISON = (CHANGES, SITE_CHANGES, CHANGE_TESTS, CHANGE_EXACT)
 RECALL = (TRIAGE, UNASKED, FACT_SPREAD, PHRASINGS, BESIDE)
 
 #: Tables of the folder ``recall`` in the study that ``saeattr recall run`` makes.
-RECALLED = (RECALL_CURVES, RECALL_RELEASE, RECALL_WORST, RECALL_CLAIMS)
+RECALLED = (RECALL_CURVES, RECALL_RELEASE, RECALL_WORST, RECALL_RESTORED, RECALL_CLAIMS)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -177,6 +180,7 @@ TABLES: dict[str, Table] = {
         *COMPARISON,
         FIRING,
         *RECALL,
+        RECALL_PATCHES,
         *RECALLED,
     )
 }

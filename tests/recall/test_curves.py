@@ -79,22 +79,21 @@ def test_curves_cross_where_one_stays_above_the_other() -> None:
     assert crossing_layer([1.0, 0.6, 0.6], [0.0, 0.5, 0.6]) == NEVER
 
 
-def patches(by: str, place: str, position: int, layer: int, effect: float, direction: str) -> dict[str, object]:
-    own = {"group": "capitals", "pair_id": "France 1", "component": "resid_pre", "by": by, "direction": direction}
-    where = {"method": "exact", "layer": layer, "head": -1, "place": place, "position": position, "joint": False}
+def patches(place: str, position: int, layer: int, effect: float, direction: str) -> dict[str, object]:
+    own = {"category": "capitals", "pair_id": "France 1", "component": "resid_pre", "direction": direction}
+    where = {"layer": layer, "head": -1, "place": place, "position": position}
     return {**own, **where, "effect": effect, "clean": 3.0, "corrupted": -1.0}
 
 
 def test_shares_and_normalised_effects_in_both_directions_and_the_last_token_of_an_entity_by_hand() -> None:
     table = pd.DataFrame(
         [
-            patches("role", "entity", -1, 0, -4.0, "noising"),
-            patches("role", "decision", -1, 0, 0.4, "noising"),
-            patches("token", "entity", 4, 0, -1.0, "noising"),
-            patches("token", "entity", 5, 0, -3.0, "noising"),
-            patches("role", "entity", -1, 0, 3.0, "denoising"),
-            {**patches("role", "entity", -1, 0, 9.0, "noising"), "method": "attribution"},
-            {**patches("role", "all positions", -1, 0, 9.0, "noising"), "joint": True},
+            patches("entity", -1, 0, -4.0, "noising"),
+            patches("decision", -1, 0, 0.4, "noising"),
+            patches("entity", 4, 0, -1.0, "noising"),
+            patches("entity", 5, 0, -3.0, "noising"),
+            patches("entity", -1, 0, 3.0, "denoising"),
+            patches("after", -1, 0, 9.0, "noising"),
         ]
     )
     rows = recall_curves(table).set_index(["direction", "place"])
@@ -108,22 +107,21 @@ def test_shares_and_normalised_effects_in_both_directions_and_the_last_token_of_
 
 
 def test_nothing_patched_gives_empty_tables() -> None:
-    empty = recall_curves(pd.DataFrame([patches("role", "after", -1, 0, 1.0, "noising")]))
+    empty = recall_curves(pd.DataFrame([patches("after", -1, 0, 1.0, "noising")]))
     assert empty.empty
     assert releases(empty).empty
     assert worst_counts(empty).empty
 
 
-def test_curves_are_the_numbers_of_the_studys_patching_table(found: Study) -> None:
-    patched = saeattr.load_study(found.folder.root).patching()
-    for by, component, ours, theirs in (
-        ("role", "mlp_out", "final", "decision"),
-        ("role", "resid_pre", "entity", "entity"),
-        ("head-role", "z", "final", "decision"),
+def test_curves_are_the_numbers_of_the_studys_table_of_patches(found: Study) -> None:
+    patched = saeattr.load_study(found.folder.root).recall_patches()
+    for component, ours, theirs in (
+        ("mlp_out", "final", "decision"),
+        ("resid_pre", "entity", "entity"),
+        ("z", "final", "decision"),
     ):
-        whole = patched[
-            (patched["by"] == by) & (patched["component"] == component) & (patched["place"] == theirs)
-        ].rename(columns={"group": "category"})
+        together = patched["position"] == -1
+        whole = patched[together & (patched["component"] == component) & (patched["place"] == theirs)]
         own = found.recall(RECALL_CURVES)[
             (found.recall(RECALL_CURVES)["component"] == component) & (found.recall(RECALL_CURVES)["place"] == ours)
         ]
@@ -191,12 +189,6 @@ def test_on_the_bundled_model_facts_leave_the_entity_before_the_last_layer_and_t
     rows = found.recall(RECALL_RELEASE).query("direction == @direction and place == 'entity'")
     assert rows["release_layer"].between(1, last).all()
     assert rows["cross_layer"].between(1, last).all()
-
-
-def test_a_layers_output_is_the_next_layers_input(found: Study) -> None:
-    for place in ("entity", "entity-last", "final"):
-        out, into = (shares(found, "noising", name, place).to_numpy() for name in ("resid_post", "resid_pre"))
-        np.testing.assert_allclose(out[:, :-1], into[:, 1:], atol=1e-4)
 
 
 def test_tables_are_written_and_every_fact_is_in_them(found: Study) -> None:

@@ -7,10 +7,10 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from saeattr.reporting.figures import recall_patch
+from saeattr.reporting.figures import recall_facts, recall_maps, recall_patch
 from saeattr.reporting.figures.figure import StudyFigure
 from saeattr.study.results import RECALL_FOLDER, Study
-from saeattr.tables import RECALL_CURVES, RECALL_RELEASE, Table
+from saeattr.tables import RECALL_CURVES, RECALL_RELEASE, RECALL_RESTORED, RECALL_WORST, Table
 
 SHARES = (
     "Share of the swing that a patch moves towards the run it was taken from: 0 nothing, 1 all. Before layer 0 the "
@@ -19,6 +19,15 @@ SHARES = (
 DAMAGE = (
     "A point is a fact. The stream at the entity has all that differs at layer 0, so no point of it is below the line."
 )
+TOP = "resid_pre patched at the entity (lines) and at the final position (dashes); in brackets the swing, in logits."
+SPREAD = "A point is a fact. At layer 0 the entity has all that differs, so the damage is no less than the swing."
+WORST = "Of each fact the layer (or head) whose corrupted activation moves LD most is counted, however little it is."
+RESTORED = (
+    "A token's clean activation put into the corrupted run: shares of what LD and P(answer) lack there; 1: all. "
+    "In brackets: facts with such a token; what comes before the entity is the same in both prompts. "
+    "LD is logit(answer) - logit(other answer): it can be restored in part while the answer stays improbable."
+)
+TOKENS = "The same of three facts, token by token from the first that differs. Rows end at the final position."
 
 
 def figures(study: Study) -> Iterator[StudyFigure]:
@@ -29,8 +38,13 @@ def figures(study: Study) -> Iterator[StudyFigure]:
         ("recall-damage", _damage, DAMAGE),
         ("recall-components", _components, SHARES),
         ("recall-heads", _heads, SHARES),
+        ("recall-top", _top, TOP),
+        ("recall-spread", _spread, SPREAD),
     ):
         yield from _figure(study, name, curves, draw, caption)
+    yield from _figure(study, "recall-worst", (RECALL_WORST,), _worst, WORST)
+    for name, draw, caption in (("recall-restored", _restored, RESTORED), ("recall-tokens", _tokens, TOKENS)):
+        yield from _figure(study, name, (RECALL_RESTORED,), draw, caption)
 
 
 def _figure(
@@ -56,3 +70,34 @@ def _components(study: Study) -> Figure | None:
 
 def _heads(study: Study) -> Figure | None:
     return recall_patch.head_figure(study.recall(RECALL_CURVES))
+
+
+def _top(study: Study) -> Figure | None:
+    return recall_facts.top_figure(study.recall(RECALL_CURVES), _names(study))
+
+
+def _names(study: Study) -> dict[tuple[str, str], str]:
+    """``France: Paris, not Rome`` by category and pair_id, from the user's rows."""
+    given = study.given()
+    rows = given.to_dict("records") if {"answer", "wrong"} <= set(given) else []
+    return {
+        (row["group"], row["pair_id"]): f"{row['pair_id']}: {row['answer'][0].strip()}, not {row['wrong'][0].strip()}"
+        for row in rows
+        if row["answer"] and row["wrong"]
+    }
+
+
+def _spread(study: Study) -> Figure | None:
+    return recall_facts.spread_figure(study.recall(RECALL_RELEASE))
+
+
+def _worst(study: Study) -> Figure | None:
+    return recall_facts.worst_figure(study.recall(RECALL_WORST))
+
+
+def _restored(study: Study) -> Figure | None:
+    return recall_maps.roles_figure(study.recall(RECALL_RESTORED))
+
+
+def _tokens(study: Study) -> Figure | None:
+    return recall_maps.facts_figure(study.recall(RECALL_RESTORED))

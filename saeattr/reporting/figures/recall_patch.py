@@ -88,7 +88,7 @@ def damage_figure(curves: pd.DataFrame, releases: pd.DataFrame) -> Figure | None
             left.scatter(
                 most["swing"], most["share"] * most["swing"], s=14, color=PALETTE[at], label=f"{name}, {place}"
             )
-        ends = (0.0, float(own["swing"].max()) * 1.05)
+        ends = (0.0, float(own["swing"].max()) * 1.05 or 1.0)
         left.plot(ends, ends, color="0.6", linewidth=0.8, zorder=0)
         left.set(xlabel="swing (logits)", ylabel="largest damage over layers (logits)", xlim=ends)
         left.set_ylim(bottom=0)

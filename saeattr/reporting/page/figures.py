@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -18,9 +18,21 @@ from saeattr.study.results import Study
 CSS_DPI = DPI // 2
 
 
-def report_figures(study: Study, on_progress: OnProgress = quiet) -> Iterator[InlineFigure]:
-    """The figures of the page, in order; those that are missing or old are drawn into the figures folder first."""
-    shown = [figure for figure in study_figures(study) if figure.section]
+def sections_with_figures(study: Study) -> set[str]:
+    """The sections for which there are tables to draw figures from."""
+    return {figure.section for figure in study_figures(study) if figure.section}
+
+
+def report_figures(
+    study: Study, on_progress: OnProgress = quiet, sections: Collection[str] | None = None
+) -> Iterator[InlineFigure]:
+    """The figures of the page, in order; those that are missing or old are drawn into the figures folder first.
+
+    Args:
+        sections: those that the page has; None for all.
+    """
+    there = [figure for figure in study_figures(study) if figure.section]
+    shown = [figure for figure in there if sections is None or figure.section in sections]
     draw_stale(study, shown, on_progress)
     for figure in shown:
         path = study.folder.figures / f"{figure.name}.png"

@@ -16,6 +16,11 @@ function drawOverview() {
   const notes = document.getElementById("notes");
   notes.hidden = data.notes.length === 0;
   notes.replaceChildren(...data.notes.map((text) => element("li", { text })));
+  drawFigures();
+}
+
+// Groups, verdicts and checks: the page of a study without features has no place for them.
+function drawTables() {
   const groups = [{ name: "group" }, { name: "distinct pairs", number: true }, { name: "decision points", number: true },
     { name: "metric at the last point, clean", number: true }, { name: "corrupted", number: true }, { name: "difference", number: true }];
   const tested = data.groups.some((group) => group.verdicts);
@@ -32,7 +37,6 @@ function drawOverview() {
     { name: "L0", number: true }, { name: "variance missed", number: true }];
   document.getElementById("checks-table").replaceChildren(plainTable(checks, data.checks.map((check) =>
     [check.site, number(check.ratio), check.low === null ? "" : `${number(check.low)} to ${number(check.high)}`, check.n_pairs, number(check.error_share), number(check.l0, 1), percent(check.unexplained)])));
-  drawFigures();
 }
 
 function route() {
@@ -55,10 +59,13 @@ function route() {
   }
   const target = /^[a-z]+$/.test(wanted) ? document.getElementById(wanted) : null;
   if (target && overview.contains(target)) target.focus(), target.scrollIntoView();
-  if (wanted.includes("/")) document.getElementById("count").textContent = `${wanted} is not among the features of this report`;
+  if (wanted.includes("/") && data.features.length) document.getElementById("count").textContent = `${wanted} is not among the features of this report`;
 }
 
 drawOverview();
-startTable();
+if (data.features.length) {
+  drawTables();
+  startTable();
+}
 window.addEventListener("hashchange", route);
 route();

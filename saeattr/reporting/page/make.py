@@ -16,7 +16,8 @@ from saeattr.progress import OnStep, quiet
 from saeattr.reporting.evidence import power_lines, untested_lines
 from saeattr.reporting.lines import part_lines
 from saeattr.reporting.page.details import activity_values, context_rows, detail_values
-from saeattr.reporting.page.figures import report_figures
+from saeattr.reporting.page.figures import report_figures, sections_with_figures
+from saeattr.reporting.page.parts import BEFORE
 from saeattr.reporting.page.rows import check_rows, feature_rows, group_rows
 from saeattr.reporting.page.summary import facts, findings, question, study_name, table_note
 from saeattr.reporting.page.write import Report, write_report
@@ -35,7 +36,7 @@ def make_report(
     layer_choice: str | None = None,
     on_step: OnStep = quiet,
 ) -> Path:
-    """Write report.html of a study.
+    """Write report.html of a study; without features it shows the other parts.
 
     Args:
         task: the study's model, SAEs and pairs. Without it feature pages show what the tables know: where a feature
@@ -44,22 +45,60 @@ def make_report(
         layer_choice: why these layers, in a sentence.
 
     Raises:
-        UserError: the study has no feature, the model or an SAE is not the study's, or a file is damaged or in the way.
+        UserError: the study has nothing to show, the model or an SAE is not the study's, or a file is damaged or in the
+            way.
     """
-    links = read_links(study.folder)
-    labels, validation = links.labels, study.validation()
     features = study.features()
     if features.empty:
+        report = _without_features(study, layer_choice, on_step)
+    else:
+        report = _with_features(study, features, task, top, layer_choice, on_step)
+    written = write_report(report, study.folder.root / "report.html")
+    on_step("report", 1, 1)
+    return written
+
+
+def _without_features(study: Study, layer_choice: str | None, on_step: OnStep) -> Report:
+    """The page of a study in which no feature was attributed: its parts, with their lines and figures.
+
+    Raises:
+        UserError: it has none of them either.
+    """
+    names, lines = {part.name for part in BEFORE}, part_lines(study)
+    if not lines and not names & sections_with_figures(study):
         raise UserError(
-            f"{study.folder.root} holds no feature to report: run saeattr attribute into it, with more pairs or groups"
+            f"{study.folder.root} holds no feature to report, and no other part: run saeattr attribute into it, with "
+            "more pairs or groups"
         )
+    on_step("report", 0, 1)
+    return Report(
+        title=f"saeattr: {study_name(study)}",
+        question=question(study, with_features=False),
+        findings=[],
+        facts=facts(study, layer_choice),
+        notes=list(study.warnings),
+        groups=[],
+        features=[],
+        contexts=[],
+        checks=[],
+        figures=list(report_figures(study, lambda _, step, done, total: on_step(step, done, total), names)),
+        table_note="",
+        lines=lines,
+    )
+
+
+def _with_features(
+    study: Study, features: pd.DataFrame, task: Task | None, top: int, layer_choice: str | None, on_step: OnStep
+) -> Report:
+    links = read_links(study.folder)
+    labels, validation = links.labels, study.validation()
     chosen = largest_features(features, top)
     rows = feature_rows(features, chosen, study.groups, DEPTH, labels, validation)
     groups = group_rows(study.metric_by_point(), study.groups, validation)
     contexts, details = _table_details(study, chosen) if task is None else _model_details(task, chosen)
     rows = [{**row, "detail": details.get((row["layer"], row["kind"], row["feature"]))} for row in rows]
     on_step("report", 0, 1)
-    report = Report(
+    return Report(
         title=f"saeattr: {study_name(study)}",
         question=question(study),
         findings=[*findings(rows, groups, validation), *untested_lines(study)],
@@ -74,9 +113,6 @@ def make_report(
         evidence=power_lines(study),
         lines=part_lines(study),
     )
-    written = write_report(report, study.folder.root / "report.html")
-    on_step("report", 1, 1)
-    return written
 
 
 def _table_details(study: Study, chosen: pd.DataFrame) -> tuple[list[Context], dict[tuple[int, str, int], Any]]:

@@ -18,6 +18,8 @@ from saeattr.tables import SITE, sites_of
 
 #: Settings that a reader wants to see; the others are in study.yaml.
 SHOWN_SETTINGS = ("behaviour", "method", "base", "decision", "seed", "dtype")
+#: Of these, what is asked of features.
+OF_FEATURES = ("method", "base")
 #: And of the behaviour lists.
 LIST_SETTINGS = ("n_pairs", "temperature")
 
@@ -45,7 +47,11 @@ def study_name(study: Study) -> str:
     return f"{study.record['model']['name']}, {names}"
 
 
-def question(study: Study) -> str:
+def question(study: Study, with_features: bool = True) -> str:
+    """What was asked of features, or of the model where none was attributed."""
+    if not with_features:
+        name = study.record["model"]["name"]
+        return f"What makes {name} decide {study.metric_label}? No feature was attributed for it."
     base = BASES[study.record["settings"]["base"]]
     return (
         f"Which SAE features of {study.record['model']['name']} carry {study.metric_label}, and by how much would it "
@@ -106,12 +112,18 @@ def facts(study: Study, layer_choice: str | None, neuronpedia: Sequence[str] = (
         ("metric", record["metric_label"]),
         *([("pairs", f"{record['source']} ({record['pairs']['sha256'][:12]})")] if "pairs" in record else []),
         ("groups", ", ".join(study.groups)),
-        ("sites", _sites(_attributed_sites(study))),
     ]
+    given = study.given()
+    if "chat" in given and given["chat"].any():
+        known.append(("prompts", "user's turns in the model's chat template"))
+    sites = _attributed_sites(study)
+    if sites:
+        known.append(("sites", _sites(sites)))
     if layer_choice:
         known.append(("why these layers", layer_choice))
     shown = SHOWN_SETTINGS + (LIST_SETTINGS if settings["behaviour"] == "lists" else ())
-    known += [(name.replace("_", " "), str(settings[name])) for name in shown if name in settings]
+    shown = [name for name in shown if name in settings and (sites or name not in OF_FEATURES)]
+    known += [(name.replace("_", " "), str(settings[name])) for name in shown]
     known += _memory(study)
     known += [("Neuronpedia", note) for note in neuronpedia]
     versions = record.get("versions", {})
@@ -156,6 +168,8 @@ def _memory(study: Study) -> list[tuple[str, str]]:
     if not path.exists():
         return []
     groups = [known for name, known in json.loads(path.read_text("utf-8"))["groups"].items() if name in study.groups]
+    # Of a group in which no SAE was opened nothing was predicted.
+    groups = [known for known in groups if "peak" in known]
     if not groups:
         return []
     words = f"predicted peak {megabytes(max(group['peak'] for group in groups))}"

@@ -53,6 +53,7 @@ class Report:
     Attributes:
         evidence: what the tests could show, a line a group. verdicts: name, colour and meaning of each.
         lines: by section what was found, a line each.
+        features: may be none: the page then has neither their sections nor those of groups and checks.
     """
 
     title: str
@@ -94,6 +95,7 @@ def render(report: Report) -> str:
     return template.render(
         before=present(BEFORE, sections, report.lines),
         after=present(AFTER, sections, report.lines),
+        features=bool(report.features),
         title=report.title,
         version=__version__,
         policy=content_policy(script, css, embed_origins(report)),

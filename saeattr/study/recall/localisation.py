@@ -2,44 +2,54 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 
-from saeattr.recall.curves import STREAM, recall_curves, releases, worst_counts
-from saeattr.study.patching import DIRECTIONS, Patching, patching_stages
-from saeattr.study.recall.part import Reading, RecallPart
+from saeattr.recall.check import entity_positions
+from saeattr.recall.curves import recall_curves, releases, worst_counts
+from saeattr.recall.patches import patch_facts
+from saeattr.recall.restoration import restored
+from saeattr.study.recall.part import FactStage, Reading, RecallPart
 from saeattr.study.results import Study
-from saeattr.tables import RECALL_CURVES, RECALL_RELEASE, RECALL_WORST, Table
+from saeattr.study.stage import Outcome, Work
+from saeattr.tables import RECALL_CURVES, RECALL_PATCHES, RECALL_RELEASE, RECALL_RESTORED, RECALL_WORST, Table
 
 
-def stages(groups: tuple[str, ...] = ()) -> list[Patching]:
-    """What is patched, in both directions: the stream by role and by token, and z by head and role."""
-    return [
-        stage
-        for direction in DIRECTIONS
-        for components, by in ((STREAM, "role"), (STREAM, "token"), (("z",), "head-role"))
-        # Of each category all that were selected.
-        for stage in patching_stages(components, by, direction, most_pairs=10**6)
-    ]
+@dataclass(frozen=True)
+class FactPatching(FactStage):
+    """The stream and its parts by role and by token, and z by head and role, in both directions."""
+
+    name: ClassVar[str] = "recall_patches"
+    joined: ClassVar[tuple[Table, ...]] = (RECALL_PATCHES,)
+
+    def run(self, work: Work) -> Outcome:
+        pairs = [pair for pair in work.task.pairs if pair.corrupted_ids is not None and pair.partners is None]
+        facts = [pair for pair in pairs if entity_positions(pair)]
+        left = len(work.task.pairs) - len(facts)
+        told = [f"{left} pairs are left out of localisation: no entity, or no prompt of as many tokens"] if left else []
+        if not facts:
+            return Outcome(warnings=told)
+        return Outcome({RECALL_PATCHES.name: patch_facts(dataclasses.replace(work.task, pairs=facts))}, told)
+
+
+def stages(groups: tuple[str, ...] = ()) -> list[FactPatching]:
+    return [FactPatching(groups)]
 
 
 def derive(study: Study, reading: Reading) -> Mapping[Table, pd.DataFrame]:
-    """Curves, layers of release, and which layers and heads move most."""
-    curves = recall_curves(_patched(study))
+    """Curves, layers of release, which layers and heads move most, and what each token restores."""
+    patches = study.recall_patches()
+    curves = recall_curves(patches)
     return {
         RECALL_CURVES: curves,
         RECALL_RELEASE: releases(curves, reading.under),
         RECALL_WORST: worst_counts(curves),
+        RECALL_RESTORED: restored(patches, study.pairs()),
     }
-
-
-def _patched(study: Study) -> pd.DataFrame:
-    """What these stages measured; the study's folder may hold other patches."""
-    table = study.patching()
-    names = ["component", "by", "direction", "method"]
-    wanted = pd.DataFrame([[getattr(stage, name) for name in names] for stage in stages()], columns=pd.Index(names))
-    return table.merge(wanted, on=names)
 
 
 PART = RecallPart(

@@ -25,6 +25,7 @@ from saeattr.reporting.page import make, make_report
 from saeattr.reporting.terminal.study import print_study
 from saeattr.runs.task import Task
 from saeattr.sites import Site, parse_site
+from saeattr.study import reopen
 from saeattr.study.pairs import stored_pairs
 from saeattr.study.reopen import study_task
 from saeattr.study.results import Study, load_study
@@ -230,6 +231,22 @@ def test_another_model_or_sae_is_refused(copy: Study) -> None:
     record.write_text(re.sub(r"(model:\n +name: \w+\n +sha256: )\w+", r"\1abc", written))
     with pytest.raises(UserError, match="the model bundled has changed"):
         saeattr.report(root, top=4)
+
+
+def test_a_study_without_features_has_the_parts_that_it_has_and_opens_no_model(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(reopen, "load_model", lambda *_, **__: pytest.fail("the model is opened for no feature"))
+    asked = {"component": "resid_pre", "heads": False, "figures": False, "device": "cpu", "lists": 2}
+    one = saeattr.patch("cities", out=tmp_path / "study", **asked)
+    path = saeattr.report(one)
+    found, page = data(path), path.read_text("utf-8")
+    assert re.findall(r'<section id="(\w+)"', page) == ["summary", "patching"]
+    assert 'href="#features"' not in page
+    assert found["findings"] == found["groups"] == found["features"] == []
+    assert {figure["section"] for figure in found["figures"]} == {"patching"}
+    assert [line for line in found["lines"]["patching"] if line.startswith("cities: resid_pre by role, noising")]
+    names = [name for name, _ in found["facts"]]
+    assert "model" in names
+    assert not {"sites", "method", "base"} & set(names)
 
 
 def test_missing_saes_and_missing_features_are_refused(copy: Study, lm, saes) -> None:

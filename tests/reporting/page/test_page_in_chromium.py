@@ -32,9 +32,9 @@ def page(browser: Page, tmp_path: Path) -> Page:
     return opened(browser, tmp_path, "cities")
 
 
-def opened(browser: Page, folder: Path, name: str, fragment: str = "") -> Page:
+def opened(browser: Page, folder: Path, name: str, fragment: str = "", n_features: int = 12) -> Page:
     path = folder / "report.html"
-    path.write_text(render(small_report(name)), encoding="utf-8")
+    path.write_text(render(small_report(name, n_features)), encoding="utf-8")
     browser.look()
     browser.problems.clear()
     browser.requests.clear()
@@ -49,6 +49,15 @@ def test_nothing_is_logged_and_no_request_leaves_the_page(page: Page) -> None:
     assert page.problems == []
     assert {url.split(":")[0] for url in page.requests} <= {"file", "data", "about"}
     assert sum(url.startswith("file:") for url in page.requests) == 1
+
+
+def test_a_page_without_features_logs_nothing_and_shows_nothing_of_them(browser: Page, tmp_path: Path) -> None:
+    page = opened(browser, tmp_path, "cities", n_features=0)
+    assert page.evaluate("document.getElementById('question').textContent") == "What does cities do?"
+    assert page.evaluate("[...document.querySelectorAll('section')].map((one) => one.id)") == ["summary"]
+    page.go("resid_post.0/100")
+    page.go("features")
+    assert page.problems == []
 
 
 def test_the_policy_stops_a_request_and_code_from_text(page: Page) -> None:
