@@ -23,10 +23,12 @@ from saeattr.study.lens import Lens
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, stored_given
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.selection import Choosing
+from saeattr.study.stage import Stage
 from saeattr.study.validation import Validation, power_of
 from saeattr.tables import (
     ACTIVE,
     AGREEMENT,
+    ANSWER_LENS,
     ATTRIBUTIONS,
     COMPARED,
     CURVES,
@@ -46,6 +48,7 @@ from saeattr.tables import (
     SITE_EFFECTS,
     TEST_PAIRS,
     VALIDATION,
+    WINDOW_PATCHES,
     Table,
 )
 
@@ -151,6 +154,14 @@ class Study:
     def head_moves(self, group: str | None = None) -> pd.DataFrame:
         """Which heads carry what differs between the prompts to where the metric is read; may be empty."""
         return HeadMoves.read(self.folder, HEAD_MOVES, group)
+
+    def answer_lens(self) -> pd.DataFrame:
+        """Rank and log-probability of a fact's answers and entity by layer, read by the logit lens; may be empty."""
+        return Stage.read(self.folder, ANSWER_LENS)
+
+    def window_patches(self) -> pd.DataFrame:
+        """A component of one or several layers put into the other run at once, fact by fact; may be empty."""
+        return Stage.read(self.folder, WINDOW_PATCHES)
 
     def recall(self, table: Table | str) -> pd.DataFrame:
         """A table of the study's folder ``recall``, such as ``recall_curves`` or ``recall_claims``; may be empty.
