@@ -1,4 +1,4 @@
-"""What layers do together against the sum of what each does alone: joint and summed shares of the swing, window by window.
+"""What layers do together against the sum of what each does alone, window by window, as shares of the swing.
 
 Above the sum, layers make up for each other: while one is patched the others still do its work. Below it they do the
 same again, or one passes on what another wrote (its single effect then has the others' in it). Both at once cancel.

@@ -31,8 +31,8 @@ def phase_lines(study: Study) -> Iterator[str]:
     joint = all_layers(study.recall(RECALL_JOINT))
     for row in joint[joint["direction"] == "noising"].to_dict("records"):
         yield (
-            f"{row['component']} at {row['place']}, all layers at once: {row['joint']:.2f} {_ends(row, 'joint')} of the "
-            f"swing, single layers summed {row['summed']:.2f} {_ends(row, 'summed')}"
+            f"{row['component']} at {row['place']}, all layers at once: {row['joint']:.2f} {_ends(row, 'joint')} of "
+            f"the swing, single layers summed {row['summed']:.2f} {_ends(row, 'summed')}"
         )
 
 

@@ -21,17 +21,17 @@ DAMAGE = (
 )
 
 PHASES = (
-    "Above: mean share of the swing, noising, with Student's 95 % band over facts. Below: the shortest run of layers that "
-    "holds 80 % of a phase's summed positive share; the dot is its centre, thin lines are 95 % bootstrap intervals over "
-    "facts of begin, end and centre. A phase that carries next to nothing is drawn in grey."
+    "Above: mean share of the swing, noising, with Student's 95 % band over facts. Below: the shortest run of layers "
+    "that holds 80 % of a phase's summed positive share; the dot is its centre, thin lines are 95 % bootstrap "
+    "intervals over facts of begin, end and centre. Grey: it carries too little of the swing to be placed."
 )
 LENS = (
     "The logit lens after the embedding, behind each attention and behind each layer: means of log P over facts, and "
     "median ranks among all tokens."
 )
 JOINT = (
-    "A point is a window of neighbouring layers: their component put into the other run at once, against the sum of what "
-    "each layer does alone. Above the diagonal layers make up for each other; below it they do the same again."
+    "A point is a window of neighbouring layers: their component put into the other run at once, against the sum of "
+    "what each layer does alone. Above the diagonal layers make up for each other; below it they do the same again."
 )
 
 

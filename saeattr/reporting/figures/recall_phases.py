@@ -40,7 +40,7 @@ def phase_figure(curves: pd.DataFrame, phases: pd.DataFrame) -> Figure | None:
         above.axhline(0, color="0.85", linewidth=0.8, zorder=0)
         above.set_ylabel("share of the swing that the layer moves")
         above.legend(frameon=False, fontsize=8)
-        below.set_yticks(range(len(PHASES)), [phase.name for phase in reversed(PHASES)])
+        below.set_yticks(range(len(PHASES)), [_named(own.loc[phase.name]) for phase in reversed(PHASES)])
         below.set_ylim(-0.6, len(PHASES) - 0.4)
         below.set_xlabel("layer")
         below.set_xlim(-0.6, int(own["n_layers"].iloc[0]) - 0.4)
@@ -57,13 +57,14 @@ def _bar(axes: Axes, height: float, row: pd.Series, colour: str) -> None:
     shown = NOTHING if weak else colour
     axes.barh(height, row["end"] - row["begin"] + 1, left=row["begin"] - 0.5, height=0.42, color=shown, alpha=0.55)
     axes.plot(row["centre"], height, "o", color=shown if weak else "black", markersize=4)
-    carries = f"carries {row['carried']:.2f}" + (": too little to place" if weak else "")
-    axes.annotate(
-        carries, (row["end"] + 0.55, height), xytext=(3, 8), textcoords="offset points", fontsize=7, va="center"
-    )
     for name, edge, up in (("begin", -0.5, -0.27), ("end", 0.5, 0.27), ("centre", 0.0, 0.0)):
         ends = [row[f"{name}_low"] + edge, row[f"{name}_high"] + edge]
         axes.plot(ends, [height + up] * 2, color=shown if weak else "black", linewidth=1.0)
+
+
+def _named(row: pd.Series) -> str:
+    """A phase and what it carries, as a label."""
+    return f"{row.name}\ncarries {row['carried']:.2f}" + (", too little" if row["carried"] < ABSENT else "")
 
 
 def _phase_text(own: pd.DataFrame) -> str:
@@ -111,8 +112,8 @@ def lens_figure(lens: pd.DataFrame, answers: pd.DataFrame) -> Figure | None:
         panels[1][0].xaxis.get_major_locator().set_params(integer=True)
         counts = answers["jump_layer"].value_counts().sort_index()
         jumps = ", ".join(f"{layer} ({count})" for layer, count in counts.items())
-        said = f"logit lens of {len(answers)} clean prompts: P(answer) at the final position jumps in layer {jumps} (facts)"
-        _title(figure, said, 9.6)
+        said = f"{len(answers)} clean prompts: P(answer) at the final position jumps in layer {jumps} (facts)"
+        _title(figure, f"logit lens of {said}", 9.6)
     return figure
 
 
@@ -129,11 +130,12 @@ def joint_figure(joint: pd.DataFrame) -> Figure | None:
     sizes = sorted(joint["n_together"].unique())
     with house_style():
         figure = new_figure(3.4 * len(panels), 3.7)
-        for axes, ((component, place), own) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+        grid = np.atleast_1d(figure.subplots(1, len(panels), sharex=True, sharey=True))
+        ends = [min(0.0, joint[["joint", "summed"]].min().min()), joint[["joint_high", "summed_high"]].max().max()]
+        for axes, ((component, place), own) in zip(grid, panels, strict=True):
             for mark, direction in (("o", "noising"), ("s", "denoising")):
                 part = own[own["direction"] == direction]
                 _points(axes, part, mark, sizes)
-            ends = [min(0.0, own[["joint", "summed"]].min().min()), max(own[["joint_high", "summed_high"]].max())]
             axes.plot(ends, ends, color="0.6", linewidth=0.8, zorder=0)
             axes.set_title(f"{component} at {place}", fontsize=9)
             axes.set_xlabel("sum of single layers (share of the swing)")
