@@ -110,8 +110,8 @@ def _phase(tables: PhaseTables, phase: Phase) -> Mapping[Hashable, Any]:
 
 def _numbers(row: Mapping[Hashable, Any], name: str, carried: float) -> tuple[float, float, float]:
     """A number with its interval, without one where too little is carried to say anything of it."""
-    ends = (row[f"{name}_low"], row[f"{name}_high"]) if carried >= ABSENT else (NAN, NAN)
-    return row[name], *ends
+    low, high = (row[f"{name}_low"], row[f"{name}_high"]) if carried >= ABSENT else (NAN, NAN)
+    return row[name], low, high
 
 
 def _weakly(carried: float) -> str:
@@ -122,4 +122,5 @@ def _weakly(carried: float) -> str:
 
 def _counted(so: pd.Series) -> tuple[float, float, float]:
     """A share of facts with its interval."""
-    return float(so.mean()), *share_interval(int(so.sum()), len(so))
+    low, high = share_interval(int(so.sum()), len(so))
+    return float(so.mean()), low, high

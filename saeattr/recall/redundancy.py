@@ -6,6 +6,8 @@ same again, or one passes on what another wrote (its single effect then has the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -44,7 +46,7 @@ def joint_table(patches: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for cell, own in window_shares(patches).groupby([*CURVE, *WINDOW], sort=False):
         joint, summed = (own[name].to_numpy(dtype=float) for name in ("joint", "summed"))
-        row = dict(zip([*CURVE, *WINDOW], cell, strict=True))
+        row: dict[str, Any] = dict(zip([*CURVE, *WINDOW], cell, strict=True))
         row |= {"n_together": row["last_layer"] - row["first_layer"] + 1, "n_facts": len(own)}
         for name, values in (("joint", joint), ("summed", summed), ("excess", joint - summed)):
             low, high = mean_interval(values[None])

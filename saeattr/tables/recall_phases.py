@@ -154,11 +154,12 @@ RECALL_COMPARED_CURVES = Table(
         *_with_ends("share_a", "mean share of the swing in A"),
         *_with_ends("share_b", "in B"),
         *_with_ends("difference", "share_b - share_a"),
-        Column("paired", "bool", "whether the difference is of the same facts in both"),
         Column("n_a", "int32", "facts of A"),
         Column("n_b", "int32", "facts of B"),
+        Column("n_shared", "int32", "facts of both"),
     ),
-    "Each fact's curve is interpolated on depth, between layers in a straight line.",
+    "Before layer l the depth is l / number of layers, behind the last it is 1; between layers each fact's curve is a "
+    "straight line. Bootstrap over facts, as in recall_compared.",
 )
 RECALL_COMPARED = Table(
     "recall_compared",
@@ -170,9 +171,9 @@ RECALL_COMPARED = Table(
         *_with_ends("b", "in B"),
         *_with_ends("difference", "b - a"),
         Column("unit", "text", "of a, b and their difference"),
-        Column("paired", "bool", "whether the difference is of the same facts in both"),
         Column("n_a", "int32", "facts of A"),
         Column("n_b", "int32", "facts of B"),
+        Column("n_shared", "int32", "facts of both"),
     ),
-    "Bootstrap over facts, 2,000 draws: facts that both have are drawn together.",
+    "Bootstrap over the facts of both, 2,000 draws: a fact that both have is drawn for both at once.",
 )
