@@ -46,14 +46,12 @@ def _named(studies: list[Study]) -> list[RecallRun]:
     names = [str(study.record["model"]["name"]) for study in studies]
     if names[0] == names[1]:
         names = [f"{name} ({study.folder.root})" for name, study in zip(names, studies, strict=True)]
-    return [
-        RecallRun(
-            name,
-            *(study.recall(table) for table in (RECALL_CURVES, RECALL_RELEASE, RECALL_ANSWERS)),
-            study.window_patches(),
-        )
-        for name, study in zip(names, studies, strict=True)
-    ]
+    return [_tables_of(study, name) for name, study in zip(names, studies, strict=True)]
+
+
+def _tables_of(study: Study, name: str) -> RecallRun:
+    curves, release, answers = (study.recall(table) for table in (RECALL_CURVES, RECALL_RELEASE, RECALL_ANSWERS))
+    return RecallRun(name, curves, release, answers, study.window_patches())
 
 
 def _write(found: RecallComparison, folder: Path) -> None:

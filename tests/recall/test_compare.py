@@ -68,8 +68,8 @@ def test_depth_makes_models_of_other_sizes_alike() -> None:
     """Released before layer 3 of 6 and before layer 6 of 12: the same half of the depth."""
     found = compare_runs(run_of(6, 3), run_of(12, 6, name="b"))
     rows = found.rows.set_index(["measure", "of"])
-    assert rows.loc[("release depth", "resid_pre"), ["a", "b", "difference"]].tolist() == [0.5, 0.5, 0.0]
-    assert rows.loc[("crossing depth", "resid_pre"), ["a", "b"]].tolist() == [0.5, 0.5]
+    assert rows.loc[("release depth", "resid_pre"), ["a", "b", "difference"]].tolist() == pytest.approx([0.5, 0.5, 0.0])
+    assert rows.loc[("crossing depth", "resid_pre"), ["a", "b"]].tolist() == pytest.approx([0.5, 0.5])
     # Behind layer 3 of 6 (index from 0), and behind layer 6 of 12.
     assert rows.loc[("jump depth", "P(answer)"), ["a", "b"]].tolist() == pytest.approx([4 / 6, 7 / 12])
     assert (found.n_layers, rows["n_shared"].unique().tolist()) == ((6, 12), [20])

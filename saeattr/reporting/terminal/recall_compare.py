@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
@@ -43,12 +46,12 @@ def print_recall_comparison(found: RecallComparison, console: Console | None = N
         console.print(f"written  {escape(str(found.folder))}", highlight=False, soft_wrap=True)
 
 
-def _cell(row: dict[str, float], name: str) -> str:
+def _cell(row: Mapping[Hashable, Any], name: str) -> str:
     ends = interval_text(row[f"{name}_low"], row[f"{name}_high"]).replace("+", "")
     return escape(f"{row[name]:.2f} {ends}")
 
 
-def _difference(row: dict[str, float], n_layers: tuple[int, int]) -> str:
+def _difference(row: Mapping[Hashable, Any], n_layers: tuple[int, int]) -> str:
     """With a star where it is not 0, and a word where layers are too coarse to tell."""
     ends = interval_text(row["difference_low"], row["difference_high"])
     differs = row["difference_low"] > 0 or row["difference_high"] < 0
