@@ -117,6 +117,7 @@ def test_a_battery_is_written_and_checked_as_a_file(tmp_path: Path, capsys: pyte
         (["patch", "none.json"], "there is no file of facts 'none.json'"),
         (["patch", "--under", "2"], "--under cannot be 2"),
         (["beside", "runs/none", "runs/none"], "runs/none holds no triage"),
+        (["compare", "runs/none", "runs/none"], "runs/none is not a study folder"),
         (["write", "world", "--out", "w.txt"], "--out cannot be 'w.txt'"),
         (["write", "worlds", "--out", "w.json"], "there is no battery 'worlds'"),
     ],
@@ -147,4 +148,6 @@ def test_flags_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     found = call(monkeypatch, "saeattr.api.run_recall", ["recall", "run", "t", *flags, "--parts", "localisation"])
     assert found == (("t",), {**wanted, "under": 0.3, "parts": "localisation"})
     found = call(monkeypatch, "saeattr.api.triage_beside", ["recall", "beside", "a", "b", "--out", "o"])
+    assert found == ((Path("a"), Path("b")), {"out": Path("o")})
+    found = call(monkeypatch, "saeattr.api.compare_recall", ["recall", "compare", "a", "b", "--out", "o"])
     assert found == ((Path("a"), Path("b")), {"out": Path("o")})

@@ -7,13 +7,14 @@ corrupted runs.
 select: which layers are worth an SAE. plan: what memory it takes. report: one page. overlap: which features recur.
 compare: two models on the same pairs. generate_lists, list_statistics: lists by themselves. check_recall, triage,
 triage_beside: which facts a model knows. run_recall: how it recalls them, of which patch_recall is
-where it holds them. inspect: the features on Neuronpedia.
+where it holds them; compare_recall: two such studies by depth. inspect: the features on Neuronpedia.
 """
 
 from saeattr.api.attributing import attribute, plan, select, validate
 from saeattr.api.checking import check_pairs
 from saeattr.api.exploring import entropy, lens, patch
 from saeattr.api.lists import generate_lists, list_statistics
+from saeattr.api.recall_comparison import compare_recall
 from saeattr.api.recall_study import patch_recall, run_recall
 from saeattr.api.recalling import check_recall, triage, triage_beside
 from saeattr.api.results import Overlap, compare, overlap, report
@@ -25,6 +26,7 @@ __all__ = [
     "check_pairs",
     "check_recall",
     "compare",
+    "compare_recall",
     "entropy",
     "generate_lists",
     "lens",

@@ -26,6 +26,8 @@ EXAMPLES = """
 
 `saeattr recall run`: how the bundled model recalls its facts, all parts and the report
 
+`saeattr recall compare runs/gemma runs/gpt2 --out runs/compared`: two models by fraction of depth
+
 `saeattr recall patch runs/recall --out runs/patched`: in which layers the selected facts leave their entity
 
 `saeattr attribute --pairs runs/recall/selected.jsonl --group all --model gemma-2-2b`: go on with the selected facts
@@ -224,6 +226,19 @@ def beside(
     from saeattr.reporting.terminal.recall import print_beside
 
     print_beside(api.triage_beside(a, b, out=out), show)
+
+
+@recall.command(cls=OnceCommand)
+def compare(
+    a: Annotated[Path, typer.Argument(help="A study folder of recall run, with the parts localisation and phases.")],
+    b: Annotated[Path, typer.Argument(help="Another one, of a model of any depth.")],
+    out: Annotated[Path | None, typer.Option(help="A folder for tables and the figure.")] = None,
+) -> None:
+    """Compare two models by fraction of depth: where facts leave the entity, cross and are answered, how spread out."""
+    api = load_api()
+    from saeattr.reporting.terminal.recall_compare import print_recall_comparison
+
+    print_recall_comparison(api.compare_recall(a, b, out=out))
 
 
 @recall.command(cls=OnceCommand)

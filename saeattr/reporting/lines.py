@@ -11,6 +11,7 @@ import pandas as pd
 from saeattr.patching.heads import head_summary
 from saeattr.patching.summary import patching_agreement, patching_summary
 from saeattr.reporting.numbers import interval_text, pairs_text
+from saeattr.reporting.phases import phase_lines
 from saeattr.reporting.readings import entropy_lines, lens_labels, lens_lines, named_rows, run_words
 from saeattr.study.results import Study
 from saeattr.study.statistics import Statistics
@@ -95,6 +96,7 @@ def _patching(study: Study) -> Iterator[str]:
 
 def _recall(study: Study) -> Iterator[str]:
     """Of each statement of a source what was measured, and whether it holds."""
+    yield from phase_lines(study)
     for row in study.recall(RECALL_CLAIMS).to_dict("records"):
         ends = "" if np.isnan(row["low"]) else f" {interval_text(row['low'], row['high'])}"
         yield (

@@ -28,6 +28,7 @@ from saeattr.study.validation import Validation, power_of
 from saeattr.tables import (
     ACTIVE,
     AGREEMENT,
+    ANSWER_LENS,
     ATTRIBUTIONS,
     COMPARED,
     CURVES,
@@ -48,6 +49,7 @@ from saeattr.tables import (
     SITE_EFFECTS,
     TEST_PAIRS,
     VALIDATION,
+    WINDOW_PATCHES,
     Table,
 )
 
@@ -157,6 +159,14 @@ class Study:
     def recall_patches(self) -> pd.DataFrame:
         """Every patch of every fact of a recall study: layer, place, head, LD and probability; may be empty."""
         return Stage.read(self.folder, RECALL_PATCHES)
+
+    def answer_lens(self) -> pd.DataFrame:
+        """Rank and log-probability of a fact's answers and entity by layer, read by the logit lens; may be empty."""
+        return Stage.read(self.folder, ANSWER_LENS)
+
+    def window_patches(self) -> pd.DataFrame:
+        """A component of one or several layers put into the other run at once, fact by fact; may be empty."""
+        return Stage.read(self.folder, WINDOW_PATCHES)
 
     def recall(self, table: Table | str) -> pd.DataFrame:
         """A table of the study's folder ``recall``, such as ``recall_curves`` or ``recall_claims``; may be empty.

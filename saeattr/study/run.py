@@ -26,6 +26,7 @@ from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, st
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.prepare import Prepared
 from saeattr.study.recall.localisation import FactPatching
+from saeattr.study.recall.phases import AnswerLens, WindowPatches
 from saeattr.study.selection import Choosing, stored_selection, with_choice
 from saeattr.study.stage import WHOLE, Outcome, Stage, Work
 from saeattr.study.statistics import Statistics
@@ -40,6 +41,7 @@ STAGES: tuple[type[Stage], ...] = (
     Patching,
     HeadMoves,
     FactPatching,
+    *(AnswerLens, WindowPatches),
     Choosing,
     Attribution,
     MakingTestPairs,

@@ -36,6 +36,17 @@ from saeattr.tables.recall import (
     UNASKED,
 )
 from saeattr.tables.recall_patches import RECALL_PATCHES, RECALL_RESTORED
+from saeattr.tables.recall_phases import (
+    ANSWER_LENS,
+    RECALL_ANSWERS,
+    RECALL_COMPARED,
+    RECALL_COMPARED_CURVES,
+    RECALL_CONCENTRATION,
+    RECALL_JOINT,
+    RECALL_ORDERS,
+    RECALL_PHASES,
+    WINDOW_PATCHES,
+)
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
 from saeattr.tables.table import (
     FEATURE,
@@ -62,6 +73,7 @@ from saeattr.tables.validation import AGREEMENT, COMPARED, CURVES, EXACT, VALIDA
 __all__ = [
     "ACTIVE",
     "AGREEMENT",
+    "ANSWER_LENS",
     "ATTRIBUTIONS",
     "BESIDE",
     "CARRIERS",
@@ -104,9 +116,17 @@ __all__ = [
     "PHRASINGS",
     "RECALL",
     "RECALLED",
+    "RECALL_ANSWERS",
     "RECALL_CLAIMS",
+    "RECALL_COMPARED",
+    "RECALL_COMPARED_CURVES",
+    "RECALL_COMPARISON",
+    "RECALL_CONCENTRATION",
     "RECALL_CURVES",
+    "RECALL_JOINT",
+    "RECALL_ORDERS",
     "RECALL_PATCHES",
+    "RECALL_PHASES",
     "RECALL_RELEASE",
     "RECALL_RESTORED",
     "RECALL_WORST",
@@ -120,6 +140,7 @@ __all__ = [
     "TYPES",
     "UNASKED",
     "VALIDATION",
+    "WINDOW_PATCHES",
     "Column",
     "Feature",
     "Table",
@@ -140,7 +161,14 @@ COMPARISON = (CHANGES, SITE_CHANGES, CHANGE_TESTS, CHANGE_EXACT)
 RECALL = (TRIAGE, UNASKED, FACT_SPREAD, PHRASINGS, BESIDE)
 
 #: Tables of the folder ``recall`` in the study that ``saeattr recall run`` makes.
-RECALLED = (RECALL_CURVES, RECALL_RELEASE, RECALL_WORST, RECALL_RESTORED, RECALL_CLAIMS)
+RECALLED = (
+    *(RECALL_CURVES, RECALL_RELEASE, RECALL_WORST, RECALL_RESTORED),
+    *(RECALL_PHASES, RECALL_CONCENTRATION, RECALL_ORDERS, RECALL_ANSWERS, RECALL_JOINT),
+    RECALL_CLAIMS,
+)
+
+#: Tables of the folder of ``saeattr recall compare``.
+RECALL_COMPARISON = (RECALL_COMPARED, RECALL_COMPARED_CURVES)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -158,6 +186,7 @@ TABLES: dict[str, Table] = {
         LENS_ONSET,
         PATCHING,
         HEAD_MOVES,
+        *(ANSWER_LENS, WINDOW_PATCHES),
         ATTRIBUTIONS,
         ENTRIES,
         PAIR_EFFECTS,
@@ -182,5 +211,6 @@ TABLES: dict[str, Table] = {
         *RECALL,
         RECALL_PATCHES,
         *RECALLED,
+        *RECALL_COMPARISON,
     )
 }

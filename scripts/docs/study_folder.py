@@ -23,6 +23,7 @@ from saeattr.tables import (
     LISTS,
     OVERLAP,
     RECALL,
+    RECALL_COMPARISON,
     RECALLED,
     TABLES,
     Table,
@@ -79,6 +80,8 @@ def where(table: Table) -> str:
         return "In the folder of `saeattr recall triage`, not in a study's; there as `.csv` too."
     if table in RECALLED:
         return "In the folder `recall/` of the study that `saeattr recall run` makes; there as `.csv` too."
+    if table in RECALL_COMPARISON:
+        return "In the folder of `saeattr recall compare`, not in a study's; there as `.csv` too."
     if table == FIRING:
         return "Where `saeattr look --table FILE` says, not in a study's folder."
     if table == LIST_EXCEPTIONS:

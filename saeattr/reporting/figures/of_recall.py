@@ -7,10 +7,19 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from saeattr.reporting.figures import recall_facts, recall_maps, recall_patch
+from saeattr.reporting.figures import recall_facts, recall_maps, recall_patch, recall_phases
 from saeattr.reporting.figures.figure import StudyFigure
 from saeattr.study.results import RECALL_FOLDER, Study
-from saeattr.tables import RECALL_CURVES, RECALL_RELEASE, RECALL_RESTORED, RECALL_WORST, Table
+from saeattr.tables import (
+    RECALL_ANSWERS,
+    RECALL_CURVES,
+    RECALL_JOINT,
+    RECALL_PHASES,
+    RECALL_RELEASE,
+    RECALL_RESTORED,
+    RECALL_WORST,
+    Table,
+)
 
 SHARES = (
     "Share of the swing that a patch moves towards the run it was taken from: 0 nothing, 1 all. Before layer 0 the "
@@ -29,6 +38,20 @@ RESTORED = (
 )
 TOKENS = "The same of three facts, token by token from the first that differs. Rows end at the final position."
 
+PHASES = (
+    "Above: mean share of the swing, noising, with Student's 95 % band over facts. Below: the shortest run of layers "
+    "that holds 80 % of a phase's summed positive share; the dot is its centre, thin lines are 95 % bootstrap "
+    "intervals over facts of begin, end and centre. Grey: it carries too little of the swing to be placed."
+)
+LENS = (
+    "The logit lens after the embedding, behind each attention and behind each layer: means of log P over facts, and "
+    "median ranks among all tokens."
+)
+JOINT = (
+    "A point is a window of neighbouring layers: their component put into the other run at once, against the sum of "
+    "what each layer does alone. Above the diagonal layers make up for each other; below it they do the same again."
+)
+
 
 def figures(study: Study) -> Iterator[StudyFigure]:
     """What each part of the study shows, part by part."""
@@ -45,6 +68,9 @@ def figures(study: Study) -> Iterator[StudyFigure]:
     yield from _figure(study, "recall-worst", (RECALL_WORST,), _worst, WORST)
     for name, draw, caption in (("recall-restored", _restored, RESTORED), ("recall-tokens", _tokens, TOKENS)):
         yield from _figure(study, name, (RECALL_RESTORED,), draw, caption)
+    yield from _figure(study, "recall-phases", (RECALL_CURVES, RECALL_PHASES), _phases, PHASES)
+    yield from _figure(study, "recall-lens", (RECALL_ANSWERS,), _lens, LENS)
+    yield from _figure(study, "recall-joint", (RECALL_JOINT,), _joint, JOINT)
 
 
 def _figure(
@@ -101,3 +127,15 @@ def _restored(study: Study) -> Figure | None:
 
 def _tokens(study: Study) -> Figure | None:
     return recall_maps.facts_figure(study.recall(RECALL_RESTORED))
+
+
+def _phases(study: Study) -> Figure | None:
+    return recall_phases.phase_figure(study.recall(RECALL_CURVES), study.recall(RECALL_PHASES))
+
+
+def _lens(study: Study) -> Figure | None:
+    return recall_phases.lens_figure(study.answer_lens(), study.recall(RECALL_ANSWERS))
+
+
+def _joint(study: Study) -> Figure | None:
+    return recall_phases.joint_figure(study.recall(RECALL_JOINT))
