@@ -35,6 +35,13 @@ from saeattr.tables.recall import (
     TRIAGE,
     UNASKED,
 )
+from saeattr.tables.recall_movers import (
+    RECALL_ATTENTION,
+    RECALL_HEADS,
+    RECALL_MOVERS,
+    RECALL_REMOVAL,
+    RECALL_REMOVED,
+)
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
 from saeattr.tables.table import (
     FEATURE,
@@ -103,9 +110,14 @@ __all__ = [
     "PHRASINGS",
     "RECALL",
     "RECALLED",
+    "RECALL_ATTENTION",
     "RECALL_CLAIMS",
     "RECALL_CURVES",
+    "RECALL_HEADS",
+    "RECALL_MOVERS",
     "RECALL_RELEASE",
+    "RECALL_REMOVAL",
+    "RECALL_REMOVED",
     "RECALL_WORST",
     "ROLE_EFFECTS",
     "SITE",
@@ -137,7 +149,7 @@ COMPARISON = (CHANGES, SITE_CHANGES, CHANGE_TESTS, CHANGE_EXACT)
 RECALL = (TRIAGE, UNASKED, FACT_SPREAD, PHRASINGS, BESIDE)
 
 #: Tables of the folder ``recall`` in the study that ``saeattr recall run`` makes.
-RECALLED = (RECALL_CURVES, RECALL_RELEASE, RECALL_WORST, RECALL_CLAIMS)
+RECALLED = (RECALL_CURVES, RECALL_RELEASE, RECALL_WORST, RECALL_CLAIMS, RECALL_MOVERS, RECALL_REMOVED)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -155,6 +167,9 @@ TABLES: dict[str, Table] = {
         LENS_ONSET,
         PATCHING,
         HEAD_MOVES,
+        RECALL_ATTENTION,
+        RECALL_HEADS,
+        RECALL_REMOVAL,
         ATTRIBUTIONS,
         ENTRIES,
         PAIR_EFFECTS,
