@@ -57,9 +57,7 @@ def direct_gradients(
         return list(torch.autograd.grad(values.sum(), leaves))
 
 
-def attention_writes(
-    layer: torch.nn.Module, z: Float[Tensor, "batch pos width"]
-) -> Float[Tensor, "batch pos d_model"]:
+def attention_writes(layer: torch.nn.Module, z: Float[Tensor, "batch pos width"]) -> Float[Tensor, "batch pos d_model"]:
     """What the heads of a layer add to the residual stream."""
     attention: torch.nn.Module = layer.attn  # pyright: ignore[reportAssignmentType]
     # The layers may lie on other cards than what was captured of them.

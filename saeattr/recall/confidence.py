@@ -58,7 +58,7 @@ def read_confidence(
 
 
 def calibration_error(confidence: Sequence[float] | NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """Expected calibration error (Guo et al. 2017): over ``BINS`` bins, |accuracy - mean confidence| by their shares."""
+    """Expected calibration error (Guo et al. 2017): |accuracy - mean confidence| over bins, by their shares."""
     sure = np.asarray(confidence, dtype=float)
     place = np.minimum((sure * BINS).astype(int), BINS - 1)
     gaps = [abs((right[place == at] - sure[place == at]).sum()) for at in range(BINS)]

@@ -1,4 +1,4 @@
-"""What the removal of some heads is compared with: other heads, and displacements of the stream that are equally large."""
+"""What the removal of some heads is compared with: other heads, and equally large displacements of the stream."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Facts run again with something edited at the final position, which is all that is computed again.
 
-Every edit is affine, x -> scale * x + shift, at one part of one layer; several together are in force in the same run. So
-a head is replaced (scale 0, shift its new z), scaled, or what attention adds is displaced (scale 1).
+Every edit is affine, x -> scale * x + shift, at one part of one layer; several together are in force in the same run.
+So a head is replaced (scale 0, shift its new z), scaled, or what attention adds is displaced (scale 1).
 """
 
 from __future__ import annotations

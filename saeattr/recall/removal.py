@@ -178,9 +178,7 @@ def _random(removal: Removal, sizes: Mapping[int, Tensor], seed: int) -> Displac
     return [str(draw) for draw in range(CONTROLS)], moves
 
 
-def _along_others(
-    removal: Removal, sizes: Mapping[int, Tensor], movers: Sequence[Head], seed: int
-) -> Displacements:
+def _along_others(removal: Removal, sizes: Mapping[int, Tensor], movers: Sequence[Head], seed: int) -> Displacements:
     """As removing one other head displaces the stream, whatever layer it is of; in each layer another head."""
     every = [(layer, head) for layer in range(removal.batch.lm.n_layers) for head in range(removal.n_heads)]
     others = [head for head in every if head not in movers]

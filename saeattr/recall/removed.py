@@ -76,7 +76,9 @@ def mover_claims(removed: pd.DataFrame, heads: pd.DataFrame, removal: pd.DataFra
         if "random" not in own.index:
             continue
         random = own.loc["random"]
-        statement = f"one head moves the entity: its output {words}, facts suffer more than by 95 % of equal random moves"
+        statement = (
+            f"one head moves the entity: its output {words}, facts suffer more than by 95 % of equal random moves"
+        )
         claims.append(
             Claim(
                 PART,

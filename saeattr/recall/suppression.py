@@ -63,12 +63,15 @@ def measure_suppression(task: Task) -> tuple[pd.DataFrame, pd.DataFrame, pd.Data
     parts = pd.concat([_parts(batch) for batch in batches], ignore_index=True)
     scaled, told = [], []
     for half, (choosing, _) in enumerate(split):
-        chosen = choose_suppressors(of_pairs(parts, choosing))
-        if not chosen:
-            told.append(f"no part of the last layers lowers the answers of {len(choosing)} facts in the mean")
-            continue
         task.on_step("suppressors", half, len(split))
-        scaled += [_scaled(task, batch, chosen).assign(half=2 - half) for batch in runs[1 - half]]
+        sets = sets_to_scale(of_pairs(parts, choosing))
+        if not sets["all"]:
+            told.append(
+                f"no part of the last layers lowers the answer's log odds in the mean over {len(choosing)} facts"
+            )
+        for name, chosen in sets.items():
+            of_set = [_scaled(task, batch, chosen) for batch in runs[1 - half] if chosen]
+            scaled += [table.assign(half=2 - half, chosen=name) for table in of_set]
     found = RECALL_SCALED.frame(pd.concat(scaled, ignore_index=True) if scaled else pd.DataFrame())
     return RECALL_WRITES.frame(writes), RECALL_PARTS.frame(parts), found, told
 
@@ -140,15 +143,21 @@ def _direct(batch: BatchRuns, read: Callable[[Tensor], Tensor]) -> dict[Suppress
     return found
 
 
-def choose_suppressors(parts: pd.DataFrame) -> list[Suppressor]:
-    """The parts whose mean direct effect on the answer's log odds has its whole interval below 0, the strongest first.
+def sets_to_scale(parts: pd.DataFrame) -> dict[str, list[Suppressor]]:
+    """What is scaled in the other facts: ``first``, ``all`` and ``third``.
+
+    A suppressor's mean direct effect on the answer's log odds has its whole interval below 0: ``all`` of them, or none.
+    ``first`` is the part with the lowest mean whatever its sign, ``third`` all that is looked at.
 
     Args:
         parts: ``tables.RECALL_PARTS`` of the facts that choose.
     """
-    found = summarise_parts(parts)
-    below = found[found["direct_high"] < 0].sort_values("direct_log_odds")
-    return [(int(row["layer"]), int(row["head"])) for row in below.to_dict("records")]
+    found = summarise_parts(parts).sort_values("direct_log_odds", kind="stable")
+
+    def named(rows: pd.DataFrame) -> list[Suppressor]:
+        return [(int(row["layer"]), int(row["head"])) for row in rows.to_dict("records")]
+
+    return {"first": named(found[:1]), "all": named(found[found["direct_high"] < 0]), "third": named(found)}
 
 
 def summarise_parts(parts: pd.DataFrame) -> pd.DataFrame:
@@ -176,7 +185,7 @@ def _scaled(task: Task, batch: BatchRuns, chosen: Sequence[Suppressor]) -> pd.Da
         hidden = edited_hidden(batch, rows, scaling(batch, chosen, factor), task.pace.copies)
         own = read_confidence(batch.lm, hidden, _answers(batch))
         tables.append(pd.DataFrame({**_addresses(batch), "factor": factor, **own}))
-    return pd.concat(tables, ignore_index=True).assign(suppressors=part_names(chosen))
+    return pd.concat(tables, ignore_index=True).assign(parts=part_names(chosen))
 
 
 def scaling(batch: BatchRuns, chosen: Sequence[Suppressor], factor: float) -> list[Edit]:
@@ -188,7 +197,9 @@ def scaling(batch: BatchRuns, chosen: Sequence[Suppressor], factor: float) -> li
         scale = torch.ones(Z.n_heads(batch.lm), width, device=batch.lm.device)
         scale[heads] = factor
         if heads:
-            edits.append(Edit(Part(Z, layer), scale.flatten()[None], torch.zeros(1, scale.numel(), device=scale.device)))
+            edits.append(
+                Edit(Part(Z, layer), scale.flatten()[None], torch.zeros(1, scale.numel(), device=scale.device))
+            )
         if (layer, OF_MLP) in chosen:
             like = torch.ones(1, batch.clean.x[Part(MLP_OUT, layer)].shape[2], device=batch.lm.device)
             edits.append(Edit(Part(MLP_OUT, layer), factor * like, torch.zeros_like(like)))

@@ -157,6 +157,10 @@ class Study:
         """What the part ``movers`` of a recall study measured, such as ``tables.RECALL_HEADS``; may be empty."""
         return Stage.read(self.folder, table)
 
+    def recall_suppression(self, table: Table) -> pd.DataFrame:
+        """What the part ``suppression`` measured, such as ``tables.RECALL_SCALED``; may be empty."""
+        return Stage.read(self.folder, table)
+
     def recall(self, table: Table | str) -> pd.DataFrame:
         """A table of the study's folder ``recall``, such as ``recall_curves`` or ``recall_claims``; may be empty.
 

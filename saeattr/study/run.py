@@ -26,6 +26,7 @@ from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, st
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.prepare import Prepared
 from saeattr.study.recall.movers import Movers
+from saeattr.study.recall.suppression import Suppression
 from saeattr.study.selection import Choosing, stored_selection, with_choice
 from saeattr.study.stage import WHOLE, Outcome, Stage, Work
 from saeattr.study.statistics import Statistics
@@ -40,6 +41,7 @@ STAGES: tuple[type[Stage], ...] = (
     Patching,
     HeadMoves,
     Movers,
+    Suppression,
     Choosing,
     Attribution,
     MakingTestPairs,

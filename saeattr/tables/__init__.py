@@ -42,6 +42,13 @@ from saeattr.tables.recall_movers import (
     RECALL_REMOVAL,
     RECALL_REMOVED,
 )
+from saeattr.tables.recall_suppression import (
+    RECALL_PARTS,
+    RECALL_SCALED,
+    RECALL_SCALING,
+    RECALL_SUPPRESSORS,
+    RECALL_WRITES,
+)
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
 from saeattr.tables.table import (
     FEATURE,
@@ -115,10 +122,15 @@ __all__ = [
     "RECALL_CURVES",
     "RECALL_HEADS",
     "RECALL_MOVERS",
+    "RECALL_PARTS",
     "RECALL_RELEASE",
     "RECALL_REMOVAL",
     "RECALL_REMOVED",
+    "RECALL_SCALED",
+    "RECALL_SCALING",
+    "RECALL_SUPPRESSORS",
     "RECALL_WORST",
+    "RECALL_WRITES",
     "ROLE_EFFECTS",
     "SITE",
     "SITE_CHANGES",
@@ -149,7 +161,16 @@ COMPARISON = (CHANGES, SITE_CHANGES, CHANGE_TESTS, CHANGE_EXACT)
 RECALL = (TRIAGE, UNASKED, FACT_SPREAD, PHRASINGS, BESIDE)
 
 #: Tables of the folder ``recall`` in the study that ``saeattr recall run`` makes.
-RECALLED = (RECALL_CURVES, RECALL_RELEASE, RECALL_WORST, RECALL_CLAIMS, RECALL_MOVERS, RECALL_REMOVED)
+RECALLED = (
+    RECALL_CURVES,
+    RECALL_RELEASE,
+    RECALL_WORST,
+    RECALL_CLAIMS,
+    RECALL_MOVERS,
+    RECALL_REMOVED,
+    RECALL_SUPPRESSORS,
+    RECALL_SCALING,
+)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -170,6 +191,7 @@ TABLES: dict[str, Table] = {
         RECALL_ATTENTION,
         RECALL_HEADS,
         RECALL_REMOVAL,
+        *(RECALL_WRITES, RECALL_PARTS, RECALL_SCALED),
         ATTRIBUTIONS,
         ENTRIES,
         PAIR_EFFECTS,

@@ -117,4 +117,3 @@ RECALL_REMOVED = Table(
         Column("facts_high", "float64", "upper end"),
     ),
 )
-

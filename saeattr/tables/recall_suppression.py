@@ -8,7 +8,12 @@ from saeattr.tables.table import Column, Table
 
 COMPONENT = Column("component", "text", "head or mlp")
 HEAD = Column("head", "int16", "query head; -1: the MLP")
-FACTOR = Column("factor", "float64", "what the output of every suppressor at the final position is multiplied by")
+FACTOR = Column("factor", "float64", "what the output of every scaled part at the final position is multiplied by")
+SET = Column(
+    "chosen",
+    "text",
+    "first: the part that writes least to the log odds; all: every suppressor; third: the last third of the layers",
+)
 
 RECALL_WRITES = Table(
     "recall_writes",
@@ -40,12 +45,13 @@ RECALL_PARTS = Table(
 )
 RECALL_SCALED = Table(
     "recall_scaled",
-    "one fact with the suppressors that the other half of the facts chose scaled at its final position",
+    "one fact with parts that the other half of the facts chose scaled at its final position",
     (
         CATEGORY,
         FACT_ID,
         Column("half", "int16", "1 or 2: the half of the facts that it is in; the other one chose"),
-        Column("suppressors", "text", "layer.head, or layer.mlp"),
+        SET,
+        Column("parts", "text", "those scaled, layer.head or layer.mlp"),
         FACTOR,
         Column("p_answer", "float64", "P(answer)"),
         Column("log_odds", "float64", "log P(answer) / (1 - P(answer))", "nats"),
@@ -67,15 +73,17 @@ RECALL_SUPPRESSORS = Table(
         Column("direct_high", "float64", "upper end", "nats"),
         Column("direct_metric", "float64", "mean direct effect on the metric", "metric"),
         Column("negative", "float64", "share of facts in which it lowers the answer's log odds"),
-        Column("chosen", "int16", "halves of the facts that chose it as a suppressor, of 2"),
+        Column("first", "int16", "halves of the facts in which no part has a lower mean, of 2"),
+        Column("chosen", "int16", "halves of the facts that chose it as a suppressor"),
         Column("n_facts", "int32", "facts"),
     ),
     "A suppressor lowers the log odds of the facts that choose: the interval of its mean lies below 0.",
 )
 RECALL_SCALING = Table(
     "recall_scaling",
-    "the suppressors at one factor over all facts that were tested",
+    "some parts at one factor over all facts that were tested",
     (
+        SET,
         FACTOR,
         Column("n_facts", "int32", "facts"),
         Column("accuracy", "float64", "share of facts whose answer is the likeliest token"),

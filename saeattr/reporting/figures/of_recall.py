@@ -7,10 +7,22 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from saeattr.reporting.figures import recall_patch
+from saeattr.reporting.figures import recall_movers, recall_patch, recall_suppression
 from saeattr.reporting.figures.figure import StudyFigure
 from saeattr.study.results import RECALL_FOLDER, Study
-from saeattr.tables import RECALL_CURVES, RECALL_RELEASE, Table
+from saeattr.tables import (
+    RECALL_ATTENTION,
+    RECALL_CURVES,
+    RECALL_HEADS,
+    RECALL_MOVERS,
+    RECALL_RELEASE,
+    RECALL_REMOVAL,
+    RECALL_REMOVED,
+    RECALL_SCALING,
+    RECALL_SUPPRESSORS,
+    RECALL_WRITES,
+    Table,
+)
 
 SHARES = (
     "Share of the swing that a patch moves towards the run it was taken from: 0 nothing, 1 all. Before layer 0 the "
@@ -18,6 +30,14 @@ SHARES = (
 )
 DAMAGE = (
     "A point is a fact. The stream at the entity has all that differs at layer 0, so no point of it is below the line."
+)
+MOVED = "Gap: corrupted - clean. OV: the entity's token is among the ten that the head's write of it raises most."
+REMOVED = (
+    "A dot is a control, in the mean over facts. Movers are chosen on one half of the facts, and shown is what their "
+    "removal at the final position does to the other."
+)
+SUPPRESSED = (
+    "Direct effects go straight to the unembedding. Parts are chosen on one half of the facts, scaled in the other."
 )
 
 
@@ -31,6 +51,9 @@ def figures(study: Study) -> Iterator[StudyFigure]:
         ("recall-heads", _heads, SHARES),
     ):
         yield from _figure(study, name, curves, draw, caption)
+    yield from _figure(study, "recall-movers", (RECALL_MOVERS,), _movers, MOVED)
+    yield from _figure(study, "recall-removal", (RECALL_REMOVED,), _removal, REMOVED)
+    yield from _figure(study, "recall-suppression", (RECALL_SUPPRESSORS, RECALL_SCALING), _suppression, SUPPRESSED)
 
 
 def _figure(
@@ -56,3 +79,17 @@ def _components(study: Study) -> Figure | None:
 
 def _heads(study: Study) -> Figure | None:
     return recall_patch.head_figure(study.recall(RECALL_CURVES))
+
+
+def _movers(study: Study) -> Figure | None:
+    heads, attention = (study.recall_movers(table) for table in (RECALL_HEADS, RECALL_ATTENTION))
+    return recall_movers.movers_figure(study.recall(RECALL_MOVERS), heads, attention)
+
+
+def _removal(study: Study) -> Figure | None:
+    return recall_movers.removal_figure(study.recall(RECALL_REMOVED), study.recall_movers(RECALL_REMOVAL))
+
+
+def _suppression(study: Study) -> Figure | None:
+    writes = study.recall_suppression(RECALL_WRITES)
+    return recall_suppression.suppression_figure(writes, study.recall(RECALL_SUPPRESSORS), study.recall(RECALL_SCALING))

@@ -53,4 +53,6 @@ def claims(study: Study) -> list[Claim]:
     return mover_claims(study.recall(RECALL_REMOVED), heads, removal)
 
 
-PART = RecallPart("movers", "which heads move the entity to the final position", lambda groups: [Movers(groups)], derive, claims)
+PART = RecallPart(
+    "movers", "which heads move the entity to the final position", lambda groups: [Movers(groups)], derive, claims
+)
