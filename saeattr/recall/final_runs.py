@@ -28,7 +28,7 @@ class Edit:
     """What becomes of a part's activation at the final position, copy by copy.
 
     Attributes:
-        scale, shift: broadcast over copies where their first dimension is 1.
+        scale, shift: each dimension may be 1, and is then the same for all.
     """
 
     part: Part

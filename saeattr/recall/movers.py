@@ -80,12 +80,13 @@ def _ranks(batch: BatchRuns) -> pd.DataFrame:
     at = torch.tensor([entity_positions(pair)[-1] for pair in batch.pairs])
     row = torch.arange(len(at))
     entity = batch.clean.prompts.tokens[row, at]
-    answer = torch.tensor([pair.points[-1].wanted[0] for pair in batch.pairs], device=entity.device)
+    points = [pair.points[-1] for pair in batch.pairs]
+    answers = torch.tensor([[point.wanted[0], point.unwanted[0]] for point in points], device=entity.device)
+    wanted = torch.cat([entity[:, None], answers], dim=1).repeat_interleave(n_heads, dim=0)
     tables = []
     for layer in range(lm.n_layers):
         values = batch.clean.x[Part(V, layer)][row, at].unflatten(1, (n_kv, -1))
         hidden = written_of(lm, layer, values.repeat_interleave(n_heads // n_kv, dim=1))
-        wanted = torch.stack([entity, answer], dim=1).repeat_interleave(n_heads, dim=0)
         ranks = token_ranks(lm, hidden.flatten(0, 1), wanted).cpu().numpy()
         tables.append(
             pd.DataFrame(
@@ -96,6 +97,7 @@ def _ranks(batch: BatchRuns) -> pd.DataFrame:
                     "head": np.tile(np.arange(n_heads), len(at)).astype(np.int16),
                     "entity_rank": ranks[:, 0],
                     "answer_rank": ranks[:, 1],
+                    "other_rank": ranks[:, 2],
                 }
             )
         )
@@ -137,9 +139,8 @@ def summarise_heads(heads: pd.DataFrame, attention: pd.DataFrame) -> pd.DataFram
             row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
         rows.append(row)
     effects = pd.DataFrame(rows).set_index(["layer", "head"])
-    ranked = heads.groupby(["layer", "head"])[["entity_rank", "answer_rank"]]
-    among = ranked.agg(lambda rank: (rank <= TOP).mean())
-    among = among.rename(columns={"entity_rank": "copies", "answer_rank": "answers"})
+    ranks = {"entity_rank": "copies", "answer_rank": "answers", "other_rank": "others"}
+    among = heads.groupby(["layer", "head"])[list(ranks)].agg(lambda rank: (rank <= TOP).mean()).rename(columns=ranks)
     return effects.join(among).join(entity_attention(attention)).reset_index()
 
 

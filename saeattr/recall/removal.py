@@ -74,7 +74,7 @@ class Removal:
         return written[:, 1] - written[:, 0]
 
 
-def test_movers(task: Task, heads: pd.DataFrame, attention: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def remove_movers(task: Task, heads: pd.DataFrame, attention: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Both halves of the facts choose movers, and test those of the other.
 
     Args:
@@ -195,7 +195,7 @@ def _displace(removal: Removal, moves: Mapping[int, Tensor], copies: int) -> Flo
     edits = []
     for layer, move in moves.items():
         shift = move.flatten(0, 1)
-        edits.append(Edit(Part(ATTN_OUT, layer), torch.ones(1, shift.shape[1], device=shift.device), shift))
+        edits.append(Edit(Part(ATTN_OUT, layer), torch.ones(1, 1, device=shift.device), shift))
     return _changes(removal.batch, edits, len(next(iter(moves.values()))), copies)
 
 

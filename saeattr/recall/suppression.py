@@ -190,19 +190,16 @@ def _scaled(task: Task, batch: BatchRuns, chosen: Sequence[Suppressor]) -> pd.Da
 
 def scaling(batch: BatchRuns, chosen: Sequence[Suppressor], factor: float) -> list[Edit]:
     """The edits that multiply parts by a factor; the heads of a layer are scaled together."""
-    edits = []
+    edits, device, n_heads = [], batch.lm.device, Z.n_heads(batch.lm)
+    nothing = torch.zeros(1, 1, device=device)
     for layer in sorted({layer for layer, _ in chosen}):
         heads = [head for at, head in chosen if at == layer and head != OF_MLP]
-        width = batch.clean.x[Part(Z, layer)].shape[2] // Z.n_heads(batch.lm)
-        scale = torch.ones(Z.n_heads(batch.lm), width, device=batch.lm.device)
-        scale[heads] = factor
         if heads:
-            edits.append(
-                Edit(Part(Z, layer), scale.flatten()[None], torch.zeros(1, scale.numel(), device=scale.device))
-            )
+            scale = torch.ones(n_heads, batch.clean.x[Part(Z, layer)].shape[2] // n_heads, device=device)
+            scale[heads] = factor
+            edits.append(Edit(Part(Z, layer), scale.flatten()[None], nothing))
         if (layer, OF_MLP) in chosen:
-            like = torch.ones(1, batch.clean.x[Part(MLP_OUT, layer)].shape[2], device=batch.lm.device)
-            edits.append(Edit(Part(MLP_OUT, layer), factor * like, torch.zeros_like(like)))
+            edits.append(Edit(Part(MLP_OUT, layer), nothing + factor, nothing))
     return edits
 
 

@@ -28,7 +28,8 @@ SHOWN = 4
 MAPS = {
     "attention_entity": "attention to the entity",
     "direct": "direct effect, of the gap",
-    "copies": "entity in its top 10 (OV)",
+    "copies": "OV: entity in top 10",
+    "answers": "OV: answer in top 10",
     "exact": "exact effect, of the gap",
 }
 KINDS = {
@@ -56,20 +57,22 @@ def movers_figure(movers: pd.DataFrame, heads: pd.DataFrame, attention: pd.DataF
     width = 9.6
     with house_style():
         figure = new_figure(width, 2.9 + 0.28 * n_heads + 0.25 * SHOWN)
-        top, below = figure.subfigures(2, 1, height_ratios=(1.6 + 0.25 * SHOWN, 1.1 + 0.28 * n_heads))
+        top, below = np.ravel(figure.subfigures(2, 1, height_ratios=(1.6 + 0.25 * SHOWN, 1.1 + 0.28 * n_heads)))
         _pattern(top.subplots(), movers.head(SHOWN), _example(heads, first), attention)
-        for axes, (name, title) in zip(below.subplots(1, len(MAPS), sharey=True), MAPS.items(), strict=True):
+        for axes, (name, title) in zip(np.ravel(below.subplots(1, len(MAPS), sharey=True)), MAPS.items(), strict=True):
             _map(axes, movers.pivot_table(index="head", columns="layer", values=name), title)
             if name == next(iter(MAPS)):
                 axes.set_ylabel("head")
-        _title(
-            figure,
-            f"head {first['layer']:.0f}.{first['head']:.0f} moves most: {first['attention_entity']:.0%} of its attention at "
-            f"the final position is on the entity, and its output from the corrupted run moves {first['exact']:.2f} of "
-            f"the gap ({first['n_facts']:.0f} facts)",
-            width,
-        )
+        _title(figure, _strongest_text(first), width)
     return figure
+
+
+def _strongest_text(first: pd.Series) -> str:
+    return (
+        f"head {first['layer']:.0f}.{first['head']:.0f} moves most: {first['attention_entity']:.0%} of its attention "
+        f"at the final position is on the entity, and its output from the corrupted run moves {first['exact']:.2f} "
+        f"of the gap ({first['n_facts']:.0f} facts)"
+    )
 
 
 def _example(heads: pd.DataFrame, first: pd.Series) -> tuple[str, str]:
@@ -110,7 +113,7 @@ def _map(axes: Axes, cells: pd.DataFrame, title: str) -> None:
 def _numbers(axes: Axes, cells: pd.DataFrame) -> None:
     for (row, column), value in np.ndenumerate(cells.to_numpy(dtype=float)):
         colour = "white" if abs(value) > 0.75 else "black"
-        axes.text(column, row, f"{round(value, 2) + 0.0:.2f}", ha="center", va="center", fontsize=7, color=colour)
+        axes.text(column, row, f"{round(value, 2) + 0.0:.2f}", ha="center", va="center", fontsize=6, color=colour)
 
 
 def removal_figure(removed: pd.DataFrame, removal: pd.DataFrame) -> Figure | None:
@@ -139,7 +142,7 @@ def removal_figure(removed: pd.DataFrame, removal: pd.DataFrame) -> Figure | Non
 
 
 def _strips(axes: Axes, own: pd.DataFrame, drawn: pd.DataFrame) -> None:
-    axes.axvline(float(own.loc["", "damage"]), color=CORRUPTED, linewidth=2)
+    axes.axvline(own["damage"].loc[""], color=CORRUPTED, linewidth=2)
     for at, kind in enumerate(KINDS):
         rows = drawn[drawn["control"] == kind]
         sums = rows.assign(gap=rows["corrupted"] - rows["clean"]).groupby("draw")[["change", "gap"]].sum()
@@ -156,8 +159,8 @@ def _removal_text(removed: pd.DataFrame) -> str:
         own = removed[(removed["chosen"] == "first") & (removed["removal"] == name)].set_index("control")
         random = own.loc["random"]
         parts.append(
-            f"{words}: {own.loc['', 'damage']:.2f} of the gap, more than {random['hurt_less']:.0%} of "
-            f"{random['n_controls']:.0f} random moves of equal size"
+            f"{words}: {own.loc['', 'damage']:.2f} of the gap, more than "
+            f"{random['hurt_less'] * random['n_controls']:.0f} of {random['n_controls']:.0f} random moves of equal size"
         )
     head = removed.loc[removed["chosen"] == "first", "movers"].iloc[0]
     return f"line: head {head}, chosen on other facts, " + "; ".join(parts)

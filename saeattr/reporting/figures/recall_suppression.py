@@ -92,7 +92,8 @@ def _text(writes: pd.DataFrame, suppressors: pd.DataFrame) -> str:
     chosen = int((suppressors["chosen"] > 0).sum())
     return (
         f"P(answer) goes from {wide.iloc[0]:.2f} to {wide.iloc[-1]:.2f} over the last third of the layers; "
-        f"{chosen} of {len(suppressors)} parts lower it ({suppressors['n_facts'].max()} facts)"
+        f"{chosen} of {len(suppressors)} parts lower its log odds in the mean of half of the facts "
+        f"({suppressors['n_facts'].max()} facts)"
     )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from saeattr.recall.claims import Claim
 from saeattr.recall.movers import measure_heads, summarise_heads
-from saeattr.recall.removal import test_movers
+from saeattr.recall.removal import remove_movers
 from saeattr.recall.removed import mover_claims, summarise_removal
 from saeattr.study.recall.part import FactStage, Reading, RecallPart
 from saeattr.study.results import Study
@@ -27,7 +27,7 @@ class Movers(FactStage):
 
     def run(self, work: Work) -> Outcome:
         attention, heads = measure_heads(work.task)
-        removal, told = test_movers(work.task, heads, attention)
+        removal, told = remove_movers(work.task, heads, attention)
         tables = {RECALL_ATTENTION.name: attention, RECALL_HEADS.name: heads, RECALL_REMOVAL.name: removal}
         return Outcome(tables, [f"movers: {line}" for line in told])
 
