@@ -41,7 +41,7 @@ def measure_heads(task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
     for batch in final_batches(task, parts_of_heads(task.lm)):
         attention.append(_attention(batch))
         heads.append(batch_moves(task, batch).merge(_ranks(batch)))
-    found = pd.concat(heads, ignore_index=True).rename(columns={"group": "category"})
+    found = pd.concat(heads, ignore_index=True)
     return RECALL_ATTENTION.frame(pd.concat(attention, ignore_index=True)), RECALL_HEADS.frame(found)
 
 
@@ -53,7 +53,7 @@ def _attention(batch: BatchRuns) -> pd.DataFrame:
     index = pd.MultiIndex.from_product([range(len(batch.pairs)), range(n_layers), range(n_heads), range(last + 1)])
     row, layer, head, position = (index.get_level_values(level).to_numpy() for level in range(4))
     addresses = {
-        "category": [batch.pairs[one].group for one in row],
+        "group": [batch.pairs[one].group for one in row],
         "pair_id": [batch.pairs[one].pair_id for one in row],
         "token": [tokens[one][at] for one, at in zip(row, position, strict=True)],
         "role": [batch.pairs[one].roles[at] for one, at in zip(row, position, strict=True)],
@@ -113,12 +113,12 @@ def entity_attention(attention: pd.DataFrame) -> pd.DataFrame:
     known = {ENTITY: "entity", "bos": "bos", "last": "final"}
     key = ["layer", "head"]
     own = attention.assign(to=attention["role"].map(known).fillna("other"))
-    facts = own[["category", "pair_id"]].drop_duplicates().shape[0]
+    facts = own[["group", "pair_id"]].drop_duplicates().shape[0]
     clean = own.pivot_table(index=key, columns="to", values="attention_clean", aggfunc="sum", fill_value=0.0) / facts
     found = clean.reindex(columns=["entity", "bos", "final", "other"], fill_value=0.0).add_prefix("attention_")
     of_entity = own[own["to"] == "entity"].groupby(key)
     found["attention_entity_corrupted"] = of_entity["attention_corrupted"].sum() / facts
-    length = own.groupby(["category", "pair_id", *key])["position"].transform("size")
+    length = own.groupby(["group", "pair_id", *key])["position"].transform("size")
     even = own.assign(even=1 / length)
     found["attention_uniform"] = even[even["to"] == "entity"].groupby(key)["even"].sum() / facts
     return found
@@ -159,4 +159,4 @@ def choose_movers(summary: pd.DataFrame) -> list[Head]:
 def of_pairs(table: pd.DataFrame, pairs: Sequence[Pair]) -> pd.DataFrame:
     """The rows of some facts."""
     names = pd.MultiIndex.from_tuples([(pair.group, pair.pair_id) for pair in pairs])
-    return table[pd.MultiIndex.from_frame(table[["category", "pair_id"]]).isin(names)]
+    return table[pd.MultiIndex.from_frame(table[["group", "pair_id"]]).isin(names)]

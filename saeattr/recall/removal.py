@@ -219,7 +219,7 @@ def _rows(removal: Removal, control: tuple[str, Sequence[str]], change: Tensor, 
     assert batch.corrupted.metric is not None
     return pd.DataFrame(
         {
-            "category": [pair.group for pair in batch.pairs] * draws,
+            "group": [pair.group for pair in batch.pairs] * draws,
             "pair_id": [pair.pair_id for pair in batch.pairs] * draws,
             "removal": removal.name,
             "control": kind,

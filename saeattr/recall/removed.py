@@ -15,7 +15,7 @@ PAPER = "arXiv 2403.19521, mover heads"
 WANTED = "mover heads, break condition"
 #: Of equally large controls, so many must hurt less.
 HURT_LESS = 0.95
-FACT = ["category", "pair_id"]
+FACT = ["group", "pair_id"]
 
 
 def summarise_removal(removal: pd.DataFrame) -> pd.DataFrame:

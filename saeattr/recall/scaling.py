@@ -13,7 +13,7 @@ from saeattr.tables import RECALL_SCALING
 
 PART = "suppression"
 PAPER = "arXiv 2403.19521, anti-overconfidence"
-FACT = ["category", "pair_id"]
+FACT = ["group", "pair_id"]
 #: So many of the facts that were answered rightly must stay so.
 KEPT = 0.95
 

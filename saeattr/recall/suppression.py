@@ -88,7 +88,7 @@ def _answers(batch: BatchRuns) -> Int[Tensor, " batch"]:
 
 def _addresses(batch: BatchRuns) -> dict[str, list[str]]:
     return {
-        "category": [pair.group for pair in batch.pairs],
+        "group": [pair.group for pair in batch.pairs],
         "pair_id": [pair.pair_id for pair in batch.pairs],
     }
 
@@ -210,6 +210,6 @@ def suppressed_gaps(writes: pd.DataFrame, column: str, since: str) -> np.ndarray
         writes: ``tables.RECALL_WRITES``.
         since: ``third`` or ``layer``.
     """
-    wide = writes.pivot_table(index=["category", "pair_id"], columns="step", values=column)
+    wide = writes.pivot_table(index=["group", "pair_id"], columns="step", values=column)
     end = wide.columns.max()
     return (wide[end] - wide[0 if since == "third" else end - 2]).to_numpy()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from saeattr.tables.columns import LAYER
-from saeattr.tables.recall import CATEGORY, FACT_ID
+from saeattr.tables.columns import GROUP_NAME, LAYER, PAIR_ID
 from saeattr.tables.table import Column, Table
 
 HEAD = Column("head", "int16", "query head")
@@ -13,8 +12,8 @@ RECALL_ATTENTION = Table(
     "recall_attention",
     "one token of one fact, as one head sees it from the final position",
     (
-        CATEGORY,
-        FACT_ID,
+        GROUP_NAME,
+        PAIR_ID,
         LAYER,
         HEAD,
         POSITION,
@@ -28,8 +27,8 @@ RECALL_HEADS = Table(
     "recall_heads",
     "one head in one fact",
     (
-        CATEGORY,
-        FACT_ID,
+        GROUP_NAME,
+        PAIR_ID,
         LAYER,
         HEAD,
         Column("kv_head", "int16", "the key and value head that it reads, which grouped queries share"),
@@ -57,8 +56,8 @@ RECALL_REMOVAL = Table(
     "recall_removal",
     "one removal in one fact at its final position",
     (
-        CATEGORY,
-        FACT_ID,
+        GROUP_NAME,
+        PAIR_ID,
         Column("half", "int16", "1 or 2: the half of the facts that it is in; the other one chose"),
         _SET,
         Column("movers", "text", "the heads chosen on the other half of the facts, layer.head"),

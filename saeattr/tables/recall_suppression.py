@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from saeattr.tables.columns import LAYER
-from saeattr.tables.recall import CATEGORY, FACT_ID
+from saeattr.tables.columns import GROUP_NAME, LAYER, PAIR_ID
 from saeattr.tables.table import Column, Table
 
 COMPONENT = Column("component", "text", "head or mlp")
@@ -19,8 +18,8 @@ RECALL_WRITES = Table(
     "recall_writes",
     "the final position of one fact after one write of the last third of the layers, through the logit lens",
     (
-        CATEGORY,
-        FACT_ID,
+        GROUP_NAME,
+        PAIR_ID,
         LAYER,
         Column("write", "text", "attn or mlp: what was written last; before: what enters this layer"),
         Column("step", "int16", "order of the writes; 0: nothing of the last third yet"),
@@ -33,8 +32,8 @@ RECALL_PARTS = Table(
     "recall_parts",
     "one head or MLP of the last third of the layers in one fact",
     (
-        CATEGORY,
-        FACT_ID,
+        GROUP_NAME,
+        PAIR_ID,
         LAYER,
         COMPONENT,
         HEAD,
@@ -47,8 +46,8 @@ RECALL_SCALED = Table(
     "recall_scaled",
     "one fact with parts that the other half of the facts chose scaled at its final position",
     (
-        CATEGORY,
-        FACT_ID,
+        GROUP_NAME,
+        PAIR_ID,
         Column("half", "int16", "1 or 2: the half of the facts that it is in; the other one chose"),
         SET,
         Column("parts", "text", "those scaled, layer.head or layer.mlp"),

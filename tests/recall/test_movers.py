@@ -1,4 +1,4 @@
-"""Movers: copying by the weights' formula, removals and displacements by plain hooks, choices by hand, a bundled study."""
+"""Movers: copying by the weights' formula, removals and displacements by plain hooks, choices by hand, one study."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def gains(model: Any, norm: Any) -> Callable[[torch.Tensor], torch.Tensor]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_ranks_are_those_of_the_formula_in_every_family(family: str, tmp_path: Path) -> None:
-    lm, model = make_toy(family, tmp_path)
+    lm, plain = make_toy(family, tmp_path)
+    model: Any = plain
     facts = toy_facts()
     heads = measure_heads(Task(lm, facts))[1].set_index(["pair_id", "layer", "head"])
     fact, seen = facts[0], {}
@@ -207,7 +208,7 @@ def test_movers_look_at_the_entity_and_carry_some_of_the_gap() -> None:
 
 def test_a_removal_is_summarised_by_hand() -> None:
     def row(fact: str, control: str, draw: str, change: float, size: float) -> dict[str, object]:
-        about = {"category": "c", "pair_id": fact, "half": 1, "chosen": "first", "movers": "0.1", "removal": "mean"}
+        about = {"group": "c", "pair_id": fact, "half": 1, "chosen": "first", "movers": "0.1", "removal": "mean"}
         return {
             **about,
             "control": control,
@@ -277,4 +278,4 @@ def test_a_study_of_both_parts_has_its_tables_and_figures(found: Study) -> None:
     assert set(attention["role"]) >= {"bos", "entity", "last"}
     removal = found.recall_movers(RECALL_REMOVAL)
     facts = removal[removal["control"] == ""].groupby(["chosen", "removal"])["pair_id"].size()
-    assert facts.eq(len(attention[["category", "pair_id"]].drop_duplicates())).all()
+    assert facts.eq(len(attention[["group", "pair_id"]].drop_duplicates())).all()

@@ -159,10 +159,10 @@ def test_what_is_scaled_was_chosen_by_the_other_categories(tmp_path: Path) -> No
     assert again == second
     for half, choosing in ((1, second), (2, first)):
         own = scaled[(scaled["half"] == half) & (scaled["chosen"] == "first")]
-        means = parts[parts["category"].isin([fact.group for fact in choosing])].groupby(["layer", "head"])
+        means = parts[parts["group"].isin([fact.group for fact in choosing])].groupby(["layer", "head"])
         layer, head = means["direct_log_odds"].mean().idxmin()
         assert set(own["parts"]) == {f"{layer}.{'mlp' if head < 0 else head}"}
-        assert set(own["category"]).isdisjoint(fact.group for fact in choosing)
+        assert set(own["group"]).isdisjoint(fact.group for fact in choosing)
 
 
 def test_calibration_and_accuracy_by_hand() -> None:
@@ -179,12 +179,12 @@ def test_claims_hold_where_the_answer_falls_and_break_where_it_rises() -> None:
         rows = []
         for fact in range(8):
             for step, odds in enumerate([0.0, 1.0, 2.0, 2.5, last + 0.01 * fact]):
-                rows.append({"category": "c", "pair_id": str(fact), "step": step, "log_odds": odds, "p_answer": odds})
+                rows.append({"group": "c", "pair_id": str(fact), "step": step, "log_odds": odds, "p_answer": odds})
         return pd.DataFrame(rows)
 
-    parts = pd.DataFrame({"category": "c", "pair_id": [str(at) for at in range(8)], "layer": 1, "head": 0})
+    parts = pd.DataFrame({"group": "c", "pair_id": [str(at) for at in range(8)], "layer": 1, "head": 0})
     parts = parts.assign(direct_log_odds=-1.0 + 0.01 * np.arange(8))
-    scaled = parts[["category", "pair_id"]].assign(chosen="first", parts="1.0")
+    scaled = parts[["group", "pair_id"]].assign(chosen="first", parts="1.0")
     on, off = ({"factor": factor, "p_top": p, "log_odds": 9 * p, "rank": 1} for factor, p in ((1.0, 0.5), (0.0, 0.8)))
     removed = pd.concat([scaled.assign(**values, chosen="all") for values in (on, off)])
     removed["p_top"] += 0.01 * removed["pair_id"].astype(int) * removed["factor"]

@@ -21,7 +21,7 @@ from saeattr.reporting.figures.style import (
     show_token,
 )
 
-FACT = ["category", "pair_id"]
+FACT = ["group", "pair_id"]
 #: Heads whose pattern is shown.
 SHOWN = 4
 #: Columns of ``tables.RECALL_MOVERS`` that have a map, and what they are.
@@ -57,11 +57,12 @@ def movers_figure(movers: pd.DataFrame, heads: pd.DataFrame, attention: pd.DataF
     width = 9.6
     with house_style():
         figure = new_figure(width, 2.9 + 0.28 * n_heads + 0.25 * SHOWN)
-        top, below = np.ravel(figure.subfigures(2, 1, height_ratios=(1.6 + 0.25 * SHOWN, 1.1 + 0.28 * n_heads)))
-        _pattern(top.subplots(), movers.head(SHOWN), _example(heads, first), attention)
-        for axes, (name, title) in zip(np.ravel(below.subplots(1, len(MAPS), sharey=True)), MAPS.items(), strict=True):
+        grid = figure.add_gridspec(2, len(MAPS), height_ratios=(0.9 + 0.25 * SHOWN, 0.6 + 0.28 * n_heads))
+        _pattern(figure.add_subplot(grid[0, :]), movers.head(SHOWN), _example(heads, first), attention)
+        for at, (name, title) in enumerate(MAPS.items()):
+            axes = figure.add_subplot(grid[1, at])
             _map(axes, movers.pivot_table(index="head", columns="layer", values=name), title)
-            if name == next(iter(MAPS)):
+            if at == 0:
                 axes.set_ylabel("head")
         _title(figure, _strongest_text(first), width)
     return figure
@@ -80,7 +81,7 @@ def _example(heads: pd.DataFrame, first: pd.Series) -> tuple[str, str]:
     own = heads[(heads["layer"] == first["layer"]) & (heads["head"] == first["head"])]
     share = own["exact_effect"] / (own["corrupted"] - own["clean"])
     middle = own.loc[share.sort_values(kind="stable").index[len(share) // 2]]
-    return str(middle["category"]), str(middle["pair_id"])
+    return str(middle["group"]), str(middle["pair_id"])
 
 
 def _pattern(axes: Axes, shown: pd.DataFrame, fact: tuple[str, str], attention: pd.DataFrame) -> None:

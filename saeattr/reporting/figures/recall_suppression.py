@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from saeattr.reporting.figures.style import CLEAN, CORRUPTED, PALETTE, figure_text, house_style, new_figure
 from saeattr.stats import mean_interval
 
-FACT = ["category", "pair_id"]
+FACT = ["group", "pair_id"]
 SETS = {"all": "suppressors", "first": "lowest part", "third": "last third of the layers"}
 #: Parts that have a bar.
 SHOWN = 16
