@@ -9,7 +9,14 @@ from saeattr.errors import UserError
 from saeattr.files import disk_errors, write_table, write_text
 from saeattr.recall.compare import RecallComparison, RecallRun, compare_runs
 from saeattr.study.results import Study, load_study
-from saeattr.tables import RECALL_ANSWERS, RECALL_COMPARED, RECALL_COMPARED_CURVES, RECALL_CURVES, RECALL_RELEASE
+from saeattr.tables import (
+    RECALL_ANSWERS,
+    RECALL_COMPARED,
+    RECALL_COMPARED_CURVES,
+    RECALL_CURVES,
+    RECALL_RELEASE,
+    WINDOW_PATCHES,
+)
 
 
 def compare_recall(
@@ -51,7 +58,7 @@ def _named(studies: list[Study]) -> list[RecallRun]:
 
 def _tables_of(study: Study, name: str) -> RecallRun:
     curves, release, answers = (study.recall(table) for table in (RECALL_CURVES, RECALL_RELEASE, RECALL_ANSWERS))
-    return RecallRun(name, curves, release, answers, study.window_patches())
+    return RecallRun(name, curves, release, answers, study.recall(WINDOW_PATCHES))
 
 
 def _write(found: RecallComparison, folder: Path) -> None:

@@ -85,7 +85,7 @@ def patch_recall(facts: Any = None, **asked: Any) -> Study:
         facts, asked: as for ``run_recall``, of which this is one part.
 
     Returns:
-        The study: ``study.recall_patches()`` has every patch, ``study.recall("recall_curves")`` each fact's curves,
+        The study: ``study.recall("recall_patches")`` has every patch, ``"recall_curves"`` each fact's curves,
         ``"recall_release"`` where it leaves its entity, ``"recall_worst"`` which layers and heads move most,
         ``"recall_restored"`` what each token restores of LD and of the answer's probability.
 

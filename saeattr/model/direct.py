@@ -50,14 +50,14 @@ def direct_gradients(
     """
     leaves = [one.detach().clone().requires_grad_() for one in z]
     with torch.enable_grad(), held_scales(lm):
-        written = [_write(lm.layers[layer], leaf) for layer, leaf in enumerate(leaves)]
+        written = [attention_writes(lm.layers[layer], leaf) for layer, leaf in enumerate(leaves)]
         # Nothing is added: the stream holds what was written already.
         whole = stream + sum((one - one.detach()).to(stream.device) for one in written)
         values = read(lm.bridge.ln_final(whole))
         return list(torch.autograd.grad(values.sum(), leaves))
 
 
-def _write(layer: torch.nn.Module, z: Float[Tensor, "batch pos width"]) -> Float[Tensor, "batch pos d_model"]:
+def attention_writes(layer: torch.nn.Module, z: Float[Tensor, "batch pos width"]) -> Float[Tensor, "batch pos d_model"]:
     """What the heads of a layer add to the residual stream."""
     attention: torch.nn.Module = layer.attn  # pyright: ignore[reportAssignmentType]
     # The layers may lie on other cards than what was captured of them.

@@ -17,6 +17,7 @@ from torch import Tensor
 from saeattr.errors import UserError
 from saeattr.model.capture import Run
 from saeattr.model.direct import direct_gradients
+from saeattr.model.loading import LanguageModel
 from saeattr.patching.activations import parts_to_run
 from saeattr.patching.components import COMPONENTS, PATTERN, Component, Part, V, Z, lacking
 from saeattr.patching.effects import make_patches
@@ -42,22 +43,36 @@ def head_moves(task: Task) -> pd.DataFrame:
     Raises:
         UserError: the model has no attention patterns, values or z that could be read.
     """
-    for component in (PATTERN, V, Z):
-        if lacking(component, task.lm):
-            raise UserError(f"{lacking(component, task.lm)}: which heads move a word cannot be told (--no-heads)")
-    lm = task.lm
-    parts = [*parts_to_run([PATTERN, V, Z], lm.n_layers), Part(RESID_POST, lm.n_layers - 1)]
     tables = []
-    for batch in run_pairs(task, parts):
-        if batch.has_partner is not None:
-            continue
-        z = [batch.clean.x[Part(Z, layer)] for layer in range(lm.n_layers)]
-        slopes = direct_gradients(lm, z, batch.clean.x[Part(RESID_POST, lm.n_layers - 1)], batch.read)
-        for layer, slope in enumerate(slopes):
-            task.on_step("heads", layer, lm.n_layers)
-            tables.append(_in_layer(batch, layer, slope, task.pace.copies))
-        task.on_step("heads", lm.n_layers, lm.n_layers)
+    for batch in run_pairs(task, parts_of_heads(task.lm)):
+        if batch.has_partner is None:
+            tables.append(batch_moves(task, batch))
     return HEAD_MOVES.frame(pd.concat(tables, ignore_index=True)) if tables else HEAD_MOVES.empty()
+
+
+def parts_of_heads(lm: LanguageModel) -> list[Part]:
+    """What runs must be captured at for ``batch_moves``.
+
+    Raises:
+        UserError: the model has no attention patterns, values or z that could be read.
+    """
+    for component in (PATTERN, V, Z):
+        if lacking(component, lm):
+            raise UserError(f"{lacking(component, lm)}: which heads move a word cannot be told (--no-heads)")
+    return [*parts_to_run([PATTERN, V, Z], lm.n_layers), Part(RESID_POST, lm.n_layers - 1)]
+
+
+def batch_moves(task: Task, batch: BatchRuns) -> pd.DataFrame:
+    """``tables.HEAD_MOVES`` of a batch that is aligned one to one and was captured at ``parts_of_heads``."""
+    lm = task.lm
+    z = [batch.clean.x[Part(Z, layer)] for layer in range(lm.n_layers)]
+    slopes = direct_gradients(lm, z, batch.clean.x[Part(RESID_POST, lm.n_layers - 1)], batch.read)
+    tables = []
+    for layer, slope in enumerate(slopes):
+        task.on_step("heads", layer, lm.n_layers)
+        tables.append(_in_layer(batch, layer, slope, task.pace.copies))
+    task.on_step("heads", lm.n_layers, lm.n_layers)
+    return HEAD_MOVES.frame(pd.concat(tables, ignore_index=True))
 
 
 @torch.no_grad()

@@ -23,12 +23,10 @@ from saeattr.study.lens import Lens
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, stored_given
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.selection import Choosing
-from saeattr.study.stage import Stage
 from saeattr.study.validation import Validation, power_of
 from saeattr.tables import (
     ACTIVE,
     AGREEMENT,
-    ANSWER_LENS,
     ATTRIBUTIONS,
     COMPARED,
     CURVES,
@@ -44,12 +42,11 @@ from saeattr.tables import (
     METRIC_BY_POINT,
     PAIRS,
     PATCHING,
-    RECALL_PATCHES,
+    RECALL_MEASURED,
     RECALLED,
     SITE_EFFECTS,
     TEST_PAIRS,
     VALIDATION,
-    WINDOW_PATCHES,
     Table,
 )
 
@@ -156,30 +153,26 @@ class Study:
         """Which heads carry what differs between the prompts to where the metric is read; may be empty."""
         return HeadMoves.read(self.folder, HEAD_MOVES, group)
 
-    def recall_patches(self) -> pd.DataFrame:
-        """Every patch of every fact of a recall study: layer, place, head, LD and probability; may be empty."""
-        return Stage.read(self.folder, RECALL_PATCHES)
-
-    def answer_lens(self) -> pd.DataFrame:
-        """Rank and log-probability of a fact's answers and entity by layer, read by the logit lens; may be empty."""
-        return Stage.read(self.folder, ANSWER_LENS)
-
-    def window_patches(self) -> pd.DataFrame:
-        """A component of one or several layers put into the other run at once, fact by fact; may be empty."""
-        return Stage.read(self.folder, WINDOW_PATCHES)
-
     def recall(self, table: Table | str) -> pd.DataFrame:
-        """A table of the study's folder ``recall``, such as ``recall_curves`` or ``recall_claims``; may be empty.
+        """A table of a recall study, such as ``recall_curves`` or ``recall_claims``; may be empty.
 
         Raises:
             UserError: it is damaged, or there is no such table.
         """
-        known = {one.name: one for one in RECALLED}
+        known = {one.name: one for one in (*RECALL_MEASURED, *RECALLED)}
         name = table if isinstance(table, str) else table.name
         if name not in known:
             raise UserError(f"{name!r} is not a table of recall: choose from {', '.join(known)}")
-        path = self.folder.root / RECALL_FOLDER / f"{name}.parquet"
+        path = self.recall_path(known[name])
         return read_table(path, known[name]) if path.exists() else known[name].empty()
+
+    def recall_path(self, table: Table) -> Path:
+        """Where a table of a recall study lies: what is derived in the folder ``recall``, what was measured on top."""
+        return (
+            self.folder.root / RECALL_FOLDER / f"{table.name}.parquet"
+            if table in RECALLED
+            else self.folder.table_path(table.name)
+        )
 
     def layer_scores(self) -> pd.DataFrame:
         """The score of every site, and which were chosen; empty where sites were named."""

@@ -26,7 +26,9 @@ from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, st
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.prepare import Prepared
 from saeattr.study.recall.localisation import FactPatching
+from saeattr.study.recall.movers import Movers
 from saeattr.study.recall.phases import AnswerLens, WindowPatches
+from saeattr.study.recall.suppression import Suppression
 from saeattr.study.selection import Choosing, stored_selection, with_choice
 from saeattr.study.stage import WHOLE, Outcome, Stage, Work
 from saeattr.study.statistics import Statistics
@@ -42,6 +44,8 @@ STAGES: tuple[type[Stage], ...] = (
     HeadMoves,
     FactPatching,
     *(AnswerLens, WindowPatches),
+    Movers,
+    Suppression,
     Choosing,
     Attribution,
     MakingTestPairs,

@@ -35,6 +35,13 @@ from saeattr.tables.recall import (
     TRIAGE,
     UNASKED,
 )
+from saeattr.tables.recall_movers import (
+    RECALL_ATTENTION,
+    RECALL_HEADS,
+    RECALL_MOVERS,
+    RECALL_REMOVAL,
+    RECALL_REMOVED,
+)
 from saeattr.tables.recall_patches import RECALL_PATCHES, RECALL_RESTORED
 from saeattr.tables.recall_phases import (
     ANSWER_LENS,
@@ -46,6 +53,13 @@ from saeattr.tables.recall_phases import (
     RECALL_ORDERS,
     RECALL_PHASES,
     WINDOW_PATCHES,
+)
+from saeattr.tables.recall_suppression import (
+    RECALL_PARTS,
+    RECALL_SCALED,
+    RECALL_SCALING,
+    RECALL_SUPPRESSORS,
+    RECALL_WRITES,
 )
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
 from saeattr.tables.table import (
@@ -117,19 +131,30 @@ __all__ = [
     "RECALL",
     "RECALLED",
     "RECALL_ANSWERS",
+    "RECALL_ATTENTION",
     "RECALL_CLAIMS",
     "RECALL_COMPARED",
     "RECALL_COMPARED_CURVES",
     "RECALL_COMPARISON",
     "RECALL_CONCENTRATION",
     "RECALL_CURVES",
+    "RECALL_HEADS",
     "RECALL_JOINT",
+    "RECALL_MEASURED",
+    "RECALL_MOVERS",
     "RECALL_ORDERS",
+    "RECALL_PARTS",
     "RECALL_PATCHES",
     "RECALL_PHASES",
     "RECALL_RELEASE",
+    "RECALL_REMOVAL",
+    "RECALL_REMOVED",
     "RECALL_RESTORED",
+    "RECALL_SCALED",
+    "RECALL_SCALING",
+    "RECALL_SUPPRESSORS",
     "RECALL_WORST",
+    "RECALL_WRITES",
     "ROLE_EFFECTS",
     "SITE",
     "SITE_CHANGES",
@@ -160,10 +185,19 @@ COMPARISON = (CHANGES, SITE_CHANGES, CHANGE_TESTS, CHANGE_EXACT)
 #: Tables of the folder of ``saeattr recall triage``; the last one is of two such folders.
 RECALL = (TRIAGE, UNASKED, FACT_SPREAD, PHRASINGS, BESIDE)
 
+#: Tables that the parts of ``saeattr recall run`` measure, on top of the study.
+RECALL_MEASURED = (
+    RECALL_PATCHES,
+    *(ANSWER_LENS, WINDOW_PATCHES),
+    *(RECALL_ATTENTION, RECALL_HEADS, RECALL_REMOVAL),
+    *(RECALL_WRITES, RECALL_PARTS, RECALL_SCALED),
+)
+
 #: Tables of the folder ``recall`` in the study that ``saeattr recall run`` makes.
 RECALLED = (
     *(RECALL_CURVES, RECALL_RELEASE, RECALL_WORST, RECALL_RESTORED),
     *(RECALL_PHASES, RECALL_CONCENTRATION, RECALL_ORDERS, RECALL_ANSWERS, RECALL_JOINT),
+    *(RECALL_MOVERS, RECALL_REMOVED, RECALL_SUPPRESSORS, RECALL_SCALING),
     RECALL_CLAIMS,
 )
 
@@ -186,7 +220,7 @@ TABLES: dict[str, Table] = {
         LENS_ONSET,
         PATCHING,
         HEAD_MOVES,
-        *(ANSWER_LENS, WINDOW_PATCHES),
+        *RECALL_MEASURED,
         ATTRIBUTIONS,
         ENTRIES,
         PAIR_EFFECTS,
@@ -209,7 +243,6 @@ TABLES: dict[str, Table] = {
         *COMPARISON,
         FIRING,
         *RECALL,
-        RECALL_PATCHES,
         *RECALLED,
         *RECALL_COMPARISON,
     )

@@ -14,6 +14,7 @@ from saeattr.model.loading import LanguageModel
 from saeattr.recall.batteries import named_battery
 from saeattr.recall.battery import read_rows, write_battery
 from saeattr.recall.check import INSTRUCTION, AlignedFact, align_facts
+from saeattr.tables import RECALL_PATCHES
 from tests.recall.test_battery import ROW
 
 
@@ -113,7 +114,7 @@ def test_triage_says_what_was_sent_and_a_recall_study_goes_on_in_the_template(
     assert "chat: true" in (tmp_path / "t" / "recall.yaml").read_text()
     first = found.selected.iloc[0]
     study = saeattr.run_recall(tmp_path / "t", parts="localisation", out=tmp_path / "s", device="cpu")
-    patches = study.recall_patches().query("direction == 'noising'")
+    patches = study.recall(RECALL_PATCHES).query("direction == 'noising'")
     own = patches[(patches["category"] == first["category"]) & (patches["pair_id"] == first["pair_id"])].iloc[0]
     with torch.no_grad():
         ids = rendered(lm, f"{INSTRUCTION}{first['clean_prompt']}")

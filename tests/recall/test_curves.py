@@ -27,7 +27,7 @@ from saeattr.recall.curves import (
     releases,
     worst_counts,
 )
-from saeattr.tables import RECALL_CURVES, RECALL_RELEASE, RECALL_WORST
+from saeattr.tables import RECALL_CURVES, RECALL_PATCHES, RECALL_RELEASE, RECALL_WORST
 
 
 def battery() -> list[dict[str, str]]:
@@ -114,7 +114,7 @@ def test_nothing_patched_gives_empty_tables() -> None:
 
 
 def test_curves_are_the_numbers_of_the_studys_table_of_patches(found: Study) -> None:
-    patched = saeattr.load_study(found.folder.root).recall_patches()
+    patched = saeattr.load_study(found.folder.root).recall(RECALL_PATCHES)
     for component, ours, theirs in (
         ("mlp_out", "final", "decision"),
         ("resid_pre", "entity", "entity"),

@@ -194,14 +194,16 @@ def test_in_the_bundled_model_the_entity_matters_early_the_final_position_late_a
 
 
 def test_single_layers_are_those_of_localisation_and_the_lens_ends_in_the_models_answer(found: Study) -> None:
-    windows, curves = found.window_patches(), found.recall(RECALL_CURVES)
+    windows, curves = found.recall(WINDOW_PATCHES), found.recall(RECALL_CURVES)
     alone = windows[windows["first_layer"] == windows["last_layer"]]
     alone = alone.rename(columns={"group": "category", "first_layer": "layer"})
     both = alone.merge(curves, on=["category", "pair_id", "direction", "component", "place", "layer"])
     assert len(both) == len(alone) > 0
     np.testing.assert_allclose(both["effect_x"], both["effect_y"], atol=1e-4)
     triage = saeattr.triage(battery(), selection="C", device="cpu").selected
-    last = found.answer_lens().query("place == 'final' and component == 'resid_post' and layer == 5 and run == 'clean'")
+    last = found.recall(ANSWER_LENS).query(
+        "place == 'final' and component == 'resid_post' and layer == 5 and run == 'clean'"
+    )
     joined = last.rename(columns={"group": "category"}).merge(triage, on=["category", "pair_id"])
     assert len(joined) == len(battery())
     np.testing.assert_allclose(np.exp(joined["log_p_clean"]), joined["p_right_clean"], atol=1e-5)
@@ -211,8 +213,8 @@ def test_single_layers_are_those_of_localisation_and_the_lens_ends_in_the_models
 def test_every_table_claim_line_and_figure_is_there(found: Study) -> None:
     for table in (RECALL_PHASES, RECALL_CONCENTRATION, RECALL_ORDERS, RECALL_ANSWERS, RECALL_JOINT):
         assert len(found.recall(table)) > 0
-    assert set(found.answer_lens()["place"]) == {"entity-last", "behind", "final"}
-    assert ANSWER_LENS.names == list(found.answer_lens().columns)
+    assert set(found.recall(ANSWER_LENS)["place"]) == {"entity-last", "behind", "final"}
+    assert ANSWER_LENS.names == list(found.recall(ANSWER_LENS).columns)
     claims = found.recall(RECALL_CLAIMS).query("part == 'phases'")
     assert len(claims) == 10
     lines = part_lines(found)["recall"]

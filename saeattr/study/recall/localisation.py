@@ -42,7 +42,7 @@ def stages(groups: tuple[str, ...] = ()) -> list[FactPatching]:
 
 def derive(study: Study, reading: Reading) -> Mapping[Table, pd.DataFrame]:
     """Curves, layers of release, which layers and heads move most, and what each token restores."""
-    patches = study.recall_patches()
+    patches = study.recall(RECALL_PATCHES)
     curves = recall_curves(patches)
     return {
         RECALL_CURVES: curves,

@@ -89,8 +89,8 @@ def derive(study: Study, reading: Reading) -> Mapping[Table, pd.DataFrame]:
         RECALL_PHASES: phases(curves),
         RECALL_CONCENTRATION: concentration(curves),
         RECALL_ORDERS: orders(curves),
-        RECALL_ANSWERS: readouts(study.answer_lens()),
-        RECALL_JOINT: joint_table(study.window_patches()),
+        RECALL_ANSWERS: readouts(study.recall(ANSWER_LENS)),
+        RECALL_JOINT: joint_table(study.recall(WINDOW_PATCHES)),
     }
 
 
