@@ -44,6 +44,7 @@ from saeattr.tables import (
     PATCHING,
     RECALLED,
     SITE_EFFECTS,
+    STEERED,
     TEST_PAIRS,
     VALIDATION,
     Table,
@@ -151,6 +152,11 @@ class Study:
     def head_moves(self, group: str | None = None) -> pd.DataFrame:
         """Which heads carry what differs between the prompts to where the metric is read; may be empty."""
         return HeadMoves.read(self.folder, HEAD_MOVES, group)
+
+    def steered(self) -> pd.DataFrame:
+        """Every fact steered by its features, site by site (``saeattr recall run --parts steering``); may be empty."""
+        path = self.folder.table_path(STEERED.name)
+        return read_table(path, STEERED) if path.exists() else STEERED.empty()
 
     def recall(self, table: Table | str) -> pd.DataFrame:
         """A table of the study's folder ``recall``, such as ``recall_curves`` or ``recall_claims``; may be empty.

@@ -35,6 +35,7 @@ from saeattr.tables.recall import (
     TRIAGE,
     UNASKED,
 )
+from saeattr.tables.recall_steering import RECALL_STEERING, STEERED
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
 from saeattr.tables.table import (
     FEATURE,
@@ -106,11 +107,13 @@ __all__ = [
     "RECALL_CLAIMS",
     "RECALL_CURVES",
     "RECALL_RELEASE",
+    "RECALL_STEERING",
     "RECALL_WORST",
     "ROLE_EFFECTS",
     "SITE",
     "SITE_CHANGES",
     "SITE_EFFECTS",
+    "STEERED",
     "TABLES",
     "TEST_PAIRS",
     "TRIAGE",
@@ -137,7 +140,7 @@ COMPARISON = (CHANGES, SITE_CHANGES, CHANGE_TESTS, CHANGE_EXACT)
 RECALL = (TRIAGE, UNASKED, FACT_SPREAD, PHRASINGS, BESIDE)
 
 #: Tables of the folder ``recall`` in the study that ``saeattr recall run`` makes.
-RECALLED = (RECALL_CURVES, RECALL_RELEASE, RECALL_WORST, RECALL_CLAIMS)
+RECALLED = (RECALL_CURVES, RECALL_RELEASE, RECALL_WORST, RECALL_CLAIMS, RECALL_STEERING)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -155,6 +158,7 @@ TABLES: dict[str, Table] = {
         LENS_ONSET,
         PATCHING,
         HEAD_MOVES,
+        STEERED,
         ATTRIBUTIONS,
         ENTRIES,
         PAIR_EFFECTS,
