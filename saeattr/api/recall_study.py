@@ -45,9 +45,10 @@ def run_recall(
             maximum.
         out: a study folder, which ``attribute`` may go on with; derived tables are in ``recall`` in it.
         figures: draw them; report: also write report.html with them.
-        settings: as for ``patch``, without ``group`` and ``pairs``, and those of SAEs (``sites``, ``layers``, ``kinds``,
-            ``saes``); the model is by default that of the triage. Without sites, parts that open SAEs take all of the
-            bundled model's; those of another model run only where its sites or SAEs are named, or the part is.
+        settings: as for ``patch``, without ``group`` and ``pairs``, and which SAEs (``saes``, ``sae_width``,
+            ``sae_l0``, ``layers``, ``kinds``, ``sites``); the model is by default that of the triage. Parts that open
+            SAEs take all of the bundled model's where no sites are named; with another model they run only where its
+            SAEs or sites are named, or the part is.
 
     Returns:
         The study; ``Study.recall(name)`` has the derived tables.

@@ -7,8 +7,6 @@ knew flips about every second fact, but rarely makes a given token the first of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -149,7 +147,7 @@ def _share(
     name: tuple[str, str],
     said: tuple[str, str],
     measure: str,
-    hits: Sequence[bool] | pd.Series,
+    hits: pd.Series,
     limit: tuple[Side, float],
 ) -> Claim:
     """A claim on a share of facts, with the binomial interval."""

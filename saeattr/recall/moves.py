@@ -6,7 +6,7 @@ x_hat(corrupted) - x_hat(clean). Controls are scaled to its length at each token
 
 | towards | direction |
 | --- | --- |
-| same-relation | x_hat of another fact's corrupted prompt, of this relation and with a third answer, minus x_hat(clean) |
+| same-relation | x_hat(corrupted) of a fact of this relation with a third answer, minus this fact's x_hat(clean) |
 | other-relation | the same, of a fact of another relation |
 | random-features | the same changes given to other features that are active at the site (``stand_in_move``) |
 | activation | x(corrupted) - x(clean), unscaled: the ceiling, error term and all |

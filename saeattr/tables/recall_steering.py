@@ -38,7 +38,7 @@ STEERED = Table(
         Column("corrupted", "float64", "LD of the corrupted run", LOGITS),
     ),
     "Every move but the activation's keeps the error term, and every control is as long as the features' own move, "
-    "token by token. A control's answer counts as flipped if it is this fact's corrupted answer, not the control's own.",
+    "token by token. What counts under a control is this fact's corrupted answer, and not the control's own.",
 )
 
 RECALL_STEERING = Table(
