@@ -2,7 +2,7 @@
 
 Everything here reads ``tables.STEERED``. **Flipped** is LD < 0: the corrupted answer's logit is above the clean one's.
 **first** is stricter: the corrupted answer is the likeliest of all tokens. A move that only destroys what the model
-knew flips about every second fact, but rarely makes a given token the first of all, so the claims are about first.
+knew can flip a fact too, but hardly makes one given token the first of all: the claims are about first.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from saeattr.reporting.figures import recall_patch
+from saeattr.reporting.figures import recall_patch, recall_steering
 from saeattr.reporting.figures.figure import StudyFigure
 from saeattr.study.results import RECALL_FOLDER, Study
-from saeattr.tables import RECALL_CURVES, RECALL_RELEASE, Table
+from saeattr.tables import RECALL_CURVES, RECALL_RELEASE, RECALL_STEERING, Table
 
 SHARES = (
     "Share of the swing that a patch moves towards the run it was taken from: 0 nothing, 1 all. Before layer 0 the "
@@ -18,6 +18,11 @@ SHARES = (
 )
 DAMAGE = (
     "A point is a fact. The stream at the entity has all that differs at layer 0, so no point of it is below the line."
+)
+
+STEERED = (
+    "x + strength * (x_hat of the other entity's prompt - x_hat of the fact's), error term kept. Controls are as long, "
+    "token by token, and counted by this fact's other answer; the swapped activation is the ceiling."
 )
 
 
@@ -31,6 +36,8 @@ def figures(study: Study) -> Iterator[StudyFigure]:
         ("recall-heads", _heads, SHARES),
     ):
         yield from _figure(study, name, curves, draw, caption)
+    for name, draw in (("recall-steering", _steering), ("recall-steering-features", _steering_features)):
+        yield from _figure(study, name, (RECALL_STEERING,), draw, STEERED)
 
 
 def _figure(
@@ -56,3 +63,11 @@ def _components(study: Study) -> Figure | None:
 
 def _heads(study: Study) -> Figure | None:
     return recall_patch.head_figure(study.recall(RECALL_CURVES))
+
+
+def _steering(study: Study) -> Figure | None:
+    return recall_steering.layer_figure(study.recall(RECALL_STEERING))
+
+
+def _steering_features(study: Study) -> Figure | None:
+    return recall_steering.features_figure(study.recall(RECALL_STEERING))
