@@ -107,7 +107,8 @@ def features_figure(shares: pd.DataFrame) -> Figure | None:
                 label=f"x {strength:g}",
             )
         n_moved = middle.loc[middle["n_features"] == ALL, "n_moved"].mean()
-        right.set_xticks(range(len(counts)), [f"all ({n_moved:.0f})" if count == ALL else str(count) for count in counts])
+        names = [f"all ({n_moved:.0f})" if count == ALL else str(count) for count in counts]
+        right.set_xticks(range(len(counts)), names)
         right.set_title(f"{kinds[0]}, layer {middle['layer'].iloc[0]}", fontsize=9)
         right.set_xlabel("features set, the largest first")
         right.legend(frameon=False, fontsize=8, loc="upper left")
@@ -117,7 +118,7 @@ def features_figure(shares: pd.DataFrame) -> Figure | None:
 
 def _features_text(middle: pd.DataFrame, counts: list[int]) -> str:
     one = middle[middle["strength"] == STRENGTH].set_index("n_features")["first"].reindex(counts)
-    told = ", ".join(f"{share:.0%} {'all' if count == ALL else count}" for count, share in one.items())
+    told = ", ".join(f"{share:.0%} with {'all' if count == ALL else count}" for count, share in one.items())
     where = f"layer {middle['layer'].iloc[0]}, {int(middle['n_facts'].max())} facts"
     return f"final position: facts answered otherwise by number of features (x {STRENGTH:g}, {where}): {told}"
 
