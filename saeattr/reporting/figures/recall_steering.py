@@ -81,39 +81,49 @@ def features_figure(shares: pd.DataFrame) -> Figure | None:
     with house_style():
         figure = new_figure(9.6, 3.9)
         left, right = figure.subplots(1, 2, sharey=True)
-        for kind in kinds:
-            at_one = final[(final["kind"] == kind) & (final["n_features"] == ALL) & (final["strength"] == STRENGTH)]
-            for towards, style in ((FEATURES, "-"), (ACTIVATION, "--")):
-                line = at_one[at_one["towards"] == towards]
-                label = f"{kind}, {'all features' if towards == FEATURES else 'activation'}"
-                left.plot(line["layer"], line["first"], style, color=KINDS[kind], marker="o", markersize=3, label=label)
-        left.set_title(f"all features or the whole activation, x {STRENGTH:g}", fontsize=9)
-        _of_shares(left, "layer")
-        left.set_ylabel("share of facts, other answer first of all tokens")
-        left.legend(frameon=False, fontsize=7, loc="best")
+        _by_kind(left, final, kinds)
         own = final[(final["kind"] == kinds[0]) & (final["towards"] == FEATURES)]
         layers = sorted(own["layer"].unique())
         middle = own[own["layer"] == layers[len(layers) // 2]]
         counts = [*sorted(count for count in middle["n_features"].unique() if count != ALL), ALL]
-        strengths = sorted(middle["strength"].unique())
-        for at, strength in enumerate(strengths):
-            line = middle[middle["strength"] == strength].set_index("n_features").reindex(counts)
-            right.plot(
-                range(len(counts)),
-                line["first"],
-                color=_shade(CLEAN, (at + 1) / len(strengths)),
-                marker="o",
-                markersize=4,
-                label=f"x {strength:g}",
-            )
-        n_moved = middle.loc[middle["n_features"] == ALL, "n_moved"].mean()
-        names = [f"all ({n_moved:.0f})" if count == ALL else str(count) for count in counts]
-        right.set_xticks(range(len(counts)), names)
-        right.set_title(f"{kinds[0]}, layer {middle['layer'].iloc[0]}", fontsize=9)
-        right.set_xlabel("features set, the largest first")
-        right.legend(frameon=False, fontsize=8, loc="upper left")
+        _by_count(right, middle, counts)
+        right.set_title(f"{kinds[0]}, layer {layers[len(layers) // 2]}", fontsize=9)
         _title(figure, _features_text(middle, counts))
     return figure
+
+
+def _by_kind(axes: Axes, final: pd.DataFrame, kinds: list[str]) -> None:
+    """Each kind of site layer by layer, all its features and its whole activation."""
+    own = final[(final["n_features"] == ALL) & (final["strength"] == STRENGTH)]
+    for kind in kinds:
+        for towards, style, name in ((FEATURES, "-", "all features"), (ACTIVATION, "--", "activation")):
+            line = own[(own["kind"] == kind) & (own["towards"] == towards)]
+            axes.plot(
+                line["layer"],
+                line["first"],
+                style,
+                color=KINDS[kind],
+                marker="o",
+                markersize=3,
+                label=f"{kind}, {name}",
+            )
+    axes.set_title(f"all features or the whole activation, x {STRENGTH:g}", fontsize=9)
+    _of_shares(axes, "layer")
+    axes.set_ylabel("share of facts, other answer first of all tokens")
+    axes.legend(frameon=False, fontsize=7, loc="best")
+
+
+def _by_count(axes: Axes, middle: pd.DataFrame, counts: list[int]) -> None:
+    """Growing numbers of features in one layer, a line for each strength."""
+    strengths = sorted(middle["strength"].unique())
+    for at, strength in enumerate(strengths):
+        line = middle[middle["strength"] == strength].set_index("n_features").reindex(counts)
+        colour = _shade(CLEAN, (at + 1) / len(strengths))
+        axes.plot(range(len(counts)), line["first"], color=colour, marker="o", markersize=4, label=f"x {strength:g}")
+    n_moved = middle.loc[middle["n_features"] == ALL, "n_moved"].mean()
+    axes.set_xticks(range(len(counts)), [f"all ({n_moved:.0f})" if count == ALL else str(count) for count in counts])
+    axes.set_xlabel("features set, the largest first")
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
 def _features_text(middle: pd.DataFrame, counts: list[int]) -> str:
