@@ -12,12 +12,15 @@ import pandas as pd
 
 from saeattr.recall.claims import Claim, Side
 from saeattr.recall.moves import ACTIVATION, ALL, ENTITY, FEATURES, FINAL, OTHER, RANDOM, SAME
+from saeattr.recall.worlds import FALSE, WORLD
 from saeattr.stats import share_interval
-from saeattr.tables import RECALL_STEERING
+from saeattr.tables import RECALL_STEERING, RECALL_WORLDS
 
 #: What is steered alike: a cell of the table of shares.
 CELL = ["layer", "kind", "place", "towards", "n_features", "strength"]
 FACT = ["group", "pair_id"]
+#: What is asked alike behind a statement.
+ASKED = ["about", "layer", "kind", "place", "towards", "strength"]
 #: Another fact's features, and other features' directions.
 CONTROLS = (SAME, OTHER, RANDOM)
 #: Stated before anything was measured: most facts, hardly any, nearly all.
@@ -26,6 +29,7 @@ MOST, HARDLY, NEARLY = 0.5, 0.1, 0.8
 STRENGTH, FEW = 1.0, 5
 
 LINDSEY, MENG = "Lindsey et al. 2025", "Meng et al. 2022"
+WORLDS_SOURCE = "fictional worlds"
 
 
 def flip_shares(steered: pd.DataFrame) -> pd.DataFrame:
@@ -113,6 +117,45 @@ def steering_claims(part: str, steered: pd.DataFrame) -> list[Claim]:
         ),
     ]
     return found
+
+
+def world_shares(worlds: pd.DataFrame) -> pd.DataFrame:
+    """Share of facts that take the corrupted answer behind a statement: ``tables.RECALL_WORLDS``."""
+    rows = []
+    for cell, own in worlds.groupby(ASKED, sort=True):
+        hit = own["rank_corrupt"] == 1
+        low, high = share_interval(int(hit.sum()), len(own))
+        told = {"n_facts": len(own), "first": hit.mean(), "first_low": low, "first_high": high}
+        told |= {"kept": (own["rank_clean"] == 1).mean(), "ld": own["ld"].mean()}
+        rows.append({**dict(zip(ASKED, cell, strict=True)), **told})
+    return RECALL_WORLDS.frame(pd.DataFrame(rows))
+
+
+def world_claims(part: str, worlds: pd.DataFrame) -> list[Claim]:
+    """Whether a context makes a world, and whether its mean change of features moves facts that had no part in it."""
+    layers = sorted(worlds.loc[worlds["layer"] >= 0, "layer"].unique())
+    if not layers:
+        return []
+    middle, own = layers[len(layers) // 2], worlds[worlds["about"] == "own"]
+    moved = own[(own["towards"] == WORLD) & (own["layer"] == middle)]
+    moved = moved[(moved["place"] == FINAL) & (moved["strength"] == STRENGTH)]
+    first = "share of facts whose corrupted answer is the first of all tokens"
+    return [
+        _share(
+            (part, "world-believed"),
+            ("A statement of another answer before the question is believed", WORLDS_SOURCE),
+            f"{first} behind the false statement of the fact itself",
+            own.loc[own["towards"] == FALSE, "rank_corrupt"] == 1,
+            ("above", MOST),
+        ),
+        _share(
+            (part, "world-moves"),
+            ("Features that change between worlds move facts that did not show them", WORLDS_SOURCE),
+            f"{first} behind the true statement, moved by the mean of the other half at the end, in layer {middle}",
+            moved["rank_corrupt"] == 1,
+            ("above", MOST),
+        ),
+    ]
 
 
 def _known(steered: pd.DataFrame) -> pd.DataFrame:

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from saeattr.model.capture import final_hidden
 from saeattr.model.hookpoints import HookPoint
 from saeattr.model.recompute import Span, recompute
-from saeattr.recall.answers import Answers, read_answers
+from saeattr.recall.answers import Answers, join_answers, read_answers
 from saeattr.recall.moves import ACTIVATION, PLACES, PlaceTokens, SiteMoves, other_facts, place_tokens, site_moves
 from saeattr.runs.batch import BatchRuns
 from saeattr.runs.task import Task, run_pairs
@@ -51,7 +53,7 @@ def steer_facts(task: Task, steps: Steps) -> pd.DataFrame:
     batches = run_pairs(task, [file.site for file in task.saes])
     pairs = [pair for batch in batches for pair in batch.pairs]
     others = other_facts(pairs, task.pace.seed)
-    before = {which: _unsteered(batches, which) for which in ("clean", "corrupted")}
+    before = {which: _differences(unsteered_answers(batches, which)) for which in ("clean", "corrupted")}
     tables = []
     for done, sae in enumerate(stream_saes(task.saes, task.lm.device)):
         task.on_step("steering", done, len(task.saes))
@@ -119,8 +121,7 @@ def _steered_batch(
     ways, strengths = torch.tensor([way for way, _ in plan]), torch.tensor([strength for _, strength in plan])
     scaled = moves.move[:, own.to(moves.move.device)][ways.to(moves.move.device)]
     scaled = scaled * strengths.to(scaled)[:, None, None]
-    answers = list(steered_answers(batch, site, tokens.row[own], tokens.position[own], scaled, copies))
-    logits, ranks = (torch.cat([getattr(part, name) for part in answers]) for name in ("logits", "ranks"))
+    answers = join_answers(list(steered_answers(batch, site, tokens.row[own], tokens.position[own], scaled, copies)))
     facts, inverse = tokens.fact[own].unique(return_inverse=True)
     length, cosine = (_by_fact(values, inverse) for values in _geometry(scaled.cpu()))
     return pd.DataFrame(
@@ -132,11 +133,17 @@ def _steered_batch(
             "n_moved": moves.n_moved[ways][:, facts].flatten().numpy(),
             "length": length.flatten().double().numpy(),
             "cosine": cosine.flatten().double().numpy(),
-            "ld": (logits[:, 0] - logits[:, 1]).double().numpy(),
-            "rank_clean": ranks[:, 0].numpy(),
-            "rank_corrupt": ranks[:, 1].numpy(),
+            "ld": _differences(answers),
+            "rank_clean": answers.ranks[:, 0].numpy(),
+            "rank_corrupt": answers.ranks[:, 1].numpy(),
         }
     )[moves.there[ways][:, facts].flatten().numpy()]
+
+
+def _differences(answers: Answers) -> NDArray[np.float64]:
+    """LD of each row."""
+    logits = answers.logits.double().numpy()
+    return logits[:, 0] - logits[:, 1]
 
 
 def _geometry(scaled: Float[Tensor, "ways tokens d_in"]) -> tuple[Tensor, Tensor]:
@@ -153,15 +160,14 @@ def _by_fact(values: Float[Tensor, "ways tokens"], inverse: Int[Tensor, " tokens
 
 
 @torch.no_grad()
-def _unsteered(batches: Sequence[BatchRuns], which: str) -> list[float]:
-    """LD of every fact after its clean or corrupted prompt."""
-    found: list[float] = []
+def unsteered_answers(batches: Sequence[BatchRuns], which: str) -> Answers:
+    """What every fact is answered with after its clean or corrupted prompt."""
+    parts = []
     for batch in batches:
         run = batch.clean if which == "clean" else batch.corrupted
         assert run is not None
         hidden = final_hidden(batch.lm, run.prompts)
         at = torch.tensor([pair.points[0].position for pair in batch.pairs], device=hidden.device)
         rows = torch.arange(len(at), device=hidden.device)
-        logits = read_answers(batch.lm, hidden[rows, at], answer_ids(batch)).logits.double()
-        found += (logits[:, 0] - logits[:, 1]).tolist()
-    return found
+        parts.append(read_answers(batch.lm, hidden[rows, at], answer_ids(batch)))
+    return join_answers(parts)

@@ -47,6 +47,7 @@ from saeattr.tables import (
     STEERED,
     TEST_PAIRS,
     VALIDATION,
+    WORLDS,
     Table,
 )
 
@@ -157,6 +158,11 @@ class Study:
         """Every fact steered by its features, site by site (``saeattr recall run --parts steering``); may be empty."""
         path = self.folder.table_path(STEERED.name)
         return read_table(path, STEERED) if path.exists() else STEERED.empty()
+
+    def worlds(self) -> pd.DataFrame:
+        """Every fact behind a true or false statement, moved between both worlds (the same part); may be empty."""
+        path = self.folder.table_path(WORLDS.name)
+        return read_table(path, WORLDS) if path.exists() else WORLDS.empty()
 
     def recall(self, table: Table | str) -> pd.DataFrame:
         """A table of the study's folder ``recall``, such as ``recall_curves`` or ``recall_claims``; may be empty.

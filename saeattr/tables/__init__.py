@@ -35,7 +35,7 @@ from saeattr.tables.recall import (
     TRIAGE,
     UNASKED,
 )
-from saeattr.tables.recall_steering import RECALL_STEERING, STEERED
+from saeattr.tables.recall_steering import RECALL_STEERING, RECALL_WORLDS, STEERED, WORLDS
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
 from saeattr.tables.table import (
     FEATURE,
@@ -108,6 +108,7 @@ __all__ = [
     "RECALL_CURVES",
     "RECALL_RELEASE",
     "RECALL_STEERING",
+    "RECALL_WORLDS",
     "RECALL_WORST",
     "ROLE_EFFECTS",
     "SITE",
@@ -120,6 +121,7 @@ __all__ = [
     "TYPES",
     "UNASKED",
     "VALIDATION",
+    "WORLDS",
     "Column",
     "Feature",
     "Table",
@@ -140,7 +142,7 @@ COMPARISON = (CHANGES, SITE_CHANGES, CHANGE_TESTS, CHANGE_EXACT)
 RECALL = (TRIAGE, UNASKED, FACT_SPREAD, PHRASINGS, BESIDE)
 
 #: Tables of the folder ``recall`` in the study that ``saeattr recall run`` makes.
-RECALLED = (RECALL_CURVES, RECALL_RELEASE, RECALL_WORST, RECALL_CLAIMS, RECALL_STEERING)
+RECALLED = (RECALL_CURVES, RECALL_RELEASE, RECALL_WORST, RECALL_CLAIMS, RECALL_STEERING, RECALL_WORLDS)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -159,6 +161,7 @@ TABLES: dict[str, Table] = {
         PATCHING,
         HEAD_MOVES,
         STEERED,
+        WORLDS,
         ATTRIBUTIONS,
         ENTRIES,
         PAIR_EFFECTS,

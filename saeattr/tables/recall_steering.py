@@ -64,3 +64,50 @@ RECALL_STEERING = Table(
         Column("n_moved", "float64", "mean number of features that change; blank: none are set"),
     ),
 )
+
+ABOUT = Column("about", "text", "the statement before the question is of the fact itself (own) or of another (other)")
+MOVED_TO = Column(
+    "towards",
+    "text",
+    "true, false: the world of the statement, nothing is moved; fact, world: features moved from true to false, by the "
+    "fact's own change or by the mean change of every second fact, which it is none of",
+)
+IN_PLACE = Column("place", "text", "context: the statement's answer; final: where the question is answered; or blank")
+MOVED_BY = Column("strength", "float64", "x becomes x + strength * move; 0: nothing is moved")
+OF_SITE = (Column("layer", "int16", "-1: nothing is moved"), Column("kind", "text", "resid_post, or blank"))
+
+WORLDS = Table(
+    "worlds",
+    "one fact asked behind a statement, with its features moved in one way, or not",
+    (
+        GROUP_NAME,
+        PAIR_ID,
+        ABOUT,
+        *OF_SITE,
+        IN_PLACE,
+        MOVED_TO,
+        MOVED_BY,
+        Column("length", "float64", "|move| times strength", "of x"),
+        Column("ld", "float64", "logit(clean_target) - logit(corrupt_target)", LOGITS),
+        Column("rank_clean", "int32", "place of clean_target among all tokens"),
+        Column("rank_corrupt", "int32", "place of corrupt_target among all tokens"),
+    ),
+    "The statement is a clean prompt with clean_target (true) or corrupt_target (false) behind it.",
+)
+RECALL_WORLDS = Table(
+    "recall_worlds",
+    "one way of asking behind a statement, over facts",
+    (
+        ABOUT,
+        *OF_SITE,
+        IN_PLACE,
+        MOVED_TO,
+        MOVED_BY,
+        Column("n_facts", "int32", "facts"),
+        Column("first", "float64", "share in which corrupt_target is the likeliest of all tokens"),
+        Column("first_low", "float64", "lower end of its 95 % interval (Clopper and Pearson)"),
+        Column("first_high", "float64", "upper end"),
+        Column("kept", "float64", "share in which clean_target is the likeliest of all tokens"),
+        Column("ld", "float64", "mean LD", LOGITS),
+    ),
+)

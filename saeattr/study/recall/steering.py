@@ -11,25 +11,26 @@ import pandas as pd
 
 from saeattr.recall.check import entity_positions
 from saeattr.recall.claims import Claim
-from saeattr.recall.flips import flip_shares, steering_claims
+from saeattr.recall.flips import flip_shares, steering_claims, world_claims, world_shares
 from saeattr.recall.steering import SIZES, STRENGTHS, Steps, steer_facts
+from saeattr.recall.worlds import steer_worlds
 from saeattr.study.recall.part import FactStage, Reading, RecallPart
 from saeattr.study.results import Study
 from saeattr.study.stage import Outcome, Work
-from saeattr.tables import RECALL_STEERING, STEERED, Table
+from saeattr.tables import RECALL_STEERING, RECALL_WORLDS, STEERED, WORLDS, Table
 
 NAME = "steering"
 
 
 @dataclass(frozen=True)
 class Steering(FactStage):
-    """Facts steered at every site of the study."""
+    """Facts steered at every site of the study, and between worlds at those of resid_post."""
 
     strengths: tuple[float, ...] = STRENGTHS
     sizes: tuple[int, ...] = SIZES
 
     name: ClassVar[str] = "steering"
-    joined: ClassVar[tuple[Table, ...]] = (STEERED,)
+    joined: ClassVar[tuple[Table, ...]] = (STEERED, WORLDS)
     opens_saes: ClassVar[bool] = True
 
     def run(self, work: Work) -> Outcome:
@@ -41,7 +42,8 @@ class Steering(FactStage):
         if not pairs:
             return Outcome(warnings=["no pair names its entity and aligns token by token: nothing can be steered"])
         task = dataclasses.replace(work.task, pairs=pairs)
-        return Outcome({STEERED.name: steer_facts(task, Steps(self.strengths, self.sizes))})
+        steps = Steps(self.strengths, self.sizes)
+        return Outcome({STEERED.name: steer_facts(task, steps), WORLDS.name: steer_worlds(task)})
 
 
 def stages(groups: tuple[str, ...] = ()) -> list[Steering]:
@@ -51,11 +53,13 @@ def stages(groups: tuple[str, ...] = ()) -> list[Steering]:
 def derive(study: Study, reading: Reading) -> Mapping[Table, pd.DataFrame]:
     """Share of facts flipped, by site, place, way and strength."""
     steered = study.steered()
-    return {} if steered.empty else {RECALL_STEERING: flip_shares(steered)}
+    if steered.empty:
+        return {}
+    return {RECALL_STEERING: flip_shares(steered), RECALL_WORLDS: world_shares(study.worlds())}
 
 
 def claims(study: Study) -> list[Claim]:
-    return steering_claims(NAME, study.steered())
+    return [*steering_claims(NAME, study.steered()), *world_claims(NAME, study.worlds())]
 
 
 PART = RecallPart(
