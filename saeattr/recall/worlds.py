@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saeattr.behaviours.pair import BOS, Pair, Point
+from saeattr.model.loading import LanguageModel
 from saeattr.recall.answers import Answers, join_answers
 from saeattr.recall.check import ENTITY
 from saeattr.recall.moves import FINAL, OTHER, SAME, PlaceTokens, other_facts, place_tokens, site_moves
@@ -38,10 +39,18 @@ STRENGTHS = (1.0, 4.0)
 SEPARATOR = ".\n"
 
 
-def steer_worlds(task: Task) -> pd.DataFrame:
-    """Every fact in both worlds, and moved between them at every resid_post site: ``tables.WORLDS``."""
+def separator_ids(lm: LanguageModel) -> tuple[int, ...]:
+    """The tokens of ``SEPARATOR``."""
+    return tuple(lm.tokenizer.encode(SEPARATOR, add_special_tokens=False))
+
+
+def steer_worlds(task: Task, separator: tuple[int, ...]) -> pd.DataFrame:
+    """Every fact in both worlds, and moved between them at every resid_post site: ``tables.WORLDS``.
+
+    Args:
+        separator: the tokens between a statement and the question.
+    """
     files = [file for file in task.saes if file.site.kind == "resid_post"]
-    separator = tuple(task.lm.tokenizer.encode(SEPARATOR, add_special_tokens=False))
     tables = []
     for about in ABOUT:
         pairs = world_pairs(task.pairs, about, separator, task.pace.seed)

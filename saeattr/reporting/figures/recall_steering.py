@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from saeattr.recall.flips import STRENGTH
 from saeattr.recall.moves import ACTIVATION, ALL, ENTITY, FEATURES, FINAL, OTHER, PLACES, RANDOM, SAME
@@ -136,7 +137,7 @@ def _features_text(middle: pd.DataFrame, counts: list[int]) -> str:
 def _of_shares(axes: Axes, label: str) -> None:
     axes.set_xlabel(label)
     axes.set_ylim(-0.03, 1.03)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for level in (0, 1):
         axes.axhline(level, color="0.85", linewidth=0.8, zorder=0)
 

@@ -13,7 +13,7 @@ from saeattr.recall.check import entity_positions
 from saeattr.recall.claims import Claim
 from saeattr.recall.flips import flip_shares, steering_claims, world_claims, world_shares
 from saeattr.recall.steering import SIZES, STRENGTHS, Steps, steer_facts
-from saeattr.recall.worlds import steer_worlds
+from saeattr.recall.worlds import separator_ids, steer_worlds
 from saeattr.study.recall.part import FactStage, Reading, RecallPart
 from saeattr.study.results import Study
 from saeattr.study.stage import Outcome, Work
@@ -43,7 +43,8 @@ class Steering(FactStage):
             return Outcome(warnings=["no pair names its entity and aligns token by token: nothing can be steered"])
         task = dataclasses.replace(work.task, pairs=pairs)
         steps = Steps(self.strengths, self.sizes)
-        return Outcome({STEERED.name: steer_facts(task, steps), WORLDS.name: steer_worlds(task)})
+        worlds = steer_worlds(task, separator_ids(task.lm))
+        return Outcome({STEERED.name: steer_facts(task, steps), WORLDS.name: worlds})
 
 
 def stages(groups: tuple[str, ...] = ()) -> list[Steering]:
