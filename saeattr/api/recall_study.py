@@ -65,10 +65,10 @@ def run_recall(
     model, pairs = _selected(facts, selection, settings, on_progress)
     settings = {"model": model, **{name: value for name, value in settings.items() if value is not None}}
     wanted, told = (wanted, []) if names else _without_unnamed_saes(wanted, settings)
-    if settings["model"] == BUNDLED and not any(name in settings for name in ("sites", "layers")):
+    with_saes = any(part.opens_saes for part in wanted)
+    if with_saes and settings["model"] == BUNDLED and not any(name in settings for name in ("sites", "layers")):
         # All of its sites have an SAE, and each is small.
         settings["layers"] = "all"
-    with_saes = any(part.opens_saes for part in wanted)
     prepared = prepared_for("all", None, {**settings, "pairs": pairs}, with_saes=with_saes)
     stages = [stage for part in wanted for stage in part.stages(prepared.groups)]
     study = run_and_draw(prepared, folder_for(prepared, out), stages, False, on_progress)

@@ -77,7 +77,8 @@ def test_runs_and_moves_between_worlds_are_those_of_plain_hooks(opened: Any) -> 
     _, model, sae, table = opened
     assert set(table["kind"]) == {"", "resid_post"}
     pairs, own = world_pairs(FACTS, "own", (7, 8), 0), table[table["about"] == "own"]
-    runs = [[naive_run(model, ids, sae.site, lambda x: x) for ids in (p.clean_ids, p.corrupted_ids)] for p in pairs]
+    both = [(pair.clean_ids, pair.corrupted_ids or ()) for pair in pairs]
+    runs = [[naive_run(model, ids, sae.site, lambda x: x) for ids in worlds] for worlds in both]
     for place in (CONTEXT, FINAL):
         spots = [p.changed_positions[0] if place == CONTEXT else p.points[0].position for p in pairs]
         changes = [
