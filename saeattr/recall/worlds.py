@@ -52,7 +52,8 @@ def steer_worlds(task: Task, separator: tuple[int, ...]) -> pd.DataFrame:
     """
     files = [file for file in task.saes if file.site.kind == "resid_post"]
     tables = []
-    for about in ABOUT:
+    total = len(ABOUT) * len(files)
+    for nth, about in enumerate(ABOUT):
         pairs = world_pairs(task.pairs, about, separator, task.pace.seed)
         if not pairs:
             continue
@@ -60,7 +61,7 @@ def steer_worlds(task: Task, separator: tuple[int, ...]) -> pd.DataFrame:
         plain = (("clean", TRUE), ("corrupted", FALSE))
         parts = [_rows(unsteered_answers(batches, run), towards) for run, towards in plain]
         for done, sae in enumerate(stream_saes(files, task.lm.device)):
-            task.on_step("worlds", done, len(files))
+            task.on_step("worlds", nth * len(files) + done, total)
             for place, role in ((CONTEXT, ENTITY), (FINAL, FINAL)):
                 tokens = place_tokens(batches, role)
                 own = site_moves(sae, batches, tokens, {SAME: [None] * len(pairs), OTHER: [None] * len(pairs)}, (), 0)
@@ -73,6 +74,7 @@ def steer_worlds(task: Task, separator: tuple[int, ...]) -> pd.DataFrame:
                     parts.append(_rows(answers, ways[way][0]).assign(**told, length=length))
         names = pd.DataFrame({"group": [pair.group for pair in pairs], "pair_id": [pair.pair_id for pair in pairs]})
         tables += [names.join(part).assign(about=about) for part in parts]
+    task.on_step("worlds", total, total)
     return WORLDS.frame(pd.concat(tables, ignore_index=True) if tables else pd.DataFrame())
 
 
