@@ -110,20 +110,23 @@ COMMANDS = {
         *["generate_features", "generate_sites"],
         *["batch_size", "vram", "device"],
     },
+    "recall run": {"saes", "sae_width", "sae_l0", "layers", "kinds", "sites"},
 }
-#: Options of a command's own that a field has the name of: how patch measures is no setting.
-OWN = {"patch": {"method"}}
+#: Options of a command's own that a field has the name of: how patch measures is no setting; a triage names a model.
+OWN = {"patch": {"method"}, "recall run": {"model", "dtype", "device", "batch_size"}}
 #: What is written before the options.
 ARGUMENTS = {"validate": ["runs/mine"]}
 #: The function of a command that has another name: ``saeattr.study`` is a package.
-FUNCTIONS = {"study": "run_study"}
+FUNCTIONS = {"study": "run_study", "recall run": "run_recall"}
 TAKEN = [(command, name) for command, known in COMMANDS.items() for name in sorted(known)]
 
 
 def options(command: str) -> dict[str, Any]:
     """The command's options by the name under which they arrive."""
-    group: Any = typer.main.get_command(app)
-    return {param.name: param for param in group.commands[command].params if param.param_type_name == "option"}
+    found: Any = typer.main.get_command(app)
+    for name in command.split():
+        found = found.commands[name]
+    return {param.name: param for param in found.params if param.param_type_name == "option"}
 
 
 def test_every_field_is_here_and_some_command_takes_it() -> None:
@@ -145,7 +148,7 @@ def test_an_option_is_the_setting_of_its_name_and_sets_no_other(
 ) -> None:
     flags, _, value = FIELDS[name]
     target = f"saeattr.api.{FUNCTIONS.get(command, command)}"
-    _, settings = call(monkeypatch, target, [command, *ARGUMENTS.get(command, []), *flags])
+    _, settings = call(monkeypatch, target, [*command.split(), *ARGUMENTS.get(command, []), *flags])
     known = set(StudySettings.model_fields) - OWN.get(command, set())
     given = {key: given for key, given in settings.items() if key in known and given is not None}
     assert given == {name: value}

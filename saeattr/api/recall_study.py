@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from saeattr.errors import UserError
 from saeattr.progress import OnProgress, quiet
 from saeattr.recall.curves import UNDER, check_under
 from saeattr.recall.folder import RECORD, SELECTED, Triage, load_facts
-from saeattr.study.recall.part import Reading
+from saeattr.study.recall.part import Reading, RecallPart
 from saeattr.study.recall.parts import PARTS, find_parts, write_derived
 from saeattr.study.results import Study
+
+#: The name of the model that comes with the program.
+BUNDLED = "bundled"
 
 
 def run_recall(
@@ -43,7 +47,10 @@ def run_recall(
             maximum.
         out: a study folder, which ``attribute`` may go on with; derived tables are in ``recall`` in it.
         figures: draw them; report: also write report.html with them (not without figures).
-        settings: as for ``patch``, without ``group`` and ``pairs``; the model is by default that of the triage.
+        settings: as for ``patch``, without ``group`` and ``pairs``, and which SAEs (``saes``, ``sae_width``,
+            ``sae_l0``, ``layers``, ``kinds``, ``sites``); the model is by default that of the triage. Parts that open
+            SAEs take all of the bundled model's where no sites are named; with another model they run only where its
+            SAEs or sites are named, or the part is.
 
     Returns:
         The study; ``Study.recall(name)`` has the derived tables.
@@ -59,10 +66,15 @@ def run_recall(
     wanted = find_parts(names or [part.name for part in PARTS])
     model, pairs = _selected(facts, selection, chat, settings, on_progress)
     settings = {"model": model, **{name: value for name, value in settings.items() if value is not None}}
+    wanted, told = (wanted, []) if names else _without_unnamed_saes(wanted, settings)
     with_saes = any(part.opens_saes for part in wanted)
+    if with_saes and settings["model"] == BUNDLED and not any(name in settings for name in ("sites", "layers")):
+        # All of its sites have an SAE, and each is small.
+        settings["layers"] = "all"
     prepared = prepared_for("all", None, {**settings, "pairs": pairs}, with_saes=with_saes)
     stages = [stage for part in wanted for stage in part.stages(prepared.groups)]
     study = run_and_draw(prepared, folder_for(prepared, out), stages, False, on_progress)
+    study = dataclasses.replace(study, warnings=(*study.warnings, *told))
     write_derived(study, wanted, Reading(under))
     if figures:
         from saeattr.reporting.figures.of_recall import figures as recall_figures
@@ -73,6 +85,20 @@ def run_recall(
         if report:
             write_report(study, model=False, on_progress=on_progress)
     return study
+
+
+def _without_unnamed_saes(
+    parts: Sequence[RecallPart], settings: Mapping[str, Any]
+) -> tuple[list[RecallPart], list[str]]:
+    """The parts that run where none is named, and a line on those left out: SAEs of many layers are large.
+
+    Parts that open SAEs run with the bundled model, or where SAEs or sites of a model are named.
+    """
+    named = settings["model"] == BUNDLED or any(name in settings for name in ("saes", "sites", "layers"))
+    kept = [part for part in parts if named or not part.opens_saes]
+    left = [part.name for part in parts if part not in kept]
+    told = f"{', '.join(left)} left out, which would open the SAEs of every layer: name --sites or --layers for it"
+    return kept, [told] if left else []
 
 
 def patch_recall(facts: Any = None, **asked: Any) -> Study:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from saeattr.cli.app import OnceCommand, app, load_api
+from saeattr.cli.options import takes_settings
 from saeattr.errors import UserError
 
 recall = typer.Typer(
@@ -180,6 +181,7 @@ def patch(
 
 
 @recall.command(cls=OnceCommand, epilog=EXAMPLES)
+@takes_settings("recall run")
 def run(
     source: Annotated[
         Path | None, typer.Argument(help="The folder of a triage, or a battery's file.", show_default=False)
@@ -201,6 +203,7 @@ def run(
     device: Device = "auto",
     batch_size: Batch = 16,
     figures: Annotated[bool, typer.Option(help="Draw the figures, and write report.html.")] = True,
+    **saes: Any,
 ) -> None:
     """Everything that can be asked of how a model recalls facts, in one folder and one report."""
     api = load_api()
@@ -208,7 +211,7 @@ def run(
     from saeattr.reporting.terminal.study import StageProgress
 
     with StageProgress() as progress:
-        settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
+        settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size, **saes}
         asked: dict[str, Any] = {"selection": selection, "chat": chat, "under": under, "out": out, "figures": figures}
         found = api.run_recall(_battery(source, battery), parts=parts or (), **asked, on_progress=progress, **settings)
     print_recall_study(found)

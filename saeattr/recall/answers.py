@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +28,16 @@ class Answers:
     log_probs: Float[Tensor, "rows two"]
     ranks: Int[Tensor, "rows two"]
     top: Int[Tensor, " rows"]
+
+    def take(self, rows: slice) -> Answers:
+        """Some of the rows."""
+        return Answers(self.logits[rows], self.log_probs[rows], self.ranks[rows], self.top[rows])
+
+
+def join_answers(parts: Sequence[Answers]) -> Answers:
+    """The rows of all parts, in order."""
+    names = [field.name for field in dataclasses.fields(Answers)]
+    return Answers(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
 def read_answers(lm: LanguageModel, hidden: Float[Tensor, "rows d_model"], targets: Int[Tensor, "rows two"]) -> Answers:

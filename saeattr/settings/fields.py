@@ -20,9 +20,12 @@ ALIASES = {"topic": "group", "lists": "n_pairs", "validate_lists": "validate_pai
 #: Commands that take a setting. Those that explore open no SAE.
 _EXPLORE = ("entropy", "lens", "patch")
 _SAES = ("attribute", "select", "plan", "study")
+#: Facts are of a battery, so of the rest it takes what says which SAEs.
+_WHICH_SAES = (*_SAES, "recall run")
 _ALL = (*_SAES, *_EXPLORE)
 _MEASURE = ("attribute", "select", "study", *_EXPLORE)
 _ATTRIBUTE = ("attribute", "study")
+_SITES = (*_ATTRIBUTE, "plan", "recall run")
 _TEST = (*_ATTRIBUTE, "validate")
 _RUN = (*_ALL, "validate")
 
@@ -123,14 +126,14 @@ class StudySettings(BaseModel):
         "model and SAEs",
         "A folder of SAEs, or published releases with commas",
         without="the model's own",
-        commands=_SAES,
+        commands=_WHICH_SAES,
     )
     sae_width: str | None = _setting(
         None,
         "model and SAEs",
         "Width of published SAEs, such as 16k",
         without="the model's usual one",
-        commands=_SAES,
+        commands=_WHICH_SAES,
     )
     sae_l0: float | None = _setting(
         None,
@@ -138,7 +141,7 @@ class StudySettings(BaseModel):
         "Take the published SAEs with the nearest L0",
         without="the published choice",
         gt=0,
-        commands=_SAES,
+        commands=_WHICH_SAES,
     )
     dtype: Literal["float32", "bfloat16", "float16"] | None = _setting(
         None, "model and SAEs", "Numbers of the model's weights", without="bfloat16 on a GPU, else float32"
@@ -247,17 +250,17 @@ class StudySettings(BaseModel):
         min_length=1,
     )
     layers: Annotated[tuple[int, ...], Field(min_length=1)] | Literal["all"] | None = _setting(
-        None, "sites", "Layers, such as 0,3,5, or all", without="the best that fit", commands=(*_ATTRIBUTE, "plan")
+        None, "sites", "Layers, such as 0,3,5, or all", without="the best that fit", commands=_SITES
     )
     kinds: tuple[Kind, ...] | None = _setting(
-        None, "sites", "Kinds of site", without="all", min_length=1, commands=_SAES
+        None, "sites", "Kinds of site", without="all", min_length=1, commands=_WHICH_SAES
     )
     sites: tuple[str, ...] | None = _setting(
         None,
         "sites",
         "Sites, such as resid_post.0,attn_z.3, in place of layers and kinds",
         without="the best that fit",
-        commands=(*_ATTRIBUTE, "plan"),
+        commands=_SITES,
         min_length=1,
     )
     max_sites: int | None = _setting(

@@ -28,6 +28,7 @@ from saeattr.study.prepare import Prepared
 from saeattr.study.recall.localisation import FactPatching
 from saeattr.study.recall.movers import Movers
 from saeattr.study.recall.phases import AnswerLens, WindowPatches
+from saeattr.study.recall.steering import Steering
 from saeattr.study.recall.suppression import Suppression
 from saeattr.study.selection import Choosing, stored_selection, with_choice
 from saeattr.study.stage import WHOLE, Outcome, Stage, Work
@@ -46,6 +47,7 @@ STAGES: tuple[type[Stage], ...] = (
     *(AnswerLens, WindowPatches),
     Movers,
     Suppression,
+    Steering,
     Choosing,
     Attribution,
     MakingTestPairs,

@@ -54,6 +54,7 @@ from saeattr.tables.recall_phases import (
     RECALL_PHASES,
     WINDOW_PATCHES,
 )
+from saeattr.tables.recall_steering import RECALL_STEERING, RECALL_WORLDS, STEERED, WORLDS
 from saeattr.tables.recall_suppression import (
     RECALL_PARTS,
     RECALL_SCALED,
@@ -152,13 +153,16 @@ __all__ = [
     "RECALL_RESTORED",
     "RECALL_SCALED",
     "RECALL_SCALING",
+    "RECALL_STEERING",
     "RECALL_SUPPRESSORS",
+    "RECALL_WORLDS",
     "RECALL_WORST",
     "RECALL_WRITES",
     "ROLE_EFFECTS",
     "SITE",
     "SITE_CHANGES",
     "SITE_EFFECTS",
+    "STEERED",
     "TABLES",
     "TEST_PAIRS",
     "TRIAGE",
@@ -166,6 +170,7 @@ __all__ = [
     "UNASKED",
     "VALIDATION",
     "WINDOW_PATCHES",
+    "WORLDS",
     "Column",
     "Feature",
     "Table",
@@ -191,6 +196,7 @@ RECALL_MEASURED = (
     *(ANSWER_LENS, WINDOW_PATCHES),
     *(RECALL_ATTENTION, RECALL_HEADS, RECALL_REMOVAL),
     *(RECALL_WRITES, RECALL_PARTS, RECALL_SCALED),
+    *(STEERED, WORLDS),
 )
 
 #: Tables of the folder ``recall`` in the study that ``saeattr recall run`` makes.
@@ -198,6 +204,7 @@ RECALLED = (
     *(RECALL_CURVES, RECALL_RELEASE, RECALL_WORST, RECALL_RESTORED),
     *(RECALL_PHASES, RECALL_CONCENTRATION, RECALL_ORDERS, RECALL_ANSWERS, RECALL_JOINT),
     *(RECALL_MOVERS, RECALL_REMOVED, RECALL_SUPPRESSORS, RECALL_SCALING),
+    *(RECALL_STEERING, RECALL_WORLDS),
     RECALL_CLAIMS,
 )
 

@@ -14,6 +14,7 @@ from saeattr.reporting.figures import (
     recall_movers,
     recall_patch,
     recall_phases,
+    recall_steering,
     recall_suppression,
 )
 from saeattr.reporting.figures.figure import StudyFigure
@@ -32,6 +33,7 @@ from saeattr.tables import (
     RECALL_REMOVED,
     RECALL_RESTORED,
     RECALL_SCALING,
+    RECALL_STEERING,
     RECALL_SUPPRESSORS,
     RECALL_WORST,
     RECALL_WRITES,
@@ -61,6 +63,10 @@ class RecallFigure:
 SHARES = (
     "Share of the swing that a patch moves towards the run it was taken from: 0 nothing, 1 all. Before layer 0 the "
     "entity has all and the final position nothing, by construction."
+)
+STEERED = (
+    "x + strength * (x_hat of the other entity's prompt - x_hat of the fact's), error term kept. Controls are as long, "
+    "token by token, and counted by this fact's other answer; the swapped activation is the ceiling."
 )
 CURVES = (RECALL_CURVES, RECALL_RELEASE)
 
@@ -153,6 +159,8 @@ FIGURES: tuple[RecallFigure, ...] = (
         "Direct effects go straight to the unembedding. Parts are chosen on one half of the facts, and scaled in the "
         "other.",
     ),
+    RecallFigure("recall-steering", recall_steering.layer_figure, (RECALL_STEERING,), STEERED),
+    RecallFigure("recall-steering-features", recall_steering.features_figure, (RECALL_STEERING,), STEERED),
 )
 
 
