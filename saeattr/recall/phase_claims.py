@@ -93,7 +93,9 @@ def _of_final(tables: PhaseTables) -> Iterator[Claim]:
 def _together(joint: pd.DataFrame) -> Iterator[Claim]:
     """Whether layers make up for each other."""
     whole = all_layers(joint)
-    for row in whole[whole["direction"] == "noising"].to_dict("records"):
+    # Attention is all that can differ at the final position, so all layers of it together are the swing.
+    told = whole[(whole["direction"] == "noising") & (whole["component"] != MOVED.component)]
+    for row in told.to_dict("records"):
         what = f"{row['component']} at {row['place']}"
         said = f"layers make up for each other: {what} of all layers does more than the sum of single ones"
         measure = f"joint share / summed single shares{_weakly(row['summed'])}"

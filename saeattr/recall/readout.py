@@ -20,10 +20,7 @@ def readouts(lens: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, fact in own.groupby(["group", "pair_id"], sort=False):
         # Before layer 0 comes resid_pre, behind each layer its resid_post.
-        ordered = fact.sort_values(["component", "layer"], kind="stable")
-        ordered = pd.concat(
-            [ordered[ordered["component"] == "resid_pre"], ordered[ordered["component"] != "resid_pre"]]
-        )
+        ordered = fact.assign(behind=fact["component"] != "resid_pre").sort_values(["behind", "layer"])
         p = np.exp(ordered["log_p_clean"].to_numpy())
         rises = np.diff(p)
         first = ordered["rank_clean"].to_numpy()[1:] == 1

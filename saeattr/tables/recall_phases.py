@@ -140,7 +140,8 @@ RECALL_JOINT = Table(
         N_FACTS,
     ),
     "Intervals: Student's over facts; that of the ratio by its linearisation. Where summed is near 0 the ratio has no "
-    "meaning and the excess has.",
+    "meaning and the excess has. Attention of all layers at the final position moves all of the swing by construction: "
+    "nothing else can differ there.",
 )
 DEPTH = Column("depth", "float64", "layer / number of layers: 0 before the first layer, 1 behind the last")
 RECALL_COMPARED_CURVES = Table(

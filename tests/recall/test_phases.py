@@ -216,7 +216,10 @@ def test_every_table_claim_line_and_figure_is_there(found: Study) -> None:
     assert set(found.recall(ANSWER_LENS)["place"]) == {"entity-last", "behind", "final"}
     assert ANSWER_LENS.names == list(found.recall(ANSWER_LENS).columns)
     claims = found.recall(RECALL_CLAIMS).query("part == 'phases'")
-    assert len(claims) == 10
+    assert len(claims) == 9
+    # Attention is all that can differ at the final position.
+    whole = found.recall(RECALL_JOINT).query("component == 'attn_out' and place == 'final' and n_together == 6")
+    np.testing.assert_allclose(whole["joint"], 1, atol=1e-4)
     lines = part_lines(found)["recall"]
     assert any(line.startswith("read (resid_pre at entity): layers 0") for line in lines)
     assert any(line.startswith("logit lens at the final position: P(answer) jumps in layer ") for line in lines)
