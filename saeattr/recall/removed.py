@@ -71,7 +71,7 @@ def mover_claims(removed: pd.DataFrame, heads: pd.DataFrame, removal: pd.DataFra
         removed: ``tables.RECALL_REMOVED``; heads: ``tables.RECALL_HEADS``; removal: ``tables.RECALL_REMOVAL``.
     """
     claims = []
-    for name, words in (("mean", "put to its mean"), ("corrupted", "put to the corrupted run's")):
+    for name, words in (("mean", "put to its mean over others"), ("corrupted", "put to the corrupted run's")):
         own = removed[(removed["chosen"] == "first") & (removed["removal"] == name)].set_index("control")
         if "random" not in own.index:
             continue
