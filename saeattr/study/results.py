@@ -23,6 +23,7 @@ from saeattr.study.lens import Lens
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, stored_given
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.selection import Choosing
+from saeattr.study.stage import Stage
 from saeattr.study.validation import Validation, power_of
 from saeattr.tables import (
     ACTIVE,
@@ -151,6 +152,10 @@ class Study:
     def head_moves(self, group: str | None = None) -> pd.DataFrame:
         """Which heads carry what differs between the prompts to where the metric is read; may be empty."""
         return HeadMoves.read(self.folder, HEAD_MOVES, group)
+
+    def recall_mlps(self, table: Table) -> pd.DataFrame:
+        """What the part ``mlps`` of a recall study measured, such as ``tables.RECALL_MLP_WEIGHTS``; may be empty."""
+        return Stage.read(self.folder, table)
 
     def recall(self, table: Table | str) -> pd.DataFrame:
         """A table of the study's folder ``recall``, such as ``recall_curves`` or ``recall_claims``; may be empty.

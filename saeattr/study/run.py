@@ -25,6 +25,7 @@ from saeattr.study.memory import memory_plan, note_memory, note_sites, within_me
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, stored_pairs, stored_test_pairs
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.prepare import Prepared
+from saeattr.study.recall.mlps import Mlps
 from saeattr.study.selection import Choosing, stored_selection, with_choice
 from saeattr.study.stage import WHOLE, Outcome, Stage, Work
 from saeattr.study.statistics import Statistics
@@ -38,6 +39,7 @@ STAGES: tuple[type[Stage], ...] = (
     Lens,
     Patching,
     HeadMoves,
+    Mlps,
     Choosing,
     Attribution,
     MakingTestPairs,

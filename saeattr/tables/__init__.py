@@ -35,6 +35,14 @@ from saeattr.tables.recall import (
     TRIAGE,
     UNASKED,
 )
+from saeattr.tables.recall_mlps import (
+    RECALL_MLP_FACTS,
+    RECALL_MLP_FIT,
+    RECALL_MLP_INTERCEPT,
+    RECALL_MLP_TOKENS,
+    RECALL_MLP_WEIGHTS,
+    RECALL_MLPS,
+)
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
 from saeattr.tables.table import (
     FEATURE,
@@ -105,6 +113,12 @@ __all__ = [
     "RECALLED",
     "RECALL_CLAIMS",
     "RECALL_CURVES",
+    "RECALL_MLPS",
+    "RECALL_MLP_FACTS",
+    "RECALL_MLP_FIT",
+    "RECALL_MLP_INTERCEPT",
+    "RECALL_MLP_TOKENS",
+    "RECALL_MLP_WEIGHTS",
     "RECALL_RELEASE",
     "RECALL_WORST",
     "ROLE_EFFECTS",
@@ -155,6 +169,7 @@ TABLES: dict[str, Table] = {
         LENS_ONSET,
         PATCHING,
         HEAD_MOVES,
+        *RECALL_MLPS,
         ATTRIBUTIONS,
         ENTRIES,
         PAIR_EFFECTS,
