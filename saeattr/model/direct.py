@@ -78,8 +78,7 @@ def head_outputs(
     block = lm.layers[layer]
     attention: torch.nn.Module = block.attn  # pyright: ignore[reportAssignmentType]
     z = z.to(next(block.parameters()).device)
-    rows, width = z.shape
-    of_head = torch.arange(n_heads, device=z.device).repeat_interleave(width // n_heads)
+    of_head = torch.arange(n_heads, device=z.device).repeat_interleave(z.shape[1] // n_heads)
     apart = z[:, None, :] * (of_head == torch.arange(n_heads, device=z.device)[:, None])
     together = torch.cat([apart, z[:, None], torch.zeros_like(z[:, None])], dim=1)
     written: Tensor = attention.o(together)  # pyright: ignore[reportCallIssue]

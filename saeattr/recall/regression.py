@@ -49,6 +49,10 @@ class Data:
     x: Float[ndarray, "facts sources d"]
     y: Float[ndarray, "facts d"]
 
+    def take(self, which: Int[ndarray, " some"]) -> Data:
+        """Some of the facts."""
+        return Data(self.x[which], self.y[which])
+
     def moments(self, times: Float[ndarray, " facts"]) -> Moments:
         """With each fact counted so many times; 0 leaves it out."""
         which = times > 0
@@ -156,7 +160,7 @@ def _total(sums: Sequence[Moments]) -> Moments:
 def cross_fit(data: Data, folds: Int[ndarray, " facts"], fitting: Fitting = "ridge") -> HeldOut:
     """Fit all folds but one, predict that one; each fold's penalty is chosen within the others."""
     errors, spread, fits = np.zeros(len(folds)), np.zeros(len(folds)), []
-    blocks = [Data(data.x[folds == fold], data.y[folds == fold]) for fold in range(int(folds.max()) + 1)]
+    blocks = [data.take(np.flatnonzero(folds == fold)) for fold in range(int(folds.max()) + 1)]
     for fold, block in enumerate(blocks):
         seen = [*blocks[:fold], *blocks[fold + 1 :]]
         fit = fit_chosen(seen, fitting)
@@ -177,7 +181,7 @@ def resampled(families: Sequence[object], draws: int, seed: int) -> Float[ndarra
     return counts[:, of_fact].astype(float)
 
 
-def interval(draws: Float[ndarray, draws *rest]) -> tuple[ndarray, ndarray]:
+def interval(draws: Float[ndarray, "draws ..."]) -> tuple[ndarray, ndarray]:
     """Both ends of a 95 % interval, over bootstrap draws."""
     low, high = np.nanpercentile(draws, [2.5, 97.5], axis=0)
     return low, high

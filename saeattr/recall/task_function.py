@@ -7,7 +7,7 @@ was not fitted to, and beside random directions of the same length.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from saeattr.model.direct import held_scales
 from saeattr.model.loading import LanguageModel
 from saeattr.model.unembed import unembedding, vocabulary_slices
 from saeattr.recall.answers import read_answers
-from saeattr.recall.mlps import MlpFit
+from saeattr.recall.mlps import MlpFit, Scope
 from saeattr.recall.writes import Writes
 from saeattr.runs.lens import as_final
 from saeattr.tables import RECALL_MLP_FACTS, RECALL_MLP_INTERCEPT, RECALL_MLP_TOKENS
@@ -30,10 +30,12 @@ from saeattr.tables import RECALL_MLP_FACTS, RECALL_MLP_INTERCEPT, RECALL_MLP_TO
 RANDOM, TOKENS, ROWS = 1000, 10, 64
 #: In place of a fold: none is left out.
 NO_FOLD = -1
+#: Whose ranks are read, by column.
+WHAT = ((0, "entity"), (1, "answer"))
 
 
 def answer_directions(lm: LanguageModel, writes: Writes) -> Float[ndarray, "facts d_model"]:
-    """W_U[answer] - W_U[entity] of each fact through the final norm, with the scale that it had in the fact's prompt."""
+    """W_U[answer] - W_U[entity] of each fact through the final norm, whose scale is that of the fact's prompt."""
     weight = unembedding(lm)
     answer, entity = (torch.tensor(ids, device=weight.device) for ids in (writes.answer, writes.entity))
     contrast = weight[answer].float() - weight[entity].float()
@@ -50,29 +52,36 @@ def as_passed(lm: LanguageModel, stream: Float[Tensor, "rows d_model"]) -> Float
 
 
 def intercept_rows(fits: Sequence[MlpFit], directions: Float[ndarray, "facts d_model"], seed: int) -> pd.DataFrame:
-    """``tables.RECALL_MLP_INTERCEPT``: every MLP, with each fold left out and with none."""
+    """``tables.RECALL_MLP_INTERCEPT``: every MLP with each fold left out and with none, of all and by relation."""
     random = np.random.default_rng(seed).standard_normal((RANDOM, directions.shape[1]))
-    rows: list[dict[str, Any]] = []
-    for fit in fits:
-        for fold, one in [*enumerate(fit.held.fits), (NO_FOLD, fit.whole)]:
-            seen = directions[fit.held.folds != fold].mean(0)
-            judge = seen if fold == NO_FOLD else directions[fit.held.folds == fold].mean(0)
-            cosine, held = (float(cosines(one.intercept[None], other)[0]) for other in (seen, judge))
-            chance = cosines(random, judge)
-            rows.append(
-                {
-                    "layer": fit.layer,
-                    "fold": fold,
-                    "norm": np.linalg.norm(one.intercept),
-                    "cosine": cosine,
-                    "cosine_held": np.nan if fold == NO_FOLD else held,
-                    "random_95": np.quantile(chance, 0.95),
-                    "above": (chance < held).mean(),
-                }
-            )
+    rows = [
+        {"layer": fit.layer, "category": category, **row}
+        for fit in fits
+        for category, scope in (("", fit.every), *fit.within.items())
+        for row in _cosine_rows(scope, directions[scope.which], random)
+    ]
     table = pd.DataFrame(rows)
-    best = table.groupby("fold")["cosine"].transform("max")
+    best = table.groupby(["category", "fold"])["cosine"].transform("max")
     return RECALL_MLP_INTERCEPT.frame(table.assign(chosen=table["cosine"] == best))
+
+
+def _cosine_rows(
+    scope: Scope, directions: Float[ndarray, "some d_model"], random: Float[ndarray, "random d_model"]
+) -> Iterator[dict[str, Any]]:
+    """The intercepts of one MLP against what their facts, and the facts left out, ask for."""
+    for fold, one in [*enumerate(scope.held.fits), (NO_FOLD, scope.whole)]:
+        seen = directions[scope.held.folds != fold].mean(0)
+        judge = seen if fold == NO_FOLD else directions[scope.held.folds == fold].mean(0)
+        cosine, held = (float(cosines(one.intercept[None], other)[0]) for other in (seen, judge))
+        chance = cosines(random, judge)
+        yield {
+            "fold": fold,
+            "norm": np.linalg.norm(one.intercept),
+            "cosine": cosine,
+            "cosine_held": np.nan if fold == NO_FOLD else held,
+            "random_95": np.quantile(chance, 0.95),
+            "above": (chance < held).mean(),
+        }
 
 
 def cosines(rows: Float[ndarray, "rows d"], with_one: Float[ndarray, " d"]) -> Float[ndarray, " rows"]:
@@ -85,7 +94,7 @@ def token_rows(lm: LanguageModel, fits: Sequence[MlpFit], answers: Sequence[int]
     """``tables.RECALL_MLP_TOKENS``: what the intercepts, fitted to all facts, would say alone."""
     rows = []
     for fit in fits:
-        intercept = torch.from_numpy(fit.whole.intercept).to(lm.device, lm.dtype)
+        intercept = torch.from_numpy(fit.every.whole.intercept).to(lm.device, lm.dtype)
         # The same of the other sign takes away what the norm adds to any stream.
         up, down = as_final(lm, torch.stack([intercept, -intercept])).float()
         weight = unembedding(lm)
@@ -111,36 +120,43 @@ def token_rows(lm: LanguageModel, fits: Sequence[MlpFit], answers: Sequence[int]
 def fact_rows(lm: LanguageModel, fits: Sequence[MlpFit], writes: Writes, seed: int) -> pd.DataFrame:
     """``tables.RECALL_MLP_FACTS``: ranks before and after the intercept of a fit that had not seen the fact."""
     generator = np.random.default_rng(seed)
-    targets = torch.tensor([writes.entity, writes.answer]).T
     tables = []
     for fit in fits:
-        held, mids = fit.held, writes.mids[:, fit.layer]
-        intercepts = np.stack([held.fits[fold].intercept for fold in held.folds])
-        random = generator.standard_normal(intercepts.shape)
-        random *= np.linalg.norm(intercepts, axis=1, keepdims=True) / np.linalg.norm(random, axis=1, keepdims=True)
-        added = {
-            "before": torch.zeros_like(mids),
-            "after": torch.from_numpy(intercepts).float(),
-            "random": torch.from_numpy(random).float(),
-            "mlp": writes.mlps[:, fit.layer],
-        }
-        ranks = {name: lens_ranks(lm, mids + more, targets) for name, more in added.items()}
-        columns = {
-            f"{what}_{name}": found[:, at]
-            for at, what in enumerate(("entity", "answer"))
-            for name, found in ranks.items()
-        }
-        about = {
-            "category": [pair.group for pair in writes.pairs],
-            "pair_id": [pair.pair_id for pair in writes.pairs],
-            "layer": fit.layer,
-            "fold": held.folds,
-            "answer": [str(lm.tokenizer.decode([token])) for token in writes.answer],
-            "error": held.errors,
-            "spread": held.spread,
-        }
-        tables.append(pd.DataFrame({**about, **columns}))
+        tables.append(_fact_rows(lm, fit, fit.every, writes, generator).assign(fitted="all"))
+        own = [_fact_rows(lm, fit, one, writes, generator).assign(fitted="relation") for one in fit.within.values()]
+        tables += own
     return RECALL_MLP_FACTS.frame(pd.concat(tables, ignore_index=True))
+
+
+def _fact_rows(
+    lm: LanguageModel, fit: MlpFit, scope: Scope, writes: Writes, generator: np.random.Generator
+) -> pd.DataFrame:
+    """Of one MLP and the facts of one fit."""
+    held, which = scope.held, scope.which
+    targets = torch.tensor([writes.entity, writes.answer]).T[which]
+    pairs = [writes.pairs[at] for at in which]
+    intercepts = np.stack([held.fits[fold].intercept for fold in held.folds])
+    random = generator.standard_normal(intercepts.shape)
+    random *= np.linalg.norm(intercepts, axis=1, keepdims=True) / np.linalg.norm(random, axis=1, keepdims=True)
+    mids = writes.mids[which, fit.layer]
+    added = {
+        "before": torch.zeros_like(mids),
+        "after": torch.from_numpy(intercepts).float(),
+        "random": torch.from_numpy(random).float(),
+        "mlp": writes.mlps[which, fit.layer],
+    }
+    ranks = {name: lens_ranks(lm, mids + more, targets) for name, more in added.items()}
+    entity, answer = ({f"{what}_{name}": found[:, at] for name, found in ranks.items()} for at, what in WHAT)
+    about = {
+        "category": [pair.group for pair in pairs],
+        "pair_id": [pair.pair_id for pair in pairs],
+        "layer": fit.layer,
+        "fold": held.folds,
+        "answer": [str(lm.tokenizer.decode([writes.answer[at]])) for at in which],
+        "error": held.errors,
+        "spread": held.spread,
+    }
+    return pd.DataFrame({**about, **entity, **answer})
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
 """What every part of a model writes to the residual stream at the final position, fact by fact.
 
-Before the MLP of layer l the stream is a sum: the embedding, every head of layers 0 to l, every MLP of the layers before
-it, and what the output weights' biases add, which is the same for every fact. These summands are what a regression of
-the MLP's output is made of (``recall.mlps``).
+Before the MLP of layer l the stream is a sum: the embedding, every head of layers 0 to l, every earlier MLP, and what
+the output weights' biases add, which is the same for every fact. These summands are what a regression of the MLP's
+output is made of (``recall.mlps``).
 """
 
 from __future__ import annotations

@@ -14,22 +14,26 @@ RECALL_MLP_FIT = Table(
     "one MLP, regressed on the stream's summands, and how folds were made",
     (
         MLP_LAYER,
-        Column("split", "text", "answers: no answer is on both sides; relations: no category is"),
+        Column(
+            "split",
+            "text",
+            "answers: no answer is on both sides; relations: no category is; within: answers, each category by itself",
+        ),
         Column("fit", "text", "ridge or sgd"),
         Column("r2", "float64", "on held-out facts, all folds together: 1 - errors / spread; an intercept alone has 0"),
         Column("r2_low", "float64", "lower end of its 95 % interval (bootstrap over answers, or categories)"),
         Column("r2_high", "float64", "upper end"),
-        Column("r2_seen", "float64", "of the fit to all facts, on these"),
+        Column("r2_seen", "float64", "of the fit to all facts (within: of the category), on these"),
         Column("constant", "float64", "share of the output's squared length that the mean of the others' predicts"),
-        Column("penalty", "float64", "of the fit to all facts, chosen over folds; 0: sgd"),
+        Column("penalty", "float64", "of the fit to all facts, chosen over folds; 0: sgd; within: the median"),
         Column("alike", "float64", "mean Pearson of the heads' coefficients in each category with those of all facts"),
         Column("n_categories", "int32", "categories with enough facts for a fit of their own"),
-        Column("n_facts", "int32", "facts"),
+        Column("n_facts", "int32", "facts; within: those of these categories"),
         Column("n_folds", "int16", "folds"),
         Column("n_sources", "int32", "summands: the embedding, heads, earlier MLPs"),
     ),
-    "The output at the final position of each fact's clean prompt, y = sum_k w_k x_k + b in R^d: one number w_k for each "
-    "summand x_k of the stream before the MLP, and a vector b. spread is about the mean of the facts that were fitted.",
+    "The output at the final position of each fact's clean prompt, y = sum_k w_k x_k + b in R^d: one number w_k for "
+    "each summand x_k of the stream before the MLP, and a vector b. spread is about the mean of the fitted facts.",
 )
 RECALL_MLP_WEIGHTS = Table(
     "recall_mlp_weights",
@@ -53,6 +57,7 @@ RECALL_MLP_INTERCEPT = Table(
     "the intercept of one MLP, fitted to all folds but one",
     (
         MLP_LAYER,
+        Column("category", "text", "of the facts fitted; blank: all"),
         Column("fold", "int16", "left out; -1: none"),
         Column("norm", "float64", "length of the intercept"),
         Column("cosine", "float64", "with the mean direction from entity to answer, over the facts that were fitted"),
@@ -61,13 +66,13 @@ RECALL_MLP_INTERCEPT = Table(
             "random_95", "float64", "95 % of random directions have a lower cosine with the latter (all: the former)"
         ),
         Column("above", "float64", "share of random directions with a lower cosine"),
-        Column("chosen", "bool", "cosine is the largest of all layers with this fold left out"),
+        Column("chosen", "bool", "cosine is the largest of all layers with this category and fold"),
     ),
     "Direction: W_U[answer] - W_U[first token of the entity], through the final norm with the scale that it had.",
 )
 RECALL_MLP_TOKENS = Table(
     "recall_mlp_tokens",
-    "one token that the intercept of one MLP points to, or away from",
+    "one token that the intercept of one MLP, fitted to all facts, points to or away from",
     (
         MLP_LAYER,
         Column("side", "text", "towards or away"),
@@ -79,11 +84,12 @@ RECALL_MLP_TOKENS = Table(
 )
 RECALL_MLP_FACTS = Table(
     "recall_mlp_facts",
-    "one fact at one MLP: what a fit that had not seen it makes of it",
+    "one fact at one MLP, and what the fit was of: what a fit that had not seen it makes of it",
     (
         CATEGORY,
         FACT_ID,
         LAYER,
+        Column("fitted", "text", "all: facts of all categories; relation: those of its own"),
         FOLD,
         Column("answer", "text", "the right answer's token"),
         Column("error", "float64", "squared error of the predicted output"),

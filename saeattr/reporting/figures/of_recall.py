@@ -7,10 +7,18 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from saeattr.reporting.figures import recall_patch
+from saeattr.reporting.figures import recall_mlps, recall_patch
 from saeattr.reporting.figures.figure import StudyFigure
 from saeattr.study.results import RECALL_FOLDER, Study
-from saeattr.tables import RECALL_CURVES, RECALL_RELEASE, Table
+from saeattr.tables import (
+    RECALL_CURVES,
+    RECALL_MLP_FACTS,
+    RECALL_MLP_FIT,
+    RECALL_MLP_INTERCEPT,
+    RECALL_MLP_WEIGHTS,
+    RECALL_RELEASE,
+    Table,
+)
 
 SHARES = (
     "Share of the swing that a patch moves towards the run it was taken from: 0 nothing, 1 all. Before layer 0 the "
@@ -31,6 +39,10 @@ def figures(study: Study) -> Iterator[StudyFigure]:
         ("recall-heads", _heads, SHARES),
     ):
         yield from _figure(study, name, curves, draw, caption)
+    for name, sources, draw, caption in MEASURED:
+        paths = tuple(study.folder.table_path(table.name) for table in sources)
+        if all(path.exists() for path in paths):
+            yield StudyFigure(name, paths, partial(draw, study), "recall", caption)
 
 
 def _figure(
@@ -56,3 +68,31 @@ def _components(study: Study) -> Figure | None:
 
 def _heads(study: Study) -> Figure | None:
     return recall_patch.head_figure(study.recall(RECALL_CURVES))
+
+
+def _mlps(study: Study) -> Figure | None:
+    return recall_mlps.mlp_figure(study.recall_mlps(RECALL_MLP_FIT), study.recall_mlps(RECALL_MLP_WEIGHTS))
+
+
+def _intercepts(study: Study) -> Figure | None:
+    return recall_mlps.intercept_figure(study.recall_mlps(RECALL_MLP_INTERCEPT), study.recall_mlps(RECALL_MLP_FACTS))
+
+
+#: Figures of tables that lie on top of the study.
+MEASURED: tuple[tuple[str, tuple[Table, ...], Callable[[Study], Figure | None], str], ...] = (
+    (
+        "recall-mlps",
+        (RECALL_MLP_FIT, RECALL_MLP_WEIGHTS),
+        _mlps,
+        "Each MLP's output at the final position, regressed on what heads and earlier parts wrote there, with one "
+        "coefficient each and an intercept; R2 on facts that the fit has not seen, an intercept alone being 0. Bars: "
+        "95 % over answers or relations (bootstrap).",
+    ),
+    (
+        "recall-intercepts",
+        (RECALL_MLP_INTERCEPT, RECALL_MLP_FACTS),
+        _intercepts,
+        "Left: cosine of the intercept, fitted without some facts, with the mean direction from their entity to their "
+        "answer; a point a fold. Others: lens rank of entity and answer before an MLP, and with something added.",
+    ),
+)
