@@ -43,6 +43,8 @@ from saeattr.tables import (
     METRIC_BY_POINT,
     PAIRS,
     PATCHING,
+    RECALL_SHOT_LENS,
+    RECALL_SHOTS,
     RECALLED,
     SITE_EFFECTS,
     TEST_PAIRS,
@@ -156,6 +158,14 @@ class Study:
     def recall_mlps(self, table: Table) -> pd.DataFrame:
         """What the part ``mlps`` of a recall study measured, such as ``tables.RECALL_MLP_WEIGHTS``; may be empty."""
         return Stage.read(self.folder, table)
+
+    def recall_shots(self) -> pd.DataFrame:
+        """Facts behind others of their relation: answer, output domain, movers; may be empty."""
+        return Stage.read(self.folder, RECALL_SHOTS)
+
+    def recall_shot_lens(self) -> pd.DataFrame:
+        """Their lens ranks of entity and answer by layer; may be empty."""
+        return Stage.read(self.folder, RECALL_SHOT_LENS)
 
     def recall(self, table: Table | str) -> pd.DataFrame:
         """A table of the study's folder ``recall``, such as ``recall_curves`` or ``recall_claims``; may be empty.

@@ -26,6 +26,7 @@ from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, st
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.prepare import Prepared
 from saeattr.study.recall.mlps import Mlps
+from saeattr.study.recall.shots import Shots
 from saeattr.study.selection import Choosing, stored_selection, with_choice
 from saeattr.study.stage import WHOLE, Outcome, Stage, Work
 from saeattr.study.statistics import Statistics
@@ -40,6 +41,7 @@ STAGES: tuple[type[Stage], ...] = (
     Patching,
     HeadMoves,
     Mlps,
+    Shots,
     Choosing,
     Attribution,
     MakingTestPairs,

@@ -43,6 +43,7 @@ from saeattr.tables.recall_mlps import (
     RECALL_MLP_WEIGHTS,
     RECALL_MLPS,
 )
+from saeattr.tables.recall_shots import RECALL_SHOT_LENS, RECALL_SHOTS
 from saeattr.tables.selection import LAYER_SCORES, LENS, ROLE_EFFECTS
 from saeattr.tables.table import (
     FEATURE,
@@ -120,6 +121,8 @@ __all__ = [
     "RECALL_MLP_TOKENS",
     "RECALL_MLP_WEIGHTS",
     "RECALL_RELEASE",
+    "RECALL_SHOTS",
+    "RECALL_SHOT_LENS",
     "RECALL_WORST",
     "ROLE_EFFECTS",
     "SITE",
@@ -170,6 +173,8 @@ TABLES: dict[str, Table] = {
         PATCHING,
         HEAD_MOVES,
         *RECALL_MLPS,
+        RECALL_SHOTS,
+        RECALL_SHOT_LENS,
         ATTRIBUTIONS,
         ENTRIES,
         PAIR_EFFECTS,

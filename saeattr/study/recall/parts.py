@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from saeattr.errors import UserError
 from saeattr.files import disk_errors, write_table, write_text
 from saeattr.recall.claims import claims_table
-from saeattr.study.recall import localisation, mlps
+from saeattr.study.recall import localisation, mlps, shots
 from saeattr.study.recall.part import Reading, RecallPart
 from saeattr.study.results import RECALL_FOLDER, Study
 from saeattr.tables import RECALL_CLAIMS
 
 #: A later part may read what an earlier one derived.
-PARTS: tuple[RecallPart, ...] = (localisation.PART, mlps.PART)
+PARTS: tuple[RecallPart, ...] = (localisation.PART, mlps.PART, shots.PART)
 
 
 def find_parts(names: Sequence[str]) -> list[RecallPart]:
