@@ -73,9 +73,10 @@ def shot_pairs(
         return [], "its prompt is not one of those that were asked"
     banned = {*pair.points[0].wanted, *pair.points[0].unwanted}
     entities = {asked.entity, None if corrupted is None else corrupted.entity}
+    # An entity that has several rows in a phrasing, each with another corrupted prompt, is shown once.
     others = [
         one
-        for one in known
+        for one in {(one.category, one.prompt): one for one in known}.values()
         if (one.category, one.phrasing) == (asked.category, asked.phrasing)
         and one.entity not in entities
         and banned.isdisjoint(prompt_tokens(tokenizer, one.text))

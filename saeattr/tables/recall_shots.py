@@ -28,8 +28,8 @@ RECALL_SHOTS = Table(
         Column("attention_layer", "int16", "layer of the head that attends most to the entity from the final position"),
         Column("attention", "float64", "its attention"),
     ),
-    "mover_layer: sum of layer x max(0, -effect) / sum of max(0, -effect) over all heads, an effect being the change of "
-    "LD when a head's corrupted z is put in at the final position; blank where none lowers it.",
+    "mover_layer: sum of layer x max(0, -effect) / sum of max(0, -effect) over all heads, an effect being the change "
+    "of LD when a head's corrupted z is put in at the final position; blank where none lowers it.",
 )
 RECALL_SHOT_LENS = Table(
     "recall_shot_lens",

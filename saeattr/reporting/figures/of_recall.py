@@ -7,7 +7,7 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from saeattr.reporting.figures import recall_mlps, recall_patch
+from saeattr.reporting.figures import recall_mlps, recall_patch, recall_shots
 from saeattr.reporting.figures.figure import StudyFigure
 from saeattr.study.results import RECALL_FOLDER, Study
 from saeattr.tables import (
@@ -17,6 +17,8 @@ from saeattr.tables import (
     RECALL_MLP_INTERCEPT,
     RECALL_MLP_WEIGHTS,
     RECALL_RELEASE,
+    RECALL_SHOT_LENS,
+    RECALL_SHOTS,
     Table,
 )
 
@@ -78,6 +80,10 @@ def _intercepts(study: Study) -> Figure | None:
     return recall_mlps.intercept_figure(study.recall_mlps(RECALL_MLP_INTERCEPT), study.recall_mlps(RECALL_MLP_FACTS))
 
 
+def _shots(study: Study) -> Figure | None:
+    return recall_shots.shot_figure(study.recall_shots(), study.recall_shot_lens())
+
+
 #: Figures of tables that lie on top of the study.
 MEASURED: tuple[tuple[str, tuple[Table, ...], Callable[[Study], Figure | None], str], ...] = (
     (
@@ -94,5 +100,13 @@ MEASURED: tuple[tuple[str, tuple[Table, ...], Callable[[Study], Figure | None], 
         _intercepts,
         "Left: cosine of the intercept, fitted without some facts, with the mean direction from their entity to their "
         "answer; a point a fold. Others: lens rank of entity and answer before an MLP, and with something added.",
+    ),
+    (
+        "recall-shots",
+        (RECALL_SHOTS, RECALL_SHOT_LENS),
+        _shots,
+        "The same facts behind nothing and behind other known facts of their relation. Left: probabilities, mean with "
+        "Student's 95 % over facts. Middle: lens ranks at the final position, geometric mean (-1: before layer 0). "
+        "Right: the layer in which heads move each fact, a point a fact that is known in all of these prompts.",
     ),
 )
