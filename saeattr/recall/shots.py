@@ -17,7 +17,8 @@ from transformers import PreTrainedTokenizerBase
 from saeattr.behaviours.pair import BOS, Pair
 from saeattr.behaviours.tokens import prompt_tokens
 
-#: Before the asked fact, in the order in which they are tried: the first that the tokenizer keeps apart.
+#: Before the asked fact, in the order in which they are tried: the first that leaves its tokens as they are. Behind a
+#: line's end a tokenizer may write the first word otherwise than at the start of a text; then a blank goes before it.
 SEPARATORS = ("\n", ". ")
 #: The role of what is shown.
 SHOWN = "shown"

@@ -39,7 +39,7 @@ def answer_directions(lm: LanguageModel, writes: Writes) -> Float[ndarray, "fact
     weight = unembedding(lm)
     answer, entity = (torch.tensor(ids, device=weight.device) for ids in (writes.answer, writes.entity))
     contrast = weight[answer].float() - weight[entity].float()
-    stream = writes.final.to(contrast.device, lm.dtype).requires_grad_()
+    stream = writes.final.clone().to(contrast.device, lm.dtype).requires_grad_()
     with torch.enable_grad(), held_scales(lm):
         passed = as_passed(lm, stream).float()
         (found,) = torch.autograd.grad((passed * contrast.to(passed.device)).sum(), stream)

@@ -113,7 +113,8 @@ def test_intercepts_are_judged_by_facts_left_out_and_the_layer_is_chosen_by_the_
 
 def test_each_claim_is_made_of_all_relations_and_of_each_and_can_break(found: Study) -> None:
     claims = found.recall("recall_claims").set_index("name")
-    names = ("linear", "intercept", "entity-rank", "answer-rank")
+    ranks = ("entity-rank", "entity-rank-control", "answer-rank", "answer-rank-control")
+    names = ("linear", "intercept", *ranks)
     assert set(claims.index) == {*names, *(f"{name}-within" for name in names)}
     fits = found.recall_mlps(RECALL_MLP_FIT).set_index(["split", "layer"])["r2"]
     assert claims["value"]["linear"] == pytest.approx(fits["answers"].mean())
@@ -124,9 +125,10 @@ def test_each_claim_is_made_of_all_relations_and_of_each_and_can_break(found: St
     assert asked.linear(0).verdict == "holds"
     turned = Asked("all", "", perfect, intercepts.assign(above=0.0))
     assert turned.points().verdict == "broken"
-    worse = perfect.assign(entity_after=1, entity_random=2, answer_after=8, answer_random=2)
-    assert [one.verdict for one in Asked("all", "", worse, intercepts).moves()] == ["broken", "broken"]
-    assert [one.value for one in Asked("all", "", worse, intercepts).moves()] == [-1.0, -2.0]
+    ranks = {"entity_before": 2, "entity_after": 1, "entity_random": 4}
+    worse = Asked("all", "", perfect.assign(**ranks, answer_before=4, answer_after=8, answer_random=2), intercepts)
+    assert [one.verdict for one in worse.moves()] == ["broken"] * 4
+    assert [one.value for one in worse.moves()] == [-1.0, -2.0, -1.0, -2.0]
 
 
 def test_figures_are_drawn_of_it(found: Study) -> None:

@@ -33,7 +33,7 @@ def shot_figure(rows: pd.DataFrame, lens: pd.DataFrame) -> Figure | None:
         means = rows.groupby("shots")["p_answer"].mean()
         text = (
             f"{len(rows) // len(counts)} facts behind {counts[-1]} others of their relation: P(right answer) is "
-            f"{means.loc[counts[-1]]:.2f} and was {means.loc[counts[0]]:.2f} behind none; {n_known} stay known"
+            f"{means.loc[counts[-1]]:.2f} and was {means.loc[counts[0]]:.2f} behind none; {n_known} are known in every prompt"
         )
         figure.suptitle(figure_text(textwrap.fill(text, int(LETTERS * width))), x=0.01, ha="left", fontsize=10)
     return figure
@@ -75,7 +75,7 @@ def _movers(axes: Axes, rows: pd.DataFrame, counts: list[int]) -> int:
     own = table[stays.to_numpy(dtype=bool)]
     for at, count in enumerate(counts[1:], 1):
         if len(own):
-            axes.scatter(own[counts[0]], own[count], s=14, color=PALETTE[at], label=f"{count} shown")
+            axes.scatter(own[counts[0]], own[count], s=10, alpha=0.7, color=PALETTE[at], label=f"{count} shown")
     top = float(np.nanmax(own.to_numpy())) * 1.1 if len(own) else 1.0
     axes.plot((0, top), (0, top), color="0.7", linewidth=0.8, zorder=0)
     axes.set(xlabel="mover layer, none shown", ylabel="mover layer, others shown", xlim=(0, top), ylim=(0, top))

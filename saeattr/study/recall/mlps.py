@@ -134,16 +134,16 @@ class Asked:
         return self._claim("intercept", statement, measure, ends, ABOVE_LIMIT, len(shares))
 
     def moves(self) -> list[Claim]:
-        """Doublings of rank, beside those of a random direction of the same length."""
+        """Doublings of rank from before to after; and beside a random direction as long, which moves ranks too."""
         key = ["layer", "fold"] if self.fitted == "all" else ["category", "layer", "fold"]
         own = self.facts.merge(self.left_out[key], on=key)
         found = []
         for name, sign, does in (("entity", 1, "lowers the entity's rank"), ("answer", -1, "raises the answer's rank")):
-            more = sign * np.log2(own[f"{name}_after"] / own[f"{name}_random"]).to_numpy(dtype=float)
-            measure = f"doublings of the lens rank on held-out facts, beside a random direction as long, {self.words}"
-            found.append(
-                self._claim(f"{name}-rank", f"adding the intercept {does}", measure, _mean(more), 0.0, len(more))
-            )
+            for beside, control, than in (("before", "", ""), ("random", "-control", " more than a random direction")):
+                more = sign * np.log2(own[f"{name}_after"] / own[f"{name}_{beside}"]).to_numpy(dtype=float)
+                measure = f"doublings of the lens rank on held-out facts{than and ', beside it'}, mean, {self.words}"
+                statement = f"adding the intercept {does}{than}"
+                found.append(self._claim(f"{name}-rank{control}", statement, measure, _mean(more), 0.0, len(more)))
         return found
 
     def _claim(
