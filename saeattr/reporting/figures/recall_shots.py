@@ -33,7 +33,8 @@ def shot_figure(rows: pd.DataFrame, lens: pd.DataFrame) -> Figure | None:
         means = rows.groupby("shots")["p_answer"].mean()
         text = (
             f"{len(rows) // len(counts)} facts behind {counts[-1]} others of their relation: P(right answer) is "
-            f"{means.loc[counts[-1]]:.2f} and was {means.loc[counts[0]]:.2f} behind none; {n_known} are known in every prompt"
+            f"{means.loc[counts[-1]]:.2f} and was {means.loc[counts[0]]:.2f} behind none; "
+            f"{n_known} are known in every prompt"
         )
         figure.suptitle(figure_text(textwrap.fill(text, int(LETTERS * width))), x=0.01, ha="left", fontsize=10)
     return figure
