@@ -17,7 +17,18 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from saeattr.recall.folds import FOLDS, split_families
-from saeattr.recall.regression import Data, Fit, Fitting, HeldOut, cross_fit, fit_chosen, fit_ridge, interval, resampled
+from saeattr.recall.regression import (
+    Data,
+    Fit,
+    Fitting,
+    HeldOut,
+    cross_fit,
+    fit_chosen,
+    fit_ridge,
+    interval,
+    map_r2,
+    resampled,
+)
 from saeattr.recall.writes import HEAD, Writes
 from saeattr.tables import RECALL_MLP_FIT, RECALL_MLP_WEIGHTS
 
@@ -105,7 +116,7 @@ def fit_rows(fit: MlpFit, writes: Writes, families: Families, seed: int, fitting
     if own:
         relations = [families.relations[at] for one in own for at in one.which]
         splits.append(("within", pooled([one.held for one in own]), relations, own))
-    rows = []
+    stream, rows = writes.mids[:, fit.layer].double().numpy(), []
     for split, held, shared, scopes in splits:
         low, high = interval(r2_draws(held, resampled(shared, DRAWS, seed)))
         left, spread = (sum(values) for values in zip(*(_seen(fit.data, one) for one in scopes), strict=True))
@@ -115,6 +126,7 @@ def fit_rows(fit: MlpFit, writes: Writes, families: Families, seed: int, fitting
             "split": split,
             "fit": fitting,
             **{"r2": held.r2, "r2_low": low, "r2_high": high, "r2_seen": 1 - left / spread},
+            "r2_map": np.nan if split == "within" else map_r2(stream, fit.data.y, held.folds),
             "constant": 1 - held.spread.sum() / squared,
             "penalty": np.median([one.whole.penalty for one in scopes]),
             "alike": np.mean(alike) if alike else np.nan,

@@ -171,6 +171,32 @@ def cross_fit(data: Data, folds: Int[ndarray, " facts"], fitting: Fitting = "rid
     return HeldOut(folds, fits, errors, spread)
 
 
+def map_r2(x: Float[ndarray, "facts d"], y: Float[ndarray, "facts d"], folds: Int[ndarray, " facts"]) -> float:
+    """R2 on held-out facts of a whole linear map of a vector, with d x d numbers in place of one a source.
+
+    A ridge in the space of facts, of which there are fewer than numbers; its penalty is chosen within the other folds.
+    """
+    names = sorted(set(folds.tolist()))
+
+    def missed(seen: Sequence[int], held: int, penalty: float) -> tuple[float, float]:
+        a, b = np.isin(folds, seen), folds == held
+        centre, mean = x[a].mean(0), y[a].mean(0)
+        own = x[a] - centre
+        products = own @ own.T
+        size = penalty * np.trace(products) / len(products)
+        solved = np.linalg.solve(products + size * np.eye(len(products)), y[a] - mean)
+        found = (x[b] - centre) @ own.T @ solved + mean
+        return float(np.square(y[b] - found).sum()), float(np.square(y[b] - mean).sum())
+
+    errors = spread = 0.0
+    for held in names:
+        seen = [fold for fold in names if fold != held]
+        of = {p: sum(missed([one for one in seen if one != inner], inner, p)[0] for inner in seen) for p in PENALTIES}
+        left, whole = missed(seen, held, min(of, key=lambda penalty: of[penalty]))
+        errors, spread = errors + left, spread + whole
+    return 1 - errors / spread
+
+
 def resampled(families: Sequence[object], draws: int, seed: int) -> Float[ndarray, "draws facts"]:
     """How often each fact is in each bootstrap draw; facts of one family are drawn together."""
     names = {family: at for at, family in enumerate(dict.fromkeys(families))}

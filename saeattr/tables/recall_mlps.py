@@ -24,6 +24,7 @@ RECALL_MLP_FIT = Table(
         Column("r2_low", "float64", "lower end of its 95 % interval (bootstrap over answers, or categories)"),
         Column("r2_high", "float64", "upper end"),
         Column("r2_seen", "float64", "of the fit to all facts (within: of the category), on these"),
+        Column("r2_map", "float64", "the same of a whole linear map of the stream, d x d numbers; blank within"),
         Column("constant", "float64", "share of the output's squared length that the mean of the others' predicts"),
         Column("penalty", "float64", "of the fit to all facts, chosen over folds; 0: sgd; within: the median"),
         Column("alike", "float64", "mean Pearson of the heads' coefficients in each category with those of all facts"),

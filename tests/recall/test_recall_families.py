@@ -57,8 +57,9 @@ def test_mlps_are_regressed_in_every_family(family: str, tmp_path: Path) -> None
         wanted = float(logits[writes.answer[at]] - logits[writes.entity[at]])
         got = float(writes.final[at].double().numpy() @ directions[at])
         if family == "gpt2":
-            contrast = plain.lm_head.weight[writes.answer[at]] - plain.lm_head.weight[writes.entity[at]]
-            got += float(plain.transformer.ln_f.bias.detach() @ contrast.detach())
+            weights = dict(plain.named_parameters())
+            contrast = weights["transformer.wte.weight"][[writes.answer[at], writes.entity[at]]].detach()
+            got += float(weights["transformer.ln_f.bias"].detach() @ (contrast[0] - contrast[1]))
         assert got == pytest.approx(wanted, abs=2e-3)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from saeattr.recall.folds import split_families
-from saeattr.recall.regression import Data, cross_fit, fit_chosen, fit_ridge, fit_sgd, resampled
+from saeattr.recall.regression import Data, cross_fit, fit_chosen, fit_ridge, fit_sgd, map_r2, resampled
 
 WEIGHTS = np.array([0.7, -1.0, 0.0, 2.5])
 
@@ -118,3 +118,12 @@ def test_folds_keep_families_together_and_are_of_like_size() -> None:
     times = resampled(answers, 50, 0)
     assert (times[:, :5] == times[:, :1]).all()
     assert times[:, 5:].std() > 0
+
+
+def test_a_whole_map_finds_what_one_number_a_source_cannot() -> None:
+    generator = np.random.default_rng(8)
+    x, turned = generator.standard_normal((120, 10)), generator.standard_normal((10, 10))
+    y, folds = x @ turned + 3.0, np.arange(120) % 4
+    assert map_r2(x, y, folds) == pytest.approx(1.0, abs=1e-3)
+    assert cross_fit(Data(x[:, None], y), folds).r2 < 0.3
+    assert map_r2(x, generator.standard_normal((120, 10)), folds) < 0.05

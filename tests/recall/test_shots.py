@@ -53,7 +53,7 @@ def test_others_come_before_both_prompts_and_only_the_last_line_differs(lm: Lang
     assert shots[0].pair == pair
     for one in shots[1:]:
         new = one.pair
-        text, other = (lm.tokenizer.decode(ids) for ids in (new.clean_ids, new.corrupted_ids or ()))
+        text, other = (str(lm.tokenizer.decode(list(ids))) for ids in (new.clean_ids, new.corrupted_ids or ()))
         assert text == f"<bos>{one.shown}The capital of France is"
         assert other == f"<bos>{one.shown}The capital of Germany is"
         lines = one.shown.splitlines()
@@ -61,7 +61,9 @@ def test_others_come_before_both_prompts_and_only_the_last_line_differs(lm: Lang
         assert all(line in {fact.text for fact in known if fact.phrasing == "The capital of {x} is"} for line in lines)
         for word in ("France", "Germany", "Paris", "Berlin"):
             assert word not in one.shown
-        assert [lm.tokenizer.decode([token]).strip() for token in one.answers] == [line.split()[-1] for line in lines]
+        assert [str(lm.tokenizer.decode([token])).strip() for token in one.answers] == [
+            line.split()[-1] for line in lines
+        ]
         assert [lm.tokenizer.decode([new.clean_ids[at]]) for at in entity_positions(new)] == [" France"]
         assert new.points[0].position == len(new.clean_ids) - 1
         assert new.changed_positions == entity_positions(new)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from saeattr.reporting.figures.style import PALETTE, figure_text, house_style, new_figure
 from saeattr.stats import mean_interval
@@ -64,7 +64,7 @@ def _ranks(axes: Axes, lens: pd.DataFrame, counts: list[int]) -> None:
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.invert_yaxis()
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="after layer", ylabel="lens rank, geometric mean")
     axes.legend(frameon=False, fontsize=6.5)
 
