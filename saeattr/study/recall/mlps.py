@@ -141,7 +141,9 @@ class Asked:
         for name, sign, does in (("entity", 1, "lowers the entity's rank"), ("answer", -1, "raises the answer's rank")):
             for beside, control, than in (("before", "", ""), ("random", "-control", " more than a random direction")):
                 more = sign * np.log2(own[f"{name}_after"] / own[f"{name}_{beside}"]).to_numpy(dtype=float)
-                measure = f"doublings of the lens rank on held-out facts{than and ', beside it'}, mean, {self.words}"
+                measure = (
+                    f"doublings of the lens rank on held-out facts{than and ', beside one as long'}, mean, {self.words}"
+                )
                 statement = f"adding the intercept {does}{than}"
                 found.append(self._claim(f"{name}-rank{control}", statement, measure, _mean(more), 0.0, len(more)))
         return found
