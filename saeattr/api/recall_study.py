@@ -14,8 +14,10 @@ from saeattr.errors import UserError
 from saeattr.progress import OnProgress, quiet
 from saeattr.recall.curves import UNDER, check_under
 from saeattr.recall.folder import RECORD, SELECTED, Triage, load_facts
+from saeattr.recall.shots import KnownFact, known_facts
 from saeattr.study.recall.part import Reading, RecallPart
 from saeattr.study.recall.parts import PARTS, find_parts, write_derived
+from saeattr.study.recall.shots import with_known
 from saeattr.study.results import Study
 
 #: The name of the model that comes with the program.
@@ -64,7 +66,7 @@ def run_recall(
             raise UserError(f"{name!r} is not a setting of recall: give the triage, or a battery")
     names = [name.strip() for name in parts.split(",")] if isinstance(parts, str) and parts else list(parts)
     wanted = find_parts(names or [part.name for part in PARTS])
-    model, pairs = _selected(facts, selection, chat, settings, on_progress)
+    model, pairs, known = _selected(facts, selection, chat, settings, on_progress)
     settings = {"model": model, **{name: value for name, value in settings.items() if value is not None}}
     wanted, told = (wanted, []) if names else _without_unnamed_saes(wanted, settings)
     with_saes = any(part.opens_saes for part in wanted)
@@ -72,7 +74,7 @@ def run_recall(
         # All of its sites have an SAE, and each is small.
         settings["layers"] = "all"
     prepared = prepared_for("all", None, {**settings, "pairs": pairs}, with_saes=with_saes)
-    stages = [stage for part in wanted for stage in part.stages(prepared.groups)]
+    stages = with_known([stage for part in wanted for stage in part.stages(prepared.groups)], known)
     study = run_and_draw(prepared, folder_for(prepared, out), stages, False, on_progress)
     study = dataclasses.replace(study, warnings=(*study.warnings, *told))
     write_derived(study, wanted, Reading(under))
@@ -123,8 +125,8 @@ def patch_recall(facts: Any = None, **asked: Any) -> Study:
 
 def _selected(
     facts: Any, selection: str, chat: bool, settings: dict[str, Any], on_progress: OnProgress
-) -> tuple[Any, Any]:
-    """The model by default, and the selected facts as rows or as a file of pairs.
+) -> tuple[Any, Any, tuple[KnownFact, ...]]:
+    """The model by default, the selected facts as rows or as a file of pairs, and all facts that the model knows.
 
     Raises:
         UserError: there is no such triage or battery, or nothing is selected.
@@ -139,7 +141,7 @@ def _selected(
         known = {name: value for name, value in settings.items() if name in NAMES}
         found = facts if isinstance(facts, Triage) else triage(facts, selection=selection, chat=chat, **known)
         given = [row.model_dump(exclude={"row"}, exclude_none=True) for row in found.pairs.rows]
-        name, some = found.checked.model, not found.selected.empty
+        name, rows, some = found.checked.model, found.facts, not found.selected.empty
     if not some:
         raise UserError("there is no fact to patch: the model knows none of those that it was asked")
-    return name, given
+    return name, given, known_facts(rows)

@@ -64,3 +64,29 @@ def attention_writes(layer: torch.nn.Module, z: Float[Tensor, "batch pos width"]
     out: Tensor = attention.o(z.to(next(layer.parameters()).device))  # pyright: ignore[reportCallIssue]
     norm = norm_behind_attention(layer)
     return out if norm is None else norm(out)
+
+
+@torch.no_grad()
+def head_outputs(
+    lm: LanguageModel, layer: int, z: Float[Tensor, "rows width"], n_heads: int
+) -> Float[Tensor, "rows heads d_model"]:
+    """What each head of a layer adds to the residual stream, float32.
+
+    Where a norm lies behind attention, every head gets the scale that their sum had. Without the output weights' bias,
+    which no head writes: with it the heads add up to what attention adds.
+    """
+    block = lm.layers[layer]
+    attention: torch.nn.Module = block.attn  # pyright: ignore[reportAssignmentType]
+    z = z.to(next(block.parameters()).device)
+    of_head = torch.arange(n_heads, device=z.device).repeat_interleave(z.shape[1] // n_heads)
+    apart = z[:, None, :] * (of_head == torch.arange(n_heads, device=z.device)[:, None])
+    together = torch.cat([apart, z[:, None], torch.zeros_like(z[:, None])], dim=1)
+    written: Tensor = attention.o(together)  # pyright: ignore[reportCallIssue]
+    heads, whole, bias = written[:, :n_heads], written[:, n_heads], written[:, n_heads + 1]
+    heads = heads.float() - bias.float()[:, None]
+    norm = norm_behind_attention(block)
+    if norm is None:
+        return heads
+    # A norm without centring multiplies each channel: read off what it made of the sum.
+    passed: Tensor = norm(whole[None])[0]
+    return heads * torch.where(whole == 0, 0.0, passed.float() / whole.float())[:, None]

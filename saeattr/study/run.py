@@ -26,8 +26,10 @@ from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, st
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.prepare import Prepared
 from saeattr.study.recall.localisation import FactPatching
+from saeattr.study.recall.mlps import Mlps
 from saeattr.study.recall.movers import Movers
 from saeattr.study.recall.phases import AnswerLens, WindowPatches
+from saeattr.study.recall.shots import Shots
 from saeattr.study.recall.steering import Steering
 from saeattr.study.recall.suppression import Suppression
 from saeattr.study.selection import Choosing, stored_selection, with_choice
@@ -47,6 +49,8 @@ STAGES: tuple[type[Stage], ...] = (
     *(AnswerLens, WindowPatches),
     Movers,
     Suppression,
+    Mlps,
+    Shots,
     Steering,
     Choosing,
     Attribution,

@@ -35,6 +35,14 @@ from saeattr.tables.recall import (
     TRIAGE,
     UNASKED,
 )
+from saeattr.tables.recall_mlps import (
+    RECALL_MLP_FACTS,
+    RECALL_MLP_FIT,
+    RECALL_MLP_INTERCEPT,
+    RECALL_MLP_TOKENS,
+    RECALL_MLP_WEIGHTS,
+    RECALL_MLPS,
+)
 from saeattr.tables.recall_movers import (
     RECALL_ATTENTION,
     RECALL_HEADS,
@@ -54,6 +62,7 @@ from saeattr.tables.recall_phases import (
     RECALL_PHASES,
     WINDOW_PATCHES,
 )
+from saeattr.tables.recall_shots import RECALL_SHOT_LENS, RECALL_SHOTS
 from saeattr.tables.recall_steering import RECALL_STEERING, RECALL_WORLDS, STEERED, WORLDS
 from saeattr.tables.recall_suppression import (
     RECALL_PARTS,
@@ -142,6 +151,12 @@ __all__ = [
     "RECALL_HEADS",
     "RECALL_JOINT",
     "RECALL_MEASURED",
+    "RECALL_MLPS",
+    "RECALL_MLP_FACTS",
+    "RECALL_MLP_FIT",
+    "RECALL_MLP_INTERCEPT",
+    "RECALL_MLP_TOKENS",
+    "RECALL_MLP_WEIGHTS",
     "RECALL_MOVERS",
     "RECALL_ORDERS",
     "RECALL_PARTS",
@@ -153,6 +168,8 @@ __all__ = [
     "RECALL_RESTORED",
     "RECALL_SCALED",
     "RECALL_SCALING",
+    "RECALL_SHOTS",
+    "RECALL_SHOT_LENS",
     "RECALL_STEERING",
     "RECALL_SUPPRESSORS",
     "RECALL_WORLDS",
@@ -196,6 +213,8 @@ RECALL_MEASURED = (
     *(ANSWER_LENS, WINDOW_PATCHES),
     *(RECALL_ATTENTION, RECALL_HEADS, RECALL_REMOVAL),
     *(RECALL_WRITES, RECALL_PARTS, RECALL_SCALED),
+    *RECALL_MLPS,
+    *(RECALL_SHOTS, RECALL_SHOT_LENS),
     *(STEERED, WORLDS),
 )
 

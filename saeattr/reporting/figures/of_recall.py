@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from saeattr.reporting.figures import (
     recall_facts,
     recall_maps,
+    recall_mlps,
     recall_movers,
     recall_patch,
     recall_phases,
+    recall_shots,
     recall_steering,
     recall_suppression,
 )
@@ -26,6 +28,10 @@ from saeattr.tables import (
     RECALL_CURVES,
     RECALL_HEADS,
     RECALL_JOINT,
+    RECALL_MLP_FACTS,
+    RECALL_MLP_FIT,
+    RECALL_MLP_INTERCEPT,
+    RECALL_MLP_WEIGHTS,
     RECALL_MOVERS,
     RECALL_PHASES,
     RECALL_RELEASE,
@@ -33,6 +39,8 @@ from saeattr.tables import (
     RECALL_REMOVED,
     RECALL_RESTORED,
     RECALL_SCALING,
+    RECALL_SHOT_LENS,
+    RECALL_SHOTS,
     RECALL_STEERING,
     RECALL_SUPPRESSORS,
     RECALL_WORST,
@@ -158,6 +166,29 @@ FIGURES: tuple[RecallFigure, ...] = (
         (RECALL_WRITES, RECALL_SUPPRESSORS, RECALL_SCALING),
         "Direct effects go straight to the unembedding. Parts are chosen on one half of the facts, and scaled in the "
         "other.",
+    ),
+    RecallFigure(
+        "recall-mlps",
+        recall_mlps.mlp_figure,
+        (RECALL_MLP_FIT, RECALL_MLP_WEIGHTS),
+        "Each MLP's output at the final position, regressed on what heads and earlier parts wrote there, with one "
+        "coefficient each and an intercept; R2 on facts that the fit has not seen, an intercept alone being 0. Bars: "
+        "95 % over answers or relations (bootstrap).",
+    ),
+    RecallFigure(
+        "recall-intercepts",
+        recall_mlps.intercept_figure,
+        (RECALL_MLP_INTERCEPT, RECALL_MLP_FACTS),
+        "Left: cosine of the intercept, fitted without some facts, with the mean direction from their entity to their "
+        "answer; a point a fold. Others: lens rank of entity and answer before an MLP, and with something added.",
+    ),
+    RecallFigure(
+        "recall-shots",
+        recall_shots.shot_figure,
+        (RECALL_SHOTS, RECALL_SHOT_LENS),
+        "The same facts behind nothing and behind other known facts of their relation. Left: probabilities, mean with "
+        "Student's 95 % over facts. Middle: lens ranks at the final position, geometric mean (-1: before layer 0). "
+        "Right: the layer in which heads move each fact, a point a fact that is known in all of these prompts.",
     ),
     RecallFigure("recall-steering", recall_steering.layer_figure, (RECALL_STEERING,), STEERED),
     RecallFigure("recall-steering-features", recall_steering.features_figure, (RECALL_STEERING,), STEERED),

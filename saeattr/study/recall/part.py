@@ -11,7 +11,7 @@ import pandas as pd
 from saeattr.recall.claims import Claim
 from saeattr.recall.curves import UNDER
 from saeattr.study.results import Study
-from saeattr.study.stage import Stage
+from saeattr.study.stage import Outcome, Stage
 from saeattr.tables import Table
 
 
@@ -27,6 +27,10 @@ class FactStage(Stage):
 
     opens_saes: ClassVar[bool] = False
     of_all: ClassVar[bool] = True
+
+    def skipped(self, why: str) -> Outcome:
+        """Tables without rows and a note: the study goes on, and its other parts with it."""
+        return Outcome({table.name: table.empty() for table in self.joined}, [why])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from saeattr.errors import UserError
 from saeattr.files import disk_errors, write_table, write_text
 from saeattr.recall.claims import claims_table
-from saeattr.study.recall import localisation, movers, phases, steering, suppression
+from saeattr.study.recall import localisation, mlps, movers, phases, shots, steering, suppression
 from saeattr.study.recall.part import Reading, RecallPart
 from saeattr.study.results import RECALL_FOLDER, Study
 from saeattr.tables import RECALL_CLAIMS
@@ -18,6 +18,8 @@ PARTS: tuple[RecallPart, ...] = (
     phases.PART,
     movers.PART,
     suppression.PART,
+    mlps.PART,
+    shots.PART,
     steering.PART,
 )
 
