@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from saeattr.recall.folder import RECORD, SELECTED, Triage, load_facts
 from saeattr.study.recall.part import Reading
 from saeattr.study.recall.parts import PARTS, find_parts, write_derived
 from saeattr.study.results import Study
+
+#: Reasons for which rows are left out, named at most.
+SAID = 5
 
 
 def run_recall(
@@ -57,12 +61,13 @@ def run_recall(
             raise UserError(f"{name!r} is not a setting of recall: give the triage, or a battery")
     names = [name.strip() for name in parts.split(",")] if isinstance(parts, str) and parts else list(parts)
     wanted = find_parts(names or [part.name for part in PARTS])
-    model, pairs = _selected(facts, selection, chat, settings, on_progress)
+    model, pairs, told = _selected(facts, selection, chat, settings, on_progress)
     settings = {"model": model, **{name: value for name, value in settings.items() if value is not None}}
     with_saes = any(part.opens_saes for part in wanted)
     prepared = prepared_for("all", None, {**settings, "pairs": pairs}, with_saes=with_saes)
     stages = [stage for part in wanted for stage in part.stages(prepared.groups)]
     study = run_and_draw(prepared, folder_for(prepared, out), stages, False, on_progress)
+    study = dataclasses.replace(study, warnings=(*told, *study.warnings))
     write_derived(study, wanted, Reading(under))
     if figures:
         from saeattr.reporting.figures.of_recall import figures as recall_figures
@@ -97,8 +102,8 @@ def patch_recall(facts: Any = None, **asked: Any) -> Study:
 
 def _selected(
     facts: Any, selection: str, chat: bool, settings: dict[str, Any], on_progress: OnProgress
-) -> tuple[Any, Any]:
-    """The model by default, and the selected facts as rows or as a file of pairs.
+) -> tuple[Any, Any, list[str]]:
+    """The model by default, the selected facts as rows or as a file of pairs, and what is to be known of the others.
 
     Raises:
         UserError: there is no such triage or battery, or nothing is selected.
@@ -108,12 +113,25 @@ def _selected(
         if not (folder / RECORD).exists():
             raise UserError(f"{folder} holds no triage: make one with saeattr recall triage --out {folder}")
         name, rows = load_facts(folder)
-        given, some = str(folder / SELECTED), bool(rows["selected"].any())
+        given, some, told = str(folder / SELECTED), bool(rows["selected"].any()), []
     else:
         known = {name: value for name, value in settings.items() if name in NAMES}
         found = facts if isinstance(facts, Triage) else triage(facts, selection=selection, chat=chat, **known)
         given = [row.model_dump(exclude={"row"}, exclude_none=True) for row in found.pairs.rows]
-        name, some = found.checked.model, not found.selected.empty
+        name, some, told = found.checked.model, not found.selected.empty, _notes(found)
     if not some:
         raise UserError("there is no fact to patch: the model knows none of those that it was asked")
-    return name, given
+    return name, given, told
+
+
+def _notes(found: Triage) -> list[str]:
+    """What a reader should know of a battery: how it was asked, fields that nothing reads, rows that are left out."""
+    unasked, told = found.checked.unasked, list(found.checked.notes)
+    for reason, rows in unasked.groupby("reason", sort=False):
+        if len(told) - len(found.checked.notes) == SAID:
+            break
+        which = f"row {rows['row'].iloc[0]}" + (f" and {len(rows) - 1} more" if len(rows) > 1 else "")
+        told.append(f"left out, {which}: {reason}: {rows['mend'].iloc[0]}")
+    if unasked["reason"].nunique() > SAID:
+        told.append(f"left out are {len(unasked)} rows in all: saeattr recall check names each with its reason")
+    return told
