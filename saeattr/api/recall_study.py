@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from saeattr.study.results import Study
 
 #: The name of the model that comes with the program.
 BUNDLED = "bundled"
+#: Reasons for which rows are left out, named at most.
+SAID = 5
 
 
 def run_recall(
@@ -66,17 +69,17 @@ def run_recall(
             raise UserError(f"{name!r} is not a setting of recall: give the triage, or a battery")
     names = [name.strip() for name in parts.split(",")] if isinstance(parts, str) and parts else list(parts)
     wanted = find_parts(names or [part.name for part in PARTS])
-    model, pairs, known = _selected(facts, selection, chat, settings, on_progress)
-    settings = {"model": model, **{name: value for name, value in settings.items() if value is not None}}
+    chosen = _selected(facts, selection, chat, settings, on_progress)
+    settings = {"model": chosen.model, **{name: value for name, value in settings.items() if value is not None}}
     wanted, told = (wanted, []) if names else _without_unnamed_saes(wanted, settings)
     with_saes = any(part.opens_saes for part in wanted)
     if with_saes and settings["model"] == BUNDLED and not any(name in settings for name in ("sites", "layers")):
         # All of its sites have an SAE, and each is small.
         settings["layers"] = "all"
-    prepared = prepared_for("all", None, {**settings, "pairs": pairs}, with_saes=with_saes)
-    stages = with_known([stage for part in wanted for stage in part.stages(prepared.groups)], known)
+    prepared = prepared_for("all", None, {**settings, "pairs": chosen.pairs}, with_saes=with_saes)
+    stages = with_known([stage for part in wanted for stage in part.stages(prepared.groups)], chosen.known)
     study = run_and_draw(prepared, folder_for(prepared, out), stages, False, on_progress)
-    study = dataclasses.replace(study, warnings=(*study.warnings, *told))
+    study = dataclasses.replace(study, warnings=(*chosen.told, *study.warnings, *told))
     write_derived(study, wanted, Reading(under))
     if figures:
         from saeattr.reporting.figures.of_recall import figures as recall_figures
@@ -123,10 +126,25 @@ def patch_recall(facts: Any = None, **asked: Any) -> Study:
     return run_recall(facts, **{"report": False, **asked, "parts": "localisation"})
 
 
-def _selected(
-    facts: Any, selection: str, chat: bool, settings: dict[str, Any], on_progress: OnProgress
-) -> tuple[Any, Any, tuple[KnownFact, ...]]:
-    """The model by default, the selected facts as rows or as a file of pairs, and all facts that the model knows.
+@dataclass(frozen=True)
+class _Selected:
+    """The facts of a study.
+
+    Attributes:
+        model: by default.
+        pairs: the selected facts, as rows or as a file of pairs.
+        known: all facts that the model knows.
+        told: what a reader should know of the battery, one line each.
+    """
+
+    model: str
+    pairs: Any
+    known: tuple[KnownFact, ...]
+    told: tuple[str, ...]
+
+
+def _selected(facts: Any, selection: str, chat: bool, settings: dict[str, Any], on_progress: OnProgress) -> _Selected:
+    """What is asked of the model by default.
 
     Raises:
         UserError: there is no such triage or battery, or nothing is selected.
@@ -136,12 +154,26 @@ def _selected(
         if not (folder / RECORD).exists():
             raise UserError(f"{folder} holds no triage: make one with saeattr recall triage --out {folder}")
         name, rows = load_facts(folder)
-        given, some = str(folder / SELECTED), bool(rows["selected"].any())
+        given, some, told = str(folder / SELECTED), bool(rows["selected"].any()), []
     else:
         known = {name: value for name, value in settings.items() if name in NAMES}
         found = facts if isinstance(facts, Triage) else triage(facts, selection=selection, chat=chat, **known)
         given = [row.model_dump(exclude={"row"}, exclude_none=True) for row in found.pairs.rows]
-        name, rows, some = found.checked.model, found.facts, not found.selected.empty
+        told, rows = _notes(found), found.facts
+        name, some = found.checked.model, not found.selected.empty
     if not some:
         raise UserError("there is no fact to patch: the model knows none of those that it was asked")
-    return name, given, known_facts(rows)
+    return _Selected(name, given, known_facts(rows), tuple(told))
+
+
+def _notes(found: Triage) -> list[str]:
+    """What a reader should know of a battery: how it was asked, fields that nothing reads, rows that are left out."""
+    unasked, told = found.checked.unasked, list(found.checked.notes)
+    for reason, rows in unasked.groupby("reason", sort=False):
+        if len(told) - len(found.checked.notes) == SAID:
+            break
+        which = f"row {rows['row'].iloc[0]}" + (f" and {len(rows) - 1} more" if len(rows) > 1 else "")
+        told.append(f"left out, {which}: {reason}: {rows['mend'].iloc[0]}")
+    if unasked["reason"].nunique() > SAID:
+        told.append(f"left out are {len(unasked)} rows in all: saeattr recall check names each with its reason")
+    return told

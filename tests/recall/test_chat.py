@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import saeattr
-from saeattr import UserError
 from saeattr.model.loading import LanguageModel
 from saeattr.recall.batteries import named_battery
 from saeattr.recall.battery import read_rows, write_battery
@@ -124,8 +123,3 @@ def test_triage_says_what_was_sent_and_a_recall_study_goes_on_in_the_template(
     assert own["clean"] == pytest.approx(float(logits[wanted] - logits[unwanted]), abs=1e-3)
     page = (study.folder.root / "report.html").read_text("utf-8")
     assert "user's turns in the model's chat template" in page
-
-
-def test_an_instruct_battery_that_nothing_is_known_of_is_one_line() -> None:
-    with pytest.raises(UserError, match="there is no fact to patch"):
-        saeattr.run_recall([{**ROW, "clean_target": " Lima", "corrupt_target": " Paris"}], device="cpu")

@@ -204,6 +204,11 @@ def test_tables_are_written_and_every_fact_is_in_them(found: Study) -> None:
         "recall-curves",
         "recall-damage",
         "recall-heads",
+        "recall-restored",
+        "recall-spread",
+        "recall-tokens",
+        "recall-top",
+        "recall-worst",
     ]
 
 

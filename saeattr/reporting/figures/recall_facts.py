@@ -53,10 +53,8 @@ def top_figure(curves: pd.DataFrame, names: Mapping[tuple[str, str], str] | None
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         panels[0].set_ylabel("normalised LD: 0 reads as clean, 1 as corrupted")
         for colour, key in zip(PALETTE, top, strict=False):
-            called = (names or {}).get(key, key[1])
-            panels[0].plot(
-                [], [], color=colour, label=figure_text(f"{show_token(str(called), 40)} ({swings[key]:.1f})")
-            )
+            called = names[key] if names and key in names else str(key[1])
+            panels[0].plot([], [], color=colour, label=figure_text(f"{show_token(called, 40)} ({swings[key]:.1f})"))
         for place, style in ((ENTITY, "-"), (FINAL, "--")):
             panels[0].plot([], [], style, color="0.3", label=place)
         figure.legend(frameon=False, fontsize=7.5, loc="outside lower center", ncols=3)

@@ -32,6 +32,8 @@ def print_localisation(study: Study, show: int = SHOWN, console: Console | None 
     console.print(_category_table(curves, rows, show))
     for line in (*_worst_lines(study.recall(RECALL_WORST)), *_correlation_lines(curves)):
         console.print(line, highlight=False)
+    for warning in study.warnings:
+        console.print(f"note: {escape(warning)}", highlight=False)
     console.print(f"written  {escape(str(study.folder.root))}", highlight=False, soft_wrap=True)
 
 
