@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from saeattr.api.begin import folder_for, prepared_for, run_and_draw
-from saeattr.api.recalling import NAMES, triage
+from saeattr.api.recalling import NAMES, triage, with_file
 from saeattr.api.results import report as write_report
 from saeattr.errors import UserError
 from saeattr.progress import OnProgress, quiet
@@ -25,6 +25,7 @@ def run_recall(
     selection: str = "B",
     under: float = UNDER,
     out: str | Path | None = None,
+    config: str | Path | None = None,
     figures: bool = True,
     report: bool = False,
     on_progress: OnProgress = quiet,
@@ -40,6 +41,7 @@ def run_recall(
         under: a fact is released in the first layer from which the damage at its entity stays under this share of its
             maximum.
         out: a study folder, which ``attribute`` may go on with; derived tables are in ``recall`` in it.
+        config: a YAML file of settings, such as those in configs/; what it says of pairs and question is not recall's.
         figures: draw them; report: also write report.html with them.
         settings: as for ``patch``, without ``group`` and ``pairs``; the model is by default that of the triage.
 
@@ -50,13 +52,14 @@ def run_recall(
         UserError: the input cannot be used, or none of the facts is known.
     """
     check_under(under)
+    settings = with_file(config, settings)
     for name in ("pairs", "group"):
-        if settings.get(name) is not None:
+        if name in settings:
             raise UserError(f"{name!r} is not a setting of recall: give the triage, or a battery")
     names = [name.strip() for name in parts.split(",")] if isinstance(parts, str) and parts else list(parts)
     wanted = find_parts(names or [part.name for part in PARTS])
     model, pairs = _selected(facts, selection, settings, on_progress)
-    settings = {"model": model, **{name: value for name, value in settings.items() if value is not None}}
+    settings = {"model": model, **settings}
     with_saes = any(part.opens_saes for part in wanted)
     prepared = prepared_for("all", None, {**settings, "pairs": pairs}, with_saes=with_saes)
     stages = [stage for part in wanted for stage in part.stages(prepared.groups)]

@@ -24,28 +24,46 @@ from saeattr.recall.check import AlignedFact, align_facts, given_rows
 from saeattr.recall.folder import Checked, Triage, check_folder, load_facts, unasked_table, write_triage
 from saeattr.recall.robustness import Beside, fact_spread, phrasing_means, side_by_side
 from saeattr.recall.triage import measure_facts, read_selection, select_facts, unknown_faults
-from saeattr.settings import make_settings
+from saeattr.settings import SETTINGS, make_settings
 from saeattr.study.passed import take_passed
 from saeattr.study.prepare import resolve
 from saeattr.tables import BESIDE, TRIAGE
 
 #: Settings that say which model, and where and how it runs.
 NAMES = ("model", "tokenizer", "dtype", "device", "batch_size")
+#: What recall takes of a file of settings: which model and SAEs, and how it runs; pairs and question are its own.
+FROM_FILES = ("model and SAEs", "sites", "running")
 
 
-def check_recall(battery: Any = None, *, on_progress: OnProgress = quiet, **settings: Any) -> Checked:
+def with_file(config: str | Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are given, on top of those of a YAML file that recall takes (``FROM_FILES``).
+
+    Raises:
+        UserError: the file cannot be read, or has a field that is no setting.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if config is None:
+        return given
+    told = make_settings({}, Path(config)).model_dump(exclude_unset=True, exclude_none=True)
+    return {name: value for name, value in told.items() if SETTINGS[name].part in FROM_FILES} | given
+
+
+def check_recall(
+    battery: Any = None, *, config: str | Path | None = None, on_progress: OnProgress = quiet, **settings: Any
+) -> Checked:
     """Which facts of a battery a model can be asked, and which of them it knows; nothing is written.
 
     Args:
         battery: ``world`` or ``facts``, a file (JSON, JSON lines, CSV, Parquet), a list of dicts or a DataFrame with
             the fields category, clean_prompt, corrupt_prompt, clean_target, corrupt_target and entity_token. By default
             ``facts`` for the bundled model, and ``world`` for any other.
+        config: a YAML file of settings, such as those in configs/; keywords override it.
         settings: ``model`` (and ``tokenizer`` with a model that is passed), ``dtype``, ``device``, ``batch_size``.
 
     Raises:
         UserError: battery or model cannot be used, or no row of the battery can be asked.
     """
-    return _check(battery, settings, on_progress)[0]
+    return _check(battery, _asking(config, settings), on_progress)[0]
 
 
 def triage(
@@ -53,6 +71,7 @@ def triage(
     *,
     selection: str = "A",
     out: str | Path | None = None,
+    config: str | Path | None = None,
     figures: bool = True,
     on_progress: OnProgress = quiet,
     **settings: Any,
@@ -60,7 +79,7 @@ def triage(
     """Ask a model a battery of facts, rank them by what the entity moves, and select some.
 
     Args:
-        battery, settings: as for ``check_recall``.
+        battery, config, settings: as for ``check_recall``.
         selection: A (the 15 known facts of the largest swing), B (the best of each category) or C (all known ones).
         out: a folder for tables (Parquet and CSV), figures, and the selected facts as a file of pairs
             (``selected.jsonl``, for ``--pairs``); without one nothing is written.
@@ -71,7 +90,7 @@ def triage(
     wanted, folder = read_selection(selection), None if out is None else Path(out)
     if folder is not None:
         check_folder(folder)
-    checked, record = _check(battery, settings, on_progress)
+    checked, record = _check(battery, _asking(config, settings), on_progress)
     checked = dataclasses.replace(checked, facts=TRIAGE.frame(select_facts(checked.facts, wanted)))
     found = Triage(checked, wanted, fact_spread(checked.facts), phrasing_means(checked.facts), folder)
     if folder is not None:
@@ -123,6 +142,12 @@ class _Opened:
     faults: list[RowFault]
     batch_size: int
     record: dict[str, Any]
+
+
+def _asking(config: str | Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are given, and of a file those that say which model and how it runs."""
+    told = {name: value for name, value in with_file(config, {}).items() if name in NAMES}
+    return told | {name: value for name, value in settings.items() if value is not None}
 
 
 def _check(battery: Any, settings: Mapping[str, Any], on_progress: OnProgress) -> tuple[Checked, dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from saeattr.cli.app import OnceCommand, app, load_api
+from saeattr.cli.options import Config
 from saeattr.errors import UserError
 
 recall = typer.Typer(
@@ -47,12 +48,14 @@ Name = Annotated[
         "for the bundled model, else world]",
     ),
 ]
-ModelName = Annotated[str, typer.Option("--model", help="bundled, a folder or a name (gemma-2-2b, org/name).")]
+ModelName = Annotated[
+    str | None, typer.Option("--model", help="bundled, a folder or a name (gemma-2-2b, org/name). [default: bundled]")
+]
 Dtype = Annotated[
     str | None, typer.Option(help="float32, bfloat16 or float16. [default: bfloat16 on a GPU, else float32]")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, cuda*N (N cards) or mps.")]
-Batch = Annotated[int, typer.Option("--batch-size", help="Prompts in one forward.", min=1)]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N, cuda*N (N cards) or mps. [default: auto]")]
+Batch = Annotated[int | None, typer.Option("--batch-size", help="Prompts in one forward. [default: 16]", min=1)]
 Show = Annotated[int, typer.Option(help="Rows of each table to print.", min=1)]
 
 
@@ -77,10 +80,11 @@ def _battery(file: Path | None, name: str | None) -> str | None:
 def check(
     file: Rows = None,
     battery: Name = None,
-    model: ModelName = "bundled",
+    config: Config = None,
+    model: ModelName = None,
     dtype: Dtype = None,
-    device: Device = "auto",
-    batch_size: Batch = 16,
+    device: Device = None,
+    batch_size: Batch = None,
     show: Show = 20,
     faults: Annotated[Path | None, typer.Option(help="Write all rows that are left out into this CSV file.")] = None,
 ) -> None:
@@ -96,7 +100,7 @@ def check(
 
     with StageProgress() as progress:
         settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
-        found = api.check_recall(_battery(file, battery), on_progress=progress, **settings)
+        found = api.check_recall(_battery(file, battery), config=config, on_progress=progress, **settings)
     print_recall_check(found, show)
     if faults is not None:
         write_text(faults, found.unasked.to_csv(index=False))
@@ -117,10 +121,11 @@ def triage(
     out: Annotated[
         Path | None, typer.Option(help="A folder for tables, figures and selected.jsonl (pairs for --pairs).")
     ] = None,
-    model: ModelName = "bundled",
+    config: Config = None,
+    model: ModelName = None,
     dtype: Dtype = None,
-    device: Device = "auto",
-    batch_size: Batch = 16,
+    device: Device = None,
+    batch_size: Batch = None,
     figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
     show: Show = 20,
 ) -> None:
@@ -131,9 +136,8 @@ def triage(
 
     with StageProgress() as progress:
         settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
-        found = api.triage(
-            _battery(file, battery), selection=selection, out=out, figures=figures, on_progress=progress, **settings
-        )
+        asked: dict[str, Any] = {"selection": selection, "out": out, "config": config, "figures": figures}
+        found = api.triage(_battery(file, battery), **asked, on_progress=progress, **settings)
     print_triage(found, show)
     if found.selected.empty:
         raise typer.Exit(2)
@@ -153,9 +157,10 @@ def patch(
     model: Annotated[
         str | None, typer.Option(help="A name or a folder. [default: that of the triage, else bundled]")
     ] = None,
+    config: Config = None,
     dtype: Dtype = None,
-    device: Device = "auto",
-    batch_size: Batch = 16,
+    device: Device = None,
+    batch_size: Batch = None,
     figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
     show: Show = 30,
 ) -> None:
@@ -170,6 +175,7 @@ def patch(
     with StageProgress() as progress:
         settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
         asked: dict[str, Any] = {"selection": selection, "under": under, "out": out, "figures": figures}
+        asked["config"] = config
         found = api.patch_recall(_battery(source, battery), **asked, on_progress=progress, **settings)
     print_localisation(found, show)
 
@@ -191,9 +197,10 @@ def run(
     model: Annotated[
         str | None, typer.Option(help="A name or a folder. [default: that of the triage, else bundled]")
     ] = None,
+    config: Config = None,
     dtype: Dtype = None,
-    device: Device = "auto",
-    batch_size: Batch = 16,
+    device: Device = None,
+    batch_size: Batch = None,
     figures: Annotated[bool, typer.Option(help="Draw the figures, and write report.html.")] = True,
 ) -> None:
     """Everything that can be asked of how a model recalls facts, in one folder and one report."""
@@ -204,6 +211,7 @@ def run(
     with StageProgress() as progress:
         settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
         asked: dict[str, Any] = {"selection": selection, "under": under, "out": out, "figures": figures}
+        asked["config"] = config
         found = api.run_recall(_battery(source, battery), parts=parts or (), **asked, on_progress=progress, **settings)
     print_recall_study(found)
 
