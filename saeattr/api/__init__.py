@@ -7,14 +7,14 @@ corrupted runs.
 select: which layers are worth an SAE. plan: what memory it takes. report: one page. overlap: which features recur.
 compare: two models on the same pairs. generate_lists, list_statistics: lists by themselves. check_recall, triage,
 triage_beside: which facts a model knows. run_recall: how it recalls them, of which patch_recall is
-where it holds them. inspect: the features on Neuronpedia.
+where it holds them; plan_recall: what memory that takes. inspect: the features on Neuronpedia.
 """
 
 from saeattr.api.attributing import attribute, plan, select, validate
 from saeattr.api.checking import check_pairs
 from saeattr.api.exploring import entropy, lens, patch
 from saeattr.api.lists import generate_lists, list_statistics
-from saeattr.api.recall_study import patch_recall, run_recall
+from saeattr.api.recall_study import patch_recall, plan_recall, run_recall
 from saeattr.api.recalling import check_recall, triage, triage_beside
 from saeattr.api.results import Overlap, compare, overlap, report
 from saeattr.api.studying import run_study
@@ -33,6 +33,7 @@ __all__ = [
     "patch",
     "patch_recall",
     "plan",
+    "plan_recall",
     "report",
     "run_recall",
     "run_study",

@@ -25,6 +25,8 @@ EXAMPLES = """
 
 `saeattr recall triage --model gemma-2-2b --selection B --out runs/recall`: the best fact of each category
 
+`saeattr recall plan --model gemma-2-2b`: what memory the next takes, before any weights are fetched
+
 `saeattr recall run`: how the bundled model recalls its facts, all parts and the report
 
 `saeattr recall patch runs/recall --out runs/patched`: in which layers the selected facts leave their entity
@@ -214,6 +216,25 @@ def run(
         asked["config"] = config
         found = api.run_recall(_battery(source, battery), parts=parts or (), **asked, on_progress=progress, **settings)
     print_recall_study(found)
+
+
+@recall.command(cls=OnceCommand)
+def plan(
+    file: Rows = None,
+    battery: Name = None,
+    selection: Annotated[str, typer.Option(help="A, B or C, as for triage.")] = "B",
+    config: Config = None,
+    model: ModelName = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    batch_size: Batch = None,
+) -> None:
+    """Say what memory patching the facts takes, part by part, without loading or fetching weights."""
+    api = load_api()
+    from saeattr.reporting.terminal.recall_plan import print_recall_plan
+
+    settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
+    print_recall_plan(api.plan_recall(_battery(file, battery), selection=selection, config=config, **settings))
 
 
 @recall.command(cls=OnceCommand)
