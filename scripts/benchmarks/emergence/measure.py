@@ -4,7 +4,7 @@
     python scripts/benchmark.py emergence [--checkpoints runs/emergence] [--last bundled] [--out docs]
 
 Of every checkpoint the same, on facts that no checkpoint chose: all rows of the battery ``facts`` are asked; of the
-first two facts of each relation, in their first phrasing, resid_pre and mlp_out are patched in every layer at the
+first three facts of each relation, in their first phrasing, resid_pre and mlp_out are patched in every layer at the
 entity and at the final position, and z of every head at the final position (corrupted into the clean run). A **share**
 is the mean effect over facts divided by the mean swing, so that facts which a young model does not know do not blow it
 up; where the mean swing's interval reaches 0 there is nothing to share, and none is given. Checkpoints that are
@@ -42,7 +42,7 @@ from saeattr.runs.task import Task, run_pairs
 from saeattr.stats import mean_interval, ratio_interval
 
 #: Facts of each relation that are patched: the first in the battery's order.
-EACH = 2
+EACH = 3
 #: What is patched, and at which roles; z head by head.
 PATCHED = {"resid_pre": (ENTITY, DECISION), "mlp_out": (ENTITY, DECISION), "z": (DECISION,)}
 

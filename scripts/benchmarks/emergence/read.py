@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from saeattr.recall.curves import ENTITY, FINAL, NEVER, crossing_layer, release_layer
+from saeattr.recall.check import ENTITY
+from saeattr.recall.curves import FINAL, NEVER, crossing_layer, release_layer
 
 #: A head is named that moves at least this share of the swing at some checkpoint.
 STANDS_OUT = 0.1
@@ -34,9 +35,17 @@ def standing_out(table: pd.DataFrame) -> list[str]:
     return [str(name) for name in most.index[most >= STANDS_OUT]]
 
 
+def leading_since(table: pd.DataFrame) -> int:
+    """The first checkpoint from which on the head that ends as the largest is the largest."""
+    same = table.idxmax(axis=1) == table.iloc[-1].idxmax()
+    behind = list(same.index[~same])
+    return int(min(step for step in table.index if not behind or step > behind[-1]))
+
+
 def checkpoints(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a checkpoint: what it knows, and where the mean curves leave the entity and cross."""
     entity, final, z = by_layer(rows, "resid_pre", ENTITY), by_layer(rows, "resid_pre", FINAL), heads(rows)
+    written = by_layer(rows, "mlp_out", FINAL)
     found = []
     for step in sorted(rows["step"].unique()):
         told = {what: scalars(rows, what).loc[step] for what in ("known", "first", "swing")}
@@ -48,20 +57,20 @@ def checkpoints(rows: pd.DataFrame) -> pd.DataFrame:
         }
         if step in entity.index:
             row |= {
-                "entity before layer 1": f"{entity.loc[step, 1]:.2f}",
-                "entity before layer 2": f"{entity.loc[step, 2]:.2f}",
-                "released before": _layer(release_layer(entity.loc[step].tolist())),
+                "entity before layer 1": _with_ends(_cell(rows, step, "resid_pre", 1)),
+                "released": _layer(release_layer(entity.loc[step].tolist())),
                 "crossing": _layer(crossing_layer(entity.loc[step].tolist(), final.loc[step].tolist())),
-                "largest head": f"{z.loc[step].idxmax()} {z.loc[step].max():.2f}",
+                "mlp_out at the end, 0 / 5": f"{written.loc[step].iloc[0]:.2f} / {written.loc[step].iloc[-1]:.2f}",
+                "largest head": f"{z.loc[step].idxmax()}: {z.loc[step].max():.2f}",
             }
         found.append(row)
     return pd.DataFrame(found).fillna("-")
 
 
-def first_step(rows: pd.DataFrame, what: str, share: float) -> int | None:
-    """The first checkpoint at which a share of all rows is reached; None for never."""
-    reached = scalars(rows, what)["value"] >= share
-    return int(reached.idxmax()) if reached.any() else None
+def _cell(rows: pd.DataFrame, step: int, what: str, layer: int) -> pd.Series:
+    """A share at the entity with its ends."""
+    own = rows[(rows["step"] == step) & (rows["what"] == what) & (rows["place"] == ENTITY) & (rows["layer"] == layer)]
+    return own.iloc[0]
 
 
 def _with_ends(one: pd.Series) -> str:
