@@ -38,9 +38,9 @@ from which the final position carries more, **largest head** the one whose z at 
 LIMITS = """One seed, one small model: how other seeds would come out was not measured. Every head and layer is in the
 figure and none was picked, so this is a description and not a test. Where the swing is a few hundredths of a logit,
 shares say where next to nothing comes from. What a patch of one head moves is its effect with all that later layers
-make of it; shares of heads and MLPs do not add up to 1. The last row is the bundled model itself, which the same recipe
-and seed made before; the rows above it are of a training that was repeated for this page, and whether that would end in
-the same bytes was not checked: a difference between the last two rows need not be one of time alone."""
+make of it; shares of heads and MLPs do not add up to 1. The last row is the bundled model itself, which an
+earlier state of the same script made; the rows above it are of a training that was repeated for this page, and whether
+that would end in the same bytes was not checked: the last two rows may differ by more than time."""
 
 
 def write_page(rows: pd.DataFrame, path: Path) -> None:
@@ -63,8 +63,8 @@ def found(rows: pd.DataFrame) -> str:
     phase = "No" if most.max() < MOSTLY else "A"
     return f"""- **The mover is there {order} the facts are known.** Head {last}, the largest of the trained model, is
   the largest from step {since} on, when {known[since]:.0%} of the rows are known and the mean swing is
-  {swing[since]:.2f} logits; at step {mostly} half of the rows or more are known. Heads that move a tenth or more at some checkpoint, with
-  their share in the trained model: {named}.
+  {swing[since]:.2f} logits; at step {mostly} half of the rows or more are known. Heads that move a tenth or more
+  at some checkpoint, with their share in the trained model: {named}.
 - **{phase} middle phase at any checkpoint.** Before layer 1 the final position carries {final.min():.2f} to
-  {final.max():.2f} of the swing at every checkpoint that has one. The most that the entity still carries there or above
-  is {most.max():.2f}, before layer {int(entity.loc[step].idxmax())} at step {step}."""
+  {final.max():.2f} of the swing at every checkpoint that has one. The most that the entity still carries there or
+  above is {most.max():.2f}, before layer {int(entity.loc[step].idxmax())} at step {step}."""
