@@ -1,15 +1,17 @@
-"""The memory plan of a recall study: against a measured peak, by its parts, and what it refuses."""
+"""The memory plan of a recall study: against the tensors of a real patch, by its parts, and what it refuses."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
 
 import pytest
 
 import saeattr
 from saeattr import UserError
-from saeattr.recall.batteries import named_battery
+from saeattr.model.loading import LanguageModel
+from saeattr.model.memory import LiveBytes
+from saeattr.patching.group import PatchPlan, patch_group
+from saeattr.recall.batteries import named_battery, read_battery
+from saeattr.recall.check import align_facts
+from saeattr.runs.task import Task
 
 FACTS = 48
 
@@ -21,16 +23,15 @@ def rows() -> list[dict[str, str]]:
     return [{**row, "category": "all"} for row in firsts[:FACTS]]
 
 
-def test_the_predicted_peak_is_the_measured_one_within_15_percent(rows: list[dict[str, str]], tmp_path: Path) -> None:
+def test_the_predicted_peak_is_that_of_the_tensors_of_a_patch_within_15_percent(
+    rows: list[dict[str, str]], lm: LanguageModel
+) -> None:
     plan = saeattr.plan_recall(rows, selection="C", device="cpu")
     assert (plan.n_facts, plan.batch_size) == (FACTS, 16)
-    out = tmp_path / "study"
-    pairs = [row.model_dump(exclude={"row"}, exclude_none=True) for row in saeattr.check_recall(rows).pairs.rows]
-    saeattr.patch(
-        "all", pairs=pairs, component="resid_mid", most_pairs=FACTS, heads=False, out=out, figures=False, device="cpu"
-    )
-    measured = json.loads((out / "plan.json").read_text(encoding="utf-8"))["groups"]["all"]["measured_peak"]
-    assert plan.peak == pytest.approx(measured["patching"], rel=0.15)
+    facts, _ = align_facts(lm.tokenizer, read_battery(rows).rows)
+    with LiveBytes(lm.hf.parameters()) as live:
+        patch_group(Task(lm, [fact.pair for fact in facts]), PatchPlan(("resid_mid",), "role"))
+    assert plan.peak - plan.weights == pytest.approx(live.peak, rel=0.15)
 
 
 def test_facts_are_counted_as_each_selection_takes_them_and_half_the_numbers_take_half_the_bytes() -> None:
