@@ -65,8 +65,8 @@ def _phases(axes: Axes, rows: pd.DataFrame) -> None:
     line = {"marker": "o", "markersize": 3}
     axes.plot(held.index, held[1], color="black", label="resid_pre at the entity, before layer 1", **line)
     axes.plot(read.index, read.abs().max(axis=1), color="0.6", label="mlp_out at the entity, any layer at most", **line)
-    for layer in written.columns:
-        colour = colormaps["viridis"](0.9 * layer / max(written.columns))
+    for layer in map(int, written.columns):
+        colour = colormaps["viridis"](0.9 * layer / (written.shape[1] - 1))
         axes.plot(written.index, written[layer], color=colour, label=f"mlp_out at the end, layer {layer}", **line)
     axes.set_title("What carries how much of the swing", fontsize=9)
     axes.legend(frameon=False, fontsize=7, loc="upper left")

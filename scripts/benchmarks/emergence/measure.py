@@ -43,6 +43,7 @@ from saeattr.stats import mean_interval, ratio_interval
 
 #: Facts of each relation that are patched: the first in the battery's order.
 EACH = 3
+KEY = ["what", "place", "layer", "head"]
 #: What is patched, and at which roles; z head by head.
 PATCHED = {"resid_pre": (ENTITY, DECISION), "mlp_out": (ENTITY, DECISION), "z": (DECISION,)}
 
@@ -123,13 +124,12 @@ def patched(task: Task) -> pd.DataFrame:
 def shares(effects: pd.DataFrame) -> list[dict[str, Any]]:
     """The share of the mean swing that each patch moves; none where the mean swing may be 0."""
     rows = []
-    for key, own in effects.groupby(["what", "place", "layer", "head"], sort=False):
+    for key, own in effects.groupby(KEY, sort=False):
         below = own["gap"].to_numpy()
         if not mean_interval(below[None])[0][0] > 0:
             continue
         value, low, high = ratio_interval(-own["effect"].to_numpy(), below)
-        what, place, layer, head = key  # pyright: ignore[reportGeneralTypeIssues]
-        where = {"what": what, "place": place, "layer": int(layer), "head": int(head)}
+        where = dict(zip(KEY, key, strict=True))
         rows.append({**where, "value": value, "low": low, "high": high, "n": len(own)})
     return rows
 
