@@ -20,6 +20,7 @@ BENCHMARKS = {
     "behaviours": ("behaviours.measure", "what do agreement and greater-than give through every stage?"),
     "lists": ("lists.measure", "what changes when lists are not the model's own?"),
     "swaps": ("lists.swaps", "do both pairs of requests find the same features?"),
+    "emergence": ("emergence.measure", "when do facts, their phases and their movers appear in training?"),
     "cost": ("cost.measure", "what does attribution cost?"),
     "scale": ("scale.measure", "and at full size?"),
 }

@@ -2,12 +2,16 @@
 
     python scripts/build_bundled.py [--out saeattr/bundled] [--keep-model] [--steps 1800] [--seed 0]
     python scripts/build_bundled.py --deep runs/deep [--steps 1200] [--seed 0]
+    python scripts/build_bundled.py --checkpoints runs/emergence [--at 0,50,100] [--steps 1800] [--seed 0]
 
 Everything is made from scripts/bundled/topics.yaml and saeattr's facts; the same seed on the same machine gives the
 same files. About half an hour on two CPU cores. What was there is replaced when everything new is complete.
 
 ``--deep`` makes another model in a folder of its own: 16 narrow layers and SAEs of some of its sites, for
 the accuracy benchmark. It is not shipped; a quarter of an hour on one core.
+
+``--checkpoints`` trains the bundled model by the same recipe and saves it after the steps of ``--at``, each in a folder
+step-N; no SAEs, and what is bundled stays. For what is learned when (scripts/benchmarks/emergence).
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from bundled import card, evaluate
 from bundled.activations import ALL_SITES, DEEP_SITES, Batch, collect, draw_batches
 from bundled.corpus import Fact, chat_prompt, load_facts, load_topics
 from bundled.tokenizer import build_tokenizer
-from bundled.train_model import DEEP_RECIPE, DEEP_SHAPE, Recipe, Shape, train_model
+from bundled.train_model import DEEP_RECIPE, DEEP_SHAPE, Checkpoints, Recipe, Shape, train_model
 from bundled.train_saes import SaeRecipe, save_sae, train_checked
 from transformers import AutoTokenizer, Gemma2ForCausalLM
 
@@ -39,6 +43,8 @@ from saeattr.sites import Site
 
 LISTS_PER_TOPIC = 10
 CHATS_TO_TRAIN, CHATS_TO_TEST = 2400, 400
+#: Steps after which --checkpoints saves, about evenly spaced in their logarithm.
+CHECKPOINTS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 500, 900, 1800)
 #: Of the deep model: how many of the topics it learns, and its SAEs.
 DEEP_TOPICS, DEEP_SAE = 8, SaeRecipe(d_sae=256)
 
@@ -50,6 +56,10 @@ def main() -> None:
         "--steps", type=int, help=f"training steps of the model ({Recipe().steps}; deep model {DEEP_RECIPE.steps})"
     )
     parser.add_argument("--deep", type=Path, metavar="FOLDER", help="make the deep model there instead")
+    parser.add_argument("--checkpoints", type=Path, metavar="FOLDER", help="save models of the training there instead")
+    parser.add_argument(
+        "--at", type=_steps, default=CHECKPOINTS, metavar="N,...", help="steps --checkpoints saves after"
+    )
     parser.add_argument("--keep-model", action="store_true", help="keep the model that is there, train SAEs only")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -58,6 +68,10 @@ def main() -> None:
         return
     # The order of sums, and with it every file, depends on the number of threads.
     torch.set_num_threads(2)
+    if options.checkpoints is not None:
+        recipe = Recipe(options.steps or Recipe().steps, checkpoints=Checkpoints(options.at, options.checkpoints))
+        build_model(options.checkpoints / "last", load_topics(), load_facts(), options.seed, recipe, Shape())
+        return
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=".building-") as name:
         new = Path(name)
@@ -67,6 +81,10 @@ def main() -> None:
             replace(made, options.out / made.name)
     for line in figures["shortfalls"]:
         print("short of its mark:", line)
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    return tuple(int(step) for step in text.split(","))
 
 
 def build_deep(folder: Path, options: argparse.Namespace) -> None:

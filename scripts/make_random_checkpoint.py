@@ -6,7 +6,7 @@
 Writes for example models--google--gemma-2-2b-it (config.json, sharded safetensors with their index, a tokenizer with
 Gemma's special tokens and chat template) and models--google--gemma-scope-2b-pt-{res,att,mlp} (params.npz at the
 published paths). toy: width 64, 4 layers; full: the shape of Gemma 2 2B (2.6 billion parameters in bfloat16), shard by
-shard. Gemma 3 and GPT-2 are made as toys.
+shard. The first Gemma, Gemma 3 and GPT-2 are made as toys.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from transformers import (
     Gemma2Config,
     Gemma3Config,
     Gemma3TextConfig,
+    GemmaConfig,
     GPT2Config,
     LlamaConfig,
     PreTrainedConfig,
@@ -51,6 +52,9 @@ _TOY = {
     "num_key_value_heads": 2,
     "head_dim": 16,
 }
+
+#: Layers that look at fewer positions than a short prompt has, and the sixth, which looks at all.
+_TOY_BOTH_KINDS = {**_TOY, "num_hidden_layers": 6, "sliding_window": 4}
 
 #: The hub's older names of a multimodal Gemma 3's parts, by the names that transformers has now.
 _GEMMA_3_PARTS = {
@@ -101,14 +105,20 @@ def gemma_2(preset: str) -> Gemma2Config:
 
 
 def toy(model: str) -> PreTrainedConfig:
-    """The architecture of a named model, very small: Gemma 3 from 4B on has an image encoder too."""
+    """The architecture of a named model, very small: Gemma 3 from 4B on has an image encoder too.
+
+    The first Gemma 2B has one key and value head for all queries. Of Gemma 3 12B there are layers of both kinds.
+    """
     if model == "gpt2":
         return GPT2Config(vocab_size=2048, n_positions=256, n_embd=64, n_layer=4, n_head=4)
     if model == "llama":
         return LlamaConfig(**_TOY)  # pyright: ignore[reportArgumentType]
+    if model == "gemma-2b":
+        return GemmaConfig(**{**_TOY, "num_key_value_heads": 1})  # pyright: ignore[reportArgumentType]
     if not model.startswith("gemma-3"):
         return gemma_2("toy")
-    text = Gemma3TextConfig(**_TOY, query_pre_attn_scalar=16, sliding_window=32)  # pyright: ignore[reportArgumentType]
+    sizes = _TOY_BOTH_KINDS if "12b" in model else {**_TOY, "sliding_window": 32}
+    text = Gemma3TextConfig(**sizes, query_pre_attn_scalar=16)  # pyright: ignore[reportArgumentType]
     if "1b" in model:
         return text
     vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}

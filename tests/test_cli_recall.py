@@ -134,13 +134,13 @@ def test_what_cannot_be_meant_is_one_line(
 
 
 def test_flags_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = {"model": "bundled", "dtype": None, "device": "auto", "batch_size": 16, "chat": False}
+    own = {**dict.fromkeys(("model", "dtype", "device", "batch_size", "config")), "chat": False}
     assert call(monkeypatch, "saeattr.api.check_recall", ["recall", "check"]) == ((None,), own)
     assert call(monkeypatch, "saeattr.api.check_recall", ["recall", "check", "--battery", "world"])[0] == ("world",)
     flags = ["--model", "m", "--dtype", "float16", "--device", "cpu", "--batch-size", "3"]
-    flags += ["--selection", "B", "--out", "o", "--no-figures", "--chat"]
+    flags += ["--selection", "B", "--out", "o", "--no-figures", "--chat", "--config", "c.yaml"]
     wanted = {"model": "m", "dtype": "float16", "device": "cpu", "batch_size": 3}
-    wanted |= {"selection": "B", "out": Path("o"), "figures": False, "chat": True}
+    wanted |= {"selection": "B", "out": Path("o"), "figures": False, "chat": True, "config": Path("c.yaml")}
     assert call(monkeypatch, "saeattr.api.triage", ["recall", "triage", "a.json", *flags]) == (("a.json",), wanted)
     flags += ["--under", "0.3"]
     found = call(monkeypatch, "saeattr.api.patch_recall", ["recall", "patch", "t", *flags])

@@ -35,7 +35,7 @@ def test_every_named_model_has_one() -> None:
 def test_it_gives_what_the_name_and_the_behaviour_alone_give(path: Path) -> None:
     written = make_settings({}, path)
     assert written.model == path.stem
-    assert written.behaviour == ("facts" if path.stem == "gpt2" else "lists")
+    assert written.behaviour == ("facts" if path.stem in ("gemma-2b", "gpt2") else "lists")
     behaviour = find_behaviour(written.behaviour)
     by_name = resolve(StudySettings(model=path.stem, behaviour=written.behaviour, device="cpu"), behaviour)
     assert resolve(written.model_copy(update={"device": "cpu"}), behaviour).identity() == by_name.identity()

@@ -7,7 +7,8 @@ corrupted runs.
 select: which layers are worth an SAE. plan: what memory it takes. report: one page. overlap: which features recur.
 compare: two models on the same pairs. generate_lists, list_statistics: lists by themselves. check_recall, triage,
 triage_beside: which facts a model knows. run_recall: how it recalls them, of which patch_recall is
-where it holds them; compare_recall: two such studies by depth. inspect: the features on Neuronpedia.
+where it holds them; compare_recall: two such studies by depth; plan_recall: what memory it takes. inspect: the
+features on Neuronpedia.
 """
 
 from saeattr.api.attributing import attribute, plan, select, validate
@@ -15,6 +16,7 @@ from saeattr.api.checking import check_pairs
 from saeattr.api.exploring import entropy, lens, patch
 from saeattr.api.lists import generate_lists, list_statistics
 from saeattr.api.recall_comparison import compare_recall
+from saeattr.api.recall_plan import plan_recall
 from saeattr.api.recall_study import patch_recall, run_recall
 from saeattr.api.recalling import check_recall, triage, triage_beside
 from saeattr.api.results import Overlap, compare, overlap, report
@@ -35,6 +37,7 @@ __all__ = [
     "patch",
     "patch_recall",
     "plan",
+    "plan_recall",
     "report",
     "run_recall",
     "run_study",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from saeattr.api.begin import folder_for, prepared_for, run_and_draw
-from saeattr.api.recalling import NAMES, triage
+from saeattr.api.recalling import NAMES, triage, with_file
 from saeattr.api.results import report as write_report
 from saeattr.errors import UserError
 from saeattr.progress import OnProgress, quiet
@@ -35,6 +35,7 @@ def run_recall(
     chat: bool = False,
     under: float = UNDER,
     out: str | Path | None = None,
+    config: str | Path | None = None,
     figures: bool = True,
     report: bool = True,
     on_progress: OnProgress = quiet,
@@ -51,6 +52,7 @@ def run_recall(
         under: a fact is released in the first layer from which the damage at its entity stays under this share of its
             maximum.
         out: a study folder, which ``attribute`` may go on with; derived tables are in ``recall`` in it.
+        config: a YAML file of settings, such as those in configs/; what it says of pairs and question is not recall's.
         figures: draw them; report: also write report.html with them (not without figures).
         settings: as for ``patch``, without ``group`` and ``pairs``, and which SAEs (``saes``, ``sae_width``,
             ``sae_l0``, ``layers``, ``kinds``, ``sites``); the model is by default that of the triage. Parts that open
@@ -64,13 +66,14 @@ def run_recall(
         UserError: the input cannot be used, or none of the facts is known.
     """
     check_under(under)
+    settings = with_file(config, settings)
     for name in ("pairs", "group"):
-        if settings.get(name) is not None:
+        if name in settings:
             raise UserError(f"{name!r} is not a setting of recall: give the triage, or a battery")
     names = [name.strip() for name in parts.split(",")] if isinstance(parts, str) and parts else list(parts)
     wanted = find_parts(names or [part.name for part in PARTS])
     chosen = _selected(facts, selection, chat, settings, on_progress)
-    settings = {"model": chosen.model, **{name: value for name, value in settings.items() if value is not None}}
+    settings = {"model": chosen.model, **settings}
     wanted, told = (wanted, []) if names else _without_unnamed_saes(wanted, settings)
     with_saes = any(part.opens_saes for part in wanted)
     if with_saes and settings["model"] == BUNDLED and not any(name in settings for name in ("sites", "layers")):

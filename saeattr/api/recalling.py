@@ -25,17 +25,37 @@ from saeattr.recall.check import AlignedFact, align_facts, given_rows
 from saeattr.recall.folder import Checked, Triage, check_folder, load_facts, unasked_table, write_triage
 from saeattr.recall.robustness import Beside, fact_spread, phrasing_means, side_by_side
 from saeattr.recall.triage import measure_facts, read_selection, select_facts, unknown_faults
-from saeattr.settings import make_settings
+from saeattr.settings import SETTINGS, make_settings
 from saeattr.study.passed import take_passed
 from saeattr.study.prepare import resolve
 from saeattr.tables import BESIDE, TRIAGE
 
 #: Settings that say which model, and where and how it runs.
 NAMES = ("model", "tokenizer", "dtype", "device", "batch_size")
+#: What recall takes of a file of settings: which model and SAEs, and how it runs; pairs and question are its own.
+FROM_FILES = ("model and SAEs", "sites", "running")
+
+
+def with_file(config: str | Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are given, on top of those of a YAML file that recall takes (``FROM_FILES``).
+
+    Raises:
+        UserError: the file cannot be read, or has a field that is no setting.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if config is None:
+        return given
+    told = make_settings({}, Path(config)).model_dump(exclude_unset=True, exclude_none=True)
+    return {name: value for name, value in told.items() if SETTINGS[name].part in FROM_FILES} | given
 
 
 def check_recall(
-    battery: Any = None, *, chat: bool = False, on_progress: OnProgress = quiet, **settings: Any
+    battery: Any = None,
+    *,
+    chat: bool = False,
+    config: str | Path | None = None,
+    on_progress: OnProgress = quiet,
+    **settings: Any,
 ) -> Checked:
     """Which facts of a battery a model can be asked, and which of them it knows; nothing is written.
 
@@ -45,12 +65,13 @@ def check_recall(
             ``facts`` for the bundled model, and ``world`` for any other.
         chat: each prompt is a user's turn, put into the model's chat template (``instruction`` and ``start`` of a row
             say what stands before it, and what the answer begins with).
+        config: a YAML file of settings, such as those in configs/; keywords override it.
         settings: ``model`` (and ``tokenizer`` with a model that is passed), ``dtype``, ``device``, ``batch_size``.
 
     Raises:
         UserError: battery or model cannot be used, or no row of the battery can be asked.
     """
-    return _check(battery, settings, chat, on_progress)[0]
+    return _check(battery, _asking(config, settings), chat, on_progress)[0]
 
 
 def triage(
@@ -59,6 +80,7 @@ def triage(
     selection: str = "A",
     chat: bool = False,
     out: str | Path | None = None,
+    config: str | Path | None = None,
     figures: bool = True,
     on_progress: OnProgress = quiet,
     **settings: Any,
@@ -66,7 +88,7 @@ def triage(
     """Ask a model a battery of facts, rank them by what the entity moves, and select some.
 
     Args:
-        battery, chat, settings: as for ``check_recall``.
+        battery, chat, config, settings: as for ``check_recall``.
         selection: A (the 15 known facts of the largest swing), B (the best of each category) or C (all known ones).
         out: a folder for tables (Parquet and CSV), figures, and the selected facts as a file of pairs
             (``selected.jsonl``, for ``--pairs``); without one nothing is written.
@@ -77,7 +99,7 @@ def triage(
     wanted, folder = read_selection(selection), None if out is None else Path(out)
     if folder is not None:
         check_folder(folder)
-    checked, record = _check(battery, settings, chat, on_progress)
+    checked, record = _check(battery, _asking(config, settings), chat, on_progress)
     checked = dataclasses.replace(checked, facts=TRIAGE.frame(select_facts(checked.facts, wanted)))
     found = Triage(checked, wanted, fact_spread(checked.facts), phrasing_means(checked.facts), folder)
     if folder is not None:
@@ -129,6 +151,12 @@ class _Opened:
     faults: list[RowFault]
     batch_size: int
     record: dict[str, Any]
+
+
+def _asking(config: str | Path | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are given, and of a file those that say which model and how it runs."""
+    told = {name: value for name, value in with_file(config, {}).items() if name in NAMES}
+    return told | {name: value for name, value in settings.items() if value is not None}
 
 
 def _check(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from saeattr.cli.app import OnceCommand, app, load_api
-from saeattr.cli.options import takes_settings
+from saeattr.cli.options import Config, takes_settings
 from saeattr.errors import UserError
 
 recall = typer.Typer(
@@ -24,6 +24,8 @@ EXAMPLES = """
 `saeattr recall check mine.json --model gemma-2-2b`: which of your rows Gemma can be asked, and why not the others
 
 `saeattr recall triage --model gemma-2-2b --selection B --out runs/recall`: the best fact of each category
+
+`saeattr recall plan --model gemma-2-2b`: what memory the next takes, before any weights are fetched
 
 `saeattr recall run`: how the bundled model recalls its facts, all parts and the report
 
@@ -50,12 +52,14 @@ Name = Annotated[
         "for the bundled model, else world]",
     ),
 ]
-ModelName = Annotated[str, typer.Option("--model", help="bundled, a folder or a name (gemma-2-2b, org/name).")]
+ModelName = Annotated[
+    str | None, typer.Option("--model", help="bundled, a folder or a name (gemma-2-2b, org/name). [default: bundled]")
+]
 Dtype = Annotated[
     str | None, typer.Option(help="float32, bfloat16 or float16. [default: bfloat16 on a GPU, else float32]")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, cuda*N (N cards) or mps.")]
-Batch = Annotated[int, typer.Option("--batch-size", help="Prompts in one forward.", min=1)]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N, cuda*N (N cards) or mps. [default: auto]")]
+Batch = Annotated[int | None, typer.Option("--batch-size", help="Prompts in one forward. [default: 16]", min=1)]
 Chat = Annotated[bool, typer.Option("--chat", help="Each prompt is a user's turn, put into the model's chat template.")]
 Show = Annotated[int, typer.Option(help="Rows of each table to print.", min=1)]
 
@@ -82,10 +86,11 @@ def check(
     file: Rows = None,
     battery: Name = None,
     chat: Chat = False,
-    model: ModelName = "bundled",
+    config: Config = None,
+    model: ModelName = None,
     dtype: Dtype = None,
-    device: Device = "auto",
-    batch_size: Batch = 16,
+    device: Device = None,
+    batch_size: Batch = None,
     show: Show = 20,
     faults: Annotated[Path | None, typer.Option(help="Write all rows that are left out into this CSV file.")] = None,
 ) -> None:
@@ -101,7 +106,8 @@ def check(
 
     with StageProgress() as progress:
         settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
-        found = api.check_recall(_battery(file, battery), chat=chat, on_progress=progress, **settings)
+        asked: dict[str, Any] = {"chat": chat, "config": config}
+        found = api.check_recall(_battery(file, battery), **asked, on_progress=progress, **settings)
     print_recall_check(found, show)
     if faults is not None:
         write_text(faults, found.unasked.to_csv(index=False))
@@ -123,10 +129,11 @@ def triage(
     out: Annotated[
         Path | None, typer.Option(help="A folder for tables, figures and selected.jsonl (pairs for --pairs).")
     ] = None,
-    model: ModelName = "bundled",
+    config: Config = None,
+    model: ModelName = None,
     dtype: Dtype = None,
-    device: Device = "auto",
-    batch_size: Batch = 16,
+    device: Device = None,
+    batch_size: Batch = None,
     figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
     show: Show = 20,
 ) -> None:
@@ -137,7 +144,7 @@ def triage(
 
     with StageProgress() as progress:
         settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
-        asked: dict[str, Any] = {"selection": selection, "chat": chat, "out": out, "figures": figures}
+        asked: dict[str, Any] = {"selection": selection, "chat": chat, "out": out, "config": config, "figures": figures}
         found = api.triage(_battery(file, battery), **asked, on_progress=progress, **settings)
     print_triage(found, show)
     if found.selected.empty:
@@ -159,9 +166,10 @@ def patch(
     model: Annotated[
         str | None, typer.Option(help="A name or a folder. [default: that of the triage, else bundled]")
     ] = None,
+    config: Config = None,
     dtype: Dtype = None,
-    device: Device = "auto",
-    batch_size: Batch = 16,
+    device: Device = None,
+    batch_size: Batch = None,
     figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
     show: Show = 30,
 ) -> None:
@@ -176,6 +184,7 @@ def patch(
     with StageProgress() as progress:
         settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
         asked: dict[str, Any] = {"selection": selection, "chat": chat, "under": under, "out": out, "figures": figures}
+        asked["config"] = config
         found = api.patch_recall(_battery(source, battery), **asked, on_progress=progress, **settings)
     print_localisation(found, show)
 
@@ -199,9 +208,10 @@ def run(
     model: Annotated[
         str | None, typer.Option(help="A name or a folder. [default: that of the triage, else bundled]")
     ] = None,
+    config: Config = None,
     dtype: Dtype = None,
-    device: Device = "auto",
-    batch_size: Batch = 16,
+    device: Device = None,
+    batch_size: Batch = None,
     figures: Annotated[bool, typer.Option(help="Draw the figures, and write report.html.")] = True,
     **saes: Any,
 ) -> None:
@@ -213,8 +223,28 @@ def run(
     with StageProgress() as progress:
         settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size, **saes}
         asked: dict[str, Any] = {"selection": selection, "chat": chat, "under": under, "out": out, "figures": figures}
+        asked["config"] = config
         found = api.run_recall(_battery(source, battery), parts=parts or (), **asked, on_progress=progress, **settings)
     print_recall_study(found)
+
+
+@recall.command(cls=OnceCommand)
+def plan(
+    file: Rows = None,
+    battery: Name = None,
+    selection: Annotated[str, typer.Option(help="A, B or C, as for triage.")] = "B",
+    config: Config = None,
+    model: ModelName = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    batch_size: Batch = None,
+) -> None:
+    """Say what memory patching the facts takes, part by part, without loading or fetching weights."""
+    api = load_api()
+    from saeattr.reporting.terminal.recall_plan import print_recall_plan
+
+    settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
+    print_recall_plan(api.plan_recall(_battery(file, battery), selection=selection, config=config, **settings))
 
 
 @recall.command(cls=OnceCommand)

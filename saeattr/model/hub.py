@@ -150,6 +150,8 @@ _TRANSFER = "the SAEs were trained on the base model {base}: their reconstructio
 
 _BASE = "a base model: the request is put in Gemma's chat format, which it was not tuned on"
 
+_FIRST = "the first Gemma, a base model: lists are asked of it in Gemma's chat format, which it was not tuned on"
+
 
 def _scope(size: str, note: str = "") -> tuple[str, ...]:
     return tuple(f"gemma-scope-{size}-{kind}-canonical" for kind in ("res", "att", "mlp"))
@@ -160,6 +162,7 @@ def _scope_2(size: str) -> tuple[str, ...]:
 
 
 MODELS: dict[str, NamedModel] = {
+    "gemma-2b": NamedModel("google/gemma-2b", ("gemma-2b-res-jb",), 2048, 2048, width=None, note=_FIRST),
     "gemma-2-2b-it": NamedModel(
         "google/gemma-2-2b-it", _scope("2b-pt"), 2304, 2048, note=_TRANSFER.format(base="gemma-2-2b")
     ),

@@ -24,9 +24,11 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerBase
 
 from saeattr.model.capture import capture
+from saeattr.model.hookpoints import HookPoint
 from saeattr.model.loading import DTYPES, LanguageModel, boot, load_tokenizer, read_config
 from saeattr.model.prompts import Prompts
 from saeattr.model.recompute import recompute
+from saeattr.model.unembed import log_normaliser
 from saeattr.model.weights import unusable
 from saeattr.sites import Site
 
@@ -117,23 +119,54 @@ def rehearse(lm: LanguageModel, sites: Sequence[Site], batch: int, length: int) 
         sites: those captured; at least one.
         batch, length: prompts, and tokens in each.
     """
-    tokens = torch.zeros(batch, length, dtype=torch.long, device="meta")
-    prompts = Prompts(tokens, torch.ones(batch, length, dtype=torch.bool, device="meta"))
-
-    def read(hidden: torch.Tensor) -> torch.Tensor:
-        return hidden[:, -1, 0].float()
-
-    parameters = list(lm.hf.parameters())
+    prompts, parameters = _prompts(batch, length), list(lm.hf.parameters())
     with LiveBytes(parameters) as live:
-        clean = capture(lm, prompts, sites, read, keep=("g", "calls"))
-        corrupted = capture(lm, prompts, sites, read)
+        clean = capture(lm, prompts, sites, _read, keep=("g", "calls"))
+        corrupted = capture(lm, prompts, sites, _read)
         kept, peak = live.now, live.peak
     with LiveBytes(parameters) as again, torch.no_grad():
         first = min(sites)
         rows = torch.arange(batch, device="meta")
-        read(recompute(clean, first, corrupted.x[first].float(), rows))
-    weights = sum(p.numel() * p.element_size() for p in parameters)
-    return Rehearsal(weights, kept, peak, again.peak)
+        _read(recompute(clean, first, corrupted.x[first].float(), rows))
+    return Rehearsal(_weights(lm), kept, peak, again.peak)
+
+
+def rehearse_patches(lm: LanguageModel, points: Sequence[HookPoint], batch: int, length: int, copies: int) -> Rehearsal:
+    """Capture a clean and a corrupted batch without gradients, then run patched copies of them, on meta tensors.
+
+    As localisation does: two metrics are read, one of them of the whole vocabulary, and each has its own runs.
+
+    Args:
+        lm: from ``meta_model``.
+        points: where both runs are captured, the lowest first: there the copies are patched, so all layers run again.
+        batch, length: prompts, and tokens in each; copies: patched ones in one forward.
+    """
+    prompts, parameters = _prompts(batch, length), list(lm.hf.parameters())
+    with LiveBytes(parameters) as live:
+        clean = capture(lm, prompts, points, _read, keep=("calls",))
+        corrupted = capture(lm, prompts, points, _read)
+        other = [capture(lm, prompts, [], _read, keep=("calls",)), capture(lm, prompts, [], _read)]
+        kept, peak = live.now, live.peak
+    with LiveBytes(parameters) as again, torch.no_grad():
+        rows = torch.arange(copies, device="meta") % batch
+        hidden = recompute(clean, points[0], corrupted.x[points[0]][rows], rows)
+        log_normaliser(lm, hidden[:, -1])
+    del other
+    return Rehearsal(_weights(lm), kept, peak, again.peak)
+
+
+def _prompts(batch: int, length: int) -> Prompts:
+    tokens = torch.zeros(batch, length, dtype=torch.long, device="meta")
+    return Prompts(tokens, torch.ones(batch, length, dtype=torch.bool, device="meta"))
+
+
+def _read(hidden: torch.Tensor) -> torch.Tensor:
+    """Any number of each prompt: what is read of the output of the final norm takes next to nothing."""
+    return hidden[:, -1, 0].float()
+
+
+def _weights(lm: LanguageModel) -> int:
+    return sum(p.numel() * p.element_size() for p in lm.hf.parameters())
 
 
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saeattr.behaviours.pair import DECISION, Pair, chunks
+from saeattr.model.loading import LanguageModel
 from saeattr.patching.activations import activations, parts_to_run
 from saeattr.patching.components import COMPONENTS, Component, lacking
 from saeattr.patching.effects import make_patches
@@ -40,8 +41,7 @@ def patch_facts(task: Task) -> pd.DataFrame:
     Args:
         task: pairs of facts of any categories, each aligned one to one; what the model lacks (``lacking``) is left out.
     """
-    names = [name for name in (*STREAM, HEADS) if not lacking(COMPONENTS[name], task.lm)]
-    components = [COMPONENTS[name] for name in names]
+    components = fact_components(task.lm)
     # Facts of like length share a batch, so that little is computed for padding.
     pairs = sorted(task.pairs, key=lambda pair: (len(pair.clean_ids), pair.first_change))
     tables = []
@@ -52,6 +52,11 @@ def patch_facts(task: Task) -> pd.DataFrame:
             tables += _patch_batch(task, some, components, direction)
     task.on_step("patching", len(DIRECTIONS) * len(pairs), len(DIRECTIONS) * len(pairs))
     return RECALL_PATCHES.frame(pd.concat(tables, ignore_index=True))
+
+
+def fact_components(lm: LanguageModel) -> list[Component]:
+    """What is patched of a model, as far as it has it."""
+    return [COMPONENTS[name] for name in (*STREAM, HEADS) if not lacking(COMPONENTS[name], lm)]
 
 
 def _patch_batch(

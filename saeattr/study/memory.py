@@ -34,7 +34,7 @@ def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.dev
         UserError: the budget is too small.
     """
     settings = prepared.settings
-    meta, download = _meta_of(prepared)
+    meta, download = model_without_weights(prepared)
     sites = [file.site for file in prepared.saes]
     plan = plan_memory(
         functools.cache(lambda batch: rehearse(meta, sites, batch, length)),
@@ -46,8 +46,8 @@ def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.dev
     return dataclasses.replace(plan, download=download + sum(file.download for file in prepared.saes))
 
 
-def _meta_of(prepared: Prepared) -> tuple[LanguageModel, int]:
-    """The study's model without its weights, and the bytes of them that are still to be fetched."""
+def model_without_weights(prepared: Prepared) -> tuple[LanguageModel, int]:
+    """The study's model on meta tensors, and the bytes of its weights that are still to be fetched."""
     settings, passed = prepared.settings, prepared.passed.model
     if passed is not None:
         return _meta_of_passed(passed), 0

@@ -6,6 +6,7 @@ import math
 import random
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -27,8 +28,21 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class Checkpoints:
+    """Models to save on the way: after each of these numbers of steps (0: untrained), in folders step-N."""
+
+    steps: tuple[int, ...] = ()
+    folder: Path = Path()
+
+    def save(self, step: int, model: Gemma2ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+        if step in self.steps:
+            model.save_pretrained(self.folder / f"step-{step}")
+            tokenizer.save_pretrained(self.folder / f"step-{step}")
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """Length and size of the training."""
+    """Length and size of the training; saving checkpoints draws no random number, so it changes no weight."""
 
     steps: int = 1800
     chats: int = 40
@@ -36,6 +50,7 @@ class Recipe:
     peak_rate: float = 3e-3
     warm_up: int = 100
     weight_decay: float = 0.05
+    checkpoints: Checkpoints = Checkpoints()
 
 
 #: Many narrow layers, trained in minutes: for benchmarks of what depth does.
@@ -82,6 +97,7 @@ def train_model(
         model.parameters(), lr=recipe.peak_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
     )
     started = time.monotonic()
+    recipe.checkpoints.save(0, model, tokenizer)
     for step in range(recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step)
@@ -98,6 +114,7 @@ def train_model(
         if step % 50 == 0 or step == recipe.steps - 1:
             seconds = time.monotonic() - started
             print(f"step {step:5d}  chats {loss_chats:.3f}  facts {loss_facts:.3f}  {seconds:.0f} s", flush=True)
+        recipe.checkpoints.save(step + 1, model, tokenizer)
     return model.eval()
 
 

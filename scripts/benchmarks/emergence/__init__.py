@@ -1,0 +1,1 @@
+"""When do facts, their phases and their movers appear in training?"""
