@@ -19,14 +19,14 @@ class Answers:
     """Of some prompts, what is read at one position of each.
 
     Attributes:
-        logits: of the two tokens; log_probs: over the whole vocabulary.
+        logits: of the tokens asked for, two of a fact; log_probs: over the whole vocabulary.
         ranks: 1 and how many tokens are likelier.
         top: the likeliest token.
     """
 
-    logits: Float[Tensor, "rows two"]
-    log_probs: Float[Tensor, "rows two"]
-    ranks: Int[Tensor, "rows two"]
+    logits: Float[Tensor, "rows some"]
+    log_probs: Float[Tensor, "rows some"]
+    ranks: Int[Tensor, "rows some"]
     top: Int[Tensor, " rows"]
 
     def take(self, rows: slice) -> Answers:
@@ -40,8 +40,8 @@ def join_answers(parts: Sequence[Answers]) -> Answers:
     return Answers(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
-def read_answers(lm: LanguageModel, hidden: Float[Tensor, "rows d_model"], targets: Int[Tensor, "rows two"]) -> Answers:
-    """Read two tokens of each row, in float32 with the model's final soft-cap.
+def read_answers(lm: LanguageModel, hidden: Float[Tensor, "rows d_model"], targets: Int[Tensor, "rows some"]) -> Answers:
+    """Read some tokens of each row, in float32 with the model's final soft-cap.
 
     Args:
         hidden: the final norm's output; all logits of these rows are held at once.

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from saeattr.model.direct import norm_behind_attention
 from saeattr.model.loading import LanguageModel
-from saeattr.model.unembed import token_logits, vocabulary_slices
 
 
 @torch.no_grad()
@@ -41,14 +40,3 @@ def written_of(lm: LanguageModel, layer: int, value: Float[Tensor, "facts heads 
 def _odd(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """What of an affine projection or a norm has no bias: its odd part."""
     return (function(x) - function(-x)) / 2
-
-
-@torch.no_grad()
-def token_ranks(
-    lm: LanguageModel, hidden: Float[Tensor, "rows d_model"], tokens: Int[Tensor, "rows some"]
-) -> Int[Tensor, "rows some"]:
-    """The place of some tokens among all by their logits, 1 the highest; the vocabulary is taken in slices."""
-    slices = [token_logits(lm, hidden, token_ids) for token_ids in vocabulary_slices(lm, hidden.device)]
-    logits = torch.cat(slices, dim=1)
-    own = logits.gather(1, tokens.to(logits.device))
-    return torch.stack([1 + (logits > own[:, one, None]).sum(1) for one in range(own.shape[1])], dim=1)

@@ -12,8 +12,9 @@ from saeattr.behaviours.pair import Pair
 from saeattr.model.capture import Run
 from saeattr.patching.components import PATTERN, Part, V, Z
 from saeattr.patching.heads import batch_moves, parts_of_heads
+from saeattr.recall.answers import read_answers
 from saeattr.recall.check import ENTITY, entity_positions
-from saeattr.recall.copying import token_ranks, written_of
+from saeattr.recall.copying import written_of
 from saeattr.recall.final_runs import final_batches, final_position
 from saeattr.runs.batch import BatchRuns
 from saeattr.runs.task import Task
@@ -87,7 +88,7 @@ def _ranks(batch: BatchRuns) -> pd.DataFrame:
     for layer in range(lm.n_layers):
         values = batch.clean.x[Part(V, layer)][row, at].unflatten(1, (n_kv, -1))
         hidden = written_of(lm, layer, values.repeat_interleave(n_heads // n_kv, dim=1))
-        ranks = token_ranks(lm, hidden.flatten(0, 1), wanted).cpu().numpy()
+        ranks = read_answers(lm, hidden.flatten(0, 1), wanted).ranks.numpy()
         tables.append(
             pd.DataFrame(
                 {

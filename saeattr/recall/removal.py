@@ -96,6 +96,7 @@ def remove_movers(task: Task, heads: pd.DataFrame, attention: pd.DataFrame) -> t
             task.on_step(f"movers, {name}", half, len(split))
             of_set = [_removed(task, batch, means, chosen, movers) for batch in runs[1 - half]]
             tables += [table.assign(chosen=name, half=2 - half) for table in of_set]
+            task.on_step(f"movers, {name}", half + 1, len(split))
     if not split:
         told.append("movers are chosen on one half of the facts and tested on the other: give two facts at least")
     return RECALL_REMOVAL.frame(pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()), told

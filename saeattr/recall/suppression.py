@@ -67,11 +67,13 @@ def measure_suppression(task: Task) -> tuple[pd.DataFrame, pd.DataFrame, pd.Data
         sets = sets_to_scale(of_pairs(parts, choosing))
         if not sets["all"]:
             told.append(
-                f"no part of the last layers lowers the answer's log odds in the mean over {len(choosing)} facts"
+                f"no part of the last layers lowers the answer's log odds in the mean over the {len(choosing)} facts of "
+                f"half {half + 1}"
             )
         for name, chosen in sets.items():
             of_set = [_scaled(task, batch, chosen) for batch in runs[1 - half] if chosen]
             scaled += [table.assign(half=2 - half, chosen=name) for table in of_set]
+        task.on_step("suppressors", half + 1, len(split))
     found = RECALL_SCALED.frame(pd.concat(scaled, ignore_index=True) if scaled else pd.DataFrame())
     return RECALL_WRITES.frame(writes), RECALL_PARTS.frame(parts), found, told
 

@@ -95,14 +95,16 @@ def _patching(study: Study) -> Iterator[str]:
 
 
 def _recall(study: Study) -> Iterator[str]:
-    """Of each statement of a source what was measured, and whether it holds."""
+    """The phases; then of each statement of a source whether it holds, and what was measured."""
     yield from phase_lines(study)
     for row in study.recall(RECALL_CLAIMS).to_dict("records"):
-        ends = "" if np.isnan(row["low"]) else f" {interval_text(row['low'], row['high'])}"
-        yield (
-            f"{row['statement']} ({row['source']}): {row['verdict']}; {row['measure']} is {row['value']:.2f}{ends}, "
-            f"and it holds {row['side']} {row['limit']:g} (n = {row['n']})"
-        )
+        yield f"{row['verdict']}: {row['statement']} ({row['source']}); {claim_text(row)}"
+
+
+def claim_text(row: Mapping[Any, Any]) -> str:
+    """What was measured of a row of ``tables.RECALL_CLAIMS``, and the limit."""
+    ends = "" if np.isnan(row["low"]) else f" {interval_text(row['low'], row['high'])}"
+    return f"{row['measure']}: {row['value']:.2f}{ends}, must be {row['side']} {row['limit']:g} (n = {row['n']})"
 
 
 def _cell(row: pd.Series) -> str:

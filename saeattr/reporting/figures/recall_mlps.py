@@ -30,7 +30,8 @@ def mlp_figure(fits: pd.DataFrame, weights: pd.DataFrame) -> Figure | None:
     with house_style():
         figure = new_figure(width, 4.4)
         left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.2))
-        for at, (split, words) in enumerate(SPLITS.items()):
+        there = {split: words for split, words in SPLITS.items() if (fits["split"] == split).any()}
+        for at, (split, words) in enumerate(there.items()):
             rows = fits[fits["split"] == split]
             ends = np.array([rows["r2"] - rows["r2_low"], rows["r2_high"] - rows["r2"]]).clip(min=0)
             place = rows["layer"] + 0.14 * (at - 1)

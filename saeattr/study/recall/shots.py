@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Shots(FactStage):
     def wanted(self) -> str:
         """The facts that can be shown are told apart by a digest: there may be hundreds."""
         shown = hashlib.sha256(repr(self.known).encode("utf-8", "surrogatepass")).hexdigest()
-        return f"{dataclasses.replace(self, known=())!r} {shown}"
+        return json.dumps({**dataclasses.asdict(dataclasses.replace(self, known=())), "known": shown})
 
     def run(self, work: Work) -> Outcome:
         task = work.task
