@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from saeattr.cli import main
-from tests.recall.test_battery import ROW
+from tests.recall.facts.test_battery import ROW
 from tests.test_cli_flags import call
 
 BAD = {**ROW, "clean_target": " New York"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from saeattr.errors import UserError
 from saeattr.files import disk_errors, write_table, write_text
-from saeattr.recall.compare import RecallComparison, RecallRun, compare_runs
+from saeattr.recall.phases.compare import RecallComparison, RecallRun, compare_runs
 from saeattr.study.results import Study, load_study
 from saeattr.tables import (
     RECALL_ANSWERS,

@@ -8,9 +8,9 @@ from typing import Any
 from saeattr.api.begin import prepared_for
 from saeattr.api.recalling import with_file
 from saeattr.errors import UserError
-from saeattr.recall.batteries import default_battery, read_battery
-from saeattr.recall.check import align_facts
-from saeattr.recall.triage import FIRST, read_selection
+from saeattr.recall.facts.batteries import default_battery, read_battery
+from saeattr.recall.facts.check import align_facts
+from saeattr.recall.facts.triage import FIRST, read_selection
 from saeattr.study.recall.memory import RecallPlan, plan_facts
 
 

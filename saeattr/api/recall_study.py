@@ -13,9 +13,9 @@ from saeattr.api.recalling import NAMES, triage, with_file
 from saeattr.api.results import report as write_report
 from saeattr.errors import UserError
 from saeattr.progress import OnProgress, quiet
-from saeattr.recall.curves import UNDER, check_under
-from saeattr.recall.folder import RECORD, SELECTED, Triage, load_facts
-from saeattr.recall.shots import KnownFact, known_facts
+from saeattr.recall.facts.folder import RECORD, SELECTED, Triage, load_facts
+from saeattr.recall.localisation.curves import UNDER, check_under
+from saeattr.recall.shots.prompts import KnownFact, known_facts
 from saeattr.study.recall.part import Reading, RecallPart
 from saeattr.study.recall.parts import PARTS, find_parts, write_derived
 from saeattr.study.recall.shots import with_known

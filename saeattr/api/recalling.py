@@ -19,12 +19,12 @@ from saeattr.errors import UserError
 from saeattr.files import write_table, write_text
 from saeattr.model.loading import LanguageModel, find_model, load_model, load_tokenizer, longest_input, read_config
 from saeattr.progress import OnProgress, about, quiet
-from saeattr.recall.batteries import default_battery, read_battery
-from saeattr.recall.battery import Battery
-from saeattr.recall.check import AlignedFact, align_facts, given_rows
-from saeattr.recall.folder import Checked, Triage, check_folder, load_facts, unasked_table, write_triage
-from saeattr.recall.robustness import Beside, fact_spread, phrasing_means, side_by_side
-from saeattr.recall.triage import measure_facts, read_selection, select_facts, unknown_faults
+from saeattr.recall.facts.batteries import default_battery, read_battery
+from saeattr.recall.facts.battery import Battery
+from saeattr.recall.facts.check import AlignedFact, align_facts, given_rows
+from saeattr.recall.facts.folder import Checked, Triage, check_folder, load_facts, unasked_table, write_triage
+from saeattr.recall.facts.robustness import Beside, fact_spread, phrasing_means, side_by_side
+from saeattr.recall.facts.triage import measure_facts, read_selection, select_facts, unknown_faults
 from saeattr.settings import SETTINGS, make_settings
 from saeattr.study.passed import take_passed
 from saeattr.study.prepare import resolve

@@ -74,7 +74,7 @@ def _battery(file: Path | None, name: str | None) -> str | None:
         raise UserError(f"{file} and --battery {name} are both given: leave one of them out")
     if name is None:
         return None if file is None else str(file)
-    from saeattr.recall.batteries import BATTERIES
+    from saeattr.recall.facts.batteries import BATTERIES
 
     if name not in BATTERIES:
         raise UserError(f"there is no battery {name!r}: choose one of {', '.join(BATTERIES)}, or give a file")
@@ -280,8 +280,8 @@ def write(
     out: Annotated[Path, typer.Option(help="The file: .json, .jsonl or .csv, to be edited and given to check.")],
 ) -> None:
     """Write a battery that comes with the program as rows of six fields."""
-    from saeattr.recall.batteries import named_battery
-    from saeattr.recall.battery import write_battery
+    from saeattr.recall.facts.batteries import named_battery
+    from saeattr.recall.facts.battery import write_battery
 
     found = named_battery(battery)
     write_battery(found, out)

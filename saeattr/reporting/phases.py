@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
-from saeattr.recall.phases import ABSENT
-from saeattr.recall.redundancy import all_layers
+from saeattr.recall.phases.ranges import ABSENT
+from saeattr.recall.phases.redundancy import all_layers
 from saeattr.reporting.numbers import interval_text
 from saeattr.study.results import Study
 from saeattr.tables import RECALL_ANSWERS, RECALL_CONCENTRATION, RECALL_JOINT, RECALL_PHASES

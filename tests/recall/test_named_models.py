@@ -20,8 +20,8 @@ from saeattr.behaviours.pair import Pair
 from saeattr.cli import main
 from saeattr.model.hub import MODELS
 from saeattr.model.loading import find_model, load_tokenizer
-from saeattr.recall.batteries import named_battery
-from saeattr.recall.check import align_facts
+from saeattr.recall.facts.batteries import named_battery
+from saeattr.recall.facts.check import align_facts
 from saeattr.saes.catalogue import PublishedSae, pick_saes
 from saeattr.sites import Site
 from saeattr.study.recall.parts import PARTS

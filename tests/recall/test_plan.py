@@ -8,9 +8,9 @@ import saeattr
 from saeattr import UserError
 from saeattr.model.loading import LanguageModel
 from saeattr.model.memory import LiveBytes
-from saeattr.recall.batteries import named_battery, read_battery
-from saeattr.recall.check import align_facts
-from saeattr.recall.patches import patch_facts
+from saeattr.recall.facts.batteries import named_battery, read_battery
+from saeattr.recall.facts.check import align_facts
+from saeattr.recall.localisation.patches import patch_facts
 from saeattr.runs.task import Task
 
 FACTS = 48

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from saeattr.behaviours.pair import Pair, Point
-from saeattr.recall.mlps import find_families, fit_all, fit_rows, weight_rows
-from saeattr.recall.shot_rows import shot_rows
-from saeattr.recall.shots import ShotPair
-from saeattr.recall.task_function import answer_directions, fact_rows, intercept_rows, token_rows
-from saeattr.recall.writes import final_writes
+from saeattr.recall.mlps.fits import find_families, fit_all, fit_rows, weight_rows
+from saeattr.recall.mlps.task_function import answer_directions, fact_rows, intercept_rows, token_rows
+from saeattr.recall.mlps.writes import final_writes
+from saeattr.recall.shots.prompts import ShotPair
+from saeattr.recall.shots.rows import shot_rows
 from saeattr.runs.task import Task
 from tests.model.toys import FAMILIES, make_toy
 

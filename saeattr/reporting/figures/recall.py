@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from saeattr.recall.folder import Triage
-from saeattr.recall.robustness import Beside
+from saeattr.recall.facts.folder import Triage
+from saeattr.recall.facts.robustness import Beside
 from saeattr.reporting.figures.style import (
     CLEAN,
     CORRUPTED,

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from saeattr.recall.compare import DIRECTION, RecallComparison
-from saeattr.recall.curves import ENTITY, FINAL
+from saeattr.recall.localisation.curves import ENTITY, FINAL
+from saeattr.recall.phases.compare import DIRECTION, RecallComparison
 from saeattr.reporting.figures.style import CLEAN, CORRUPTED, figure_text, house_style, new_figure, save_figure
 
 COLOURS = {ENTITY: CLEAN, FINAL: CORRUPTED}

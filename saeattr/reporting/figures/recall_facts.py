@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from saeattr.recall.curves import ENTITY, FACT, FINAL, NEVER
+from saeattr.recall.localisation.curves import ENTITY, FACT, FINAL, NEVER
 from saeattr.reporting.figures.style import CLEAN, PALETTE, figure_text, house_style, new_figure, show_token
 
 #: Facts whose curves are drawn one by one.

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from saeattr.recall.curves import FACT, FINAL
-from saeattr.recall.restoration import MAPPED, ROLES, by_role, examples
+from saeattr.recall.localisation.curves import FACT, FINAL
+from saeattr.recall.localisation.restoration import MAPPED, ROLES, by_role, examples
 from saeattr.reporting.figures.style import effect_map, figure_text, house_style, new_figure, show_token
 
 #: The two numbers that are read of each patched run.

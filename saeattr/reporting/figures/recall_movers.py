@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from saeattr.recall.check import ENTITY
+from saeattr.recall.facts.check import ENTITY
 from saeattr.reporting.figures.style import (
     CLEAN,
     CORRUPTED,

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from saeattr.recall.curves import ENTITY, FACT, FINAL, NEVER, STREAM, mean_curves
+from saeattr.recall.localisation.curves import ENTITY, FACT, FINAL, NEVER, STREAM, mean_curves
 from saeattr.reporting.figures.style import (
     CLEAN,
     CORRUPTED,

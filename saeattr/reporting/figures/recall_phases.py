@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from saeattr.recall.answer_lens import PLACES
-from saeattr.recall.curves import mean_curves
-from saeattr.recall.phases import ABSENT, PHASES
-from saeattr.recall.redundancy import all_layers
+from saeattr.recall.localisation.curves import mean_curves
+from saeattr.recall.phases.answer_lens import PLACES
+from saeattr.recall.phases.ranges import ABSENT, PHASES
+from saeattr.recall.phases.redundancy import all_layers
 from saeattr.reporting.figures.style import NOTHING, PALETTE, figure_text, house_style, new_figure
 
 #: Letters of a title in an inch.

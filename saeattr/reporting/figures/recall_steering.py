@@ -11,8 +11,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from saeattr.recall.flips import STRENGTH
-from saeattr.recall.moves import ACTIVATION, ALL, ENTITY, FEATURES, FINAL, OTHER, PLACES, RANDOM, SAME
+from saeattr.recall.steering.flips import STRENGTH
+from saeattr.recall.steering.moves import ACTIVATION, ALL, ENTITY, FEATURES, FINAL, OTHER, PLACES, RANDOM, SAME
 from saeattr.reporting.figures.style import CLEAN, CORRUPTED, PALETTE, figure_text, house_style, new_figure
 
 #: Colour, line and name of what is not the fact's own features.

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from saeattr.recall.folder import Checked, Triage
-from saeattr.recall.robustness import Beside, share_between_facts
-from saeattr.recall.triage import SELECTIONS
+from saeattr.recall.facts.folder import Checked, Triage
+from saeattr.recall.facts.robustness import Beside, share_between_facts
+from saeattr.recall.facts.triage import SELECTIONS
 from saeattr.reporting.numbers import interval_text
 from saeattr.reporting.terminal.study import study_console
 

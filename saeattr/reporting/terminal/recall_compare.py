@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from saeattr.recall.compare import DIRECTION, RecallComparison
+from saeattr.recall.phases.compare import DIRECTION, RecallComparison
 from saeattr.reporting.numbers import interval_text
 from saeattr.reporting.terminal.study import study_console
 

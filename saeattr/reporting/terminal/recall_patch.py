@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from saeattr.recall.curves import ENTITY, FINAL, NEVER, damage_correlations, mean_curves
+from saeattr.recall.localisation.curves import ENTITY, FINAL, NEVER, damage_correlations, mean_curves
 from saeattr.reporting.numbers import interval_text
 from saeattr.reporting.terminal.recall import SHOWN
 from saeattr.reporting.terminal.study import study_console

@@ -9,10 +9,10 @@ from typing import ClassVar
 
 import pandas as pd
 
-from saeattr.recall.check import entity_positions
-from saeattr.recall.curves import recall_curves, releases, worst_counts
-from saeattr.recall.patches import patch_facts
-from saeattr.recall.restoration import restored
+from saeattr.recall.facts.check import entity_positions
+from saeattr.recall.localisation.curves import recall_curves, releases, worst_counts
+from saeattr.recall.localisation.patches import patch_facts
+from saeattr.recall.localisation.restoration import restored
 from saeattr.study.recall.part import FactStage, Reading, RecallPart
 from saeattr.study.results import Study
 from saeattr.study.stage import Outcome, Work

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from saeattr.model.memory import rehearse_patches
 from saeattr.patching.activations import parts_to_run
-from saeattr.recall.patches import fact_components
+from saeattr.recall.localisation.patches import fact_components
 from saeattr.runs.memory import parse_bytes
 from saeattr.runs.question import Pace
 from saeattr.study.memory import model_without_weights

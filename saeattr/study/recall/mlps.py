@@ -10,10 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from saeattr.recall.claims import Claim
-from saeattr.recall.mlps import DRAWS, find_families, fit_all, fit_rows, weight_rows
-from saeattr.recall.regression import Fitting, interval, resampled
-from saeattr.recall.task_function import NO_FOLD, answer_directions, fact_rows, intercept_rows, token_rows
-from saeattr.recall.writes import final_writes, lacks_writes
+from saeattr.recall.mlps.fits import DRAWS, find_families, fit_all, fit_rows, weight_rows
+from saeattr.recall.mlps.regression import Fitting, interval, resampled
+from saeattr.recall.mlps.task_function import NO_FOLD, answer_directions, fact_rows, intercept_rows, token_rows
+from saeattr.recall.mlps.writes import final_writes, lacks_writes
 from saeattr.stats import mean_interval
 from saeattr.study.recall.part import FactStage, RecallPart
 from saeattr.study.results import Study

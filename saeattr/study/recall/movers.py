@@ -9,9 +9,9 @@ from typing import ClassVar
 import pandas as pd
 
 from saeattr.recall.claims import Claim
-from saeattr.recall.movers import measure_heads, summarise_heads
-from saeattr.recall.removal import remove_movers
-from saeattr.recall.removed import mover_claims, summarise_removal
+from saeattr.recall.movers.heads import measure_heads, summarise_heads
+from saeattr.recall.movers.removal import remove_movers
+from saeattr.recall.movers.removed import mover_claims, summarise_removal
 from saeattr.study.recall.part import FactStage, Reading, RecallPart
 from saeattr.study.results import Study
 from saeattr.study.stage import Outcome, Work

@@ -9,7 +9,7 @@ from typing import ClassVar
 import pandas as pd
 
 from saeattr.recall.claims import Claim
-from saeattr.recall.curves import UNDER
+from saeattr.recall.localisation.curves import UNDER
 from saeattr.study.results import Study
 from saeattr.study.stage import Outcome, Stage
 from saeattr.tables import Table

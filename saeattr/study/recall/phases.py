@@ -10,14 +10,14 @@ from typing import ClassVar
 import pandas as pd
 
 from saeattr.behaviours.pair import Pair
-from saeattr.recall.answer_lens import answer_lens
-from saeattr.recall.check import entity_positions
 from saeattr.recall.claims import Claim
-from saeattr.recall.phase_claims import PhaseTables, phase_claims
-from saeattr.recall.phases import concentration, orders, phases
-from saeattr.recall.readout import readouts
-from saeattr.recall.redundancy import joint_table
-from saeattr.recall.windows import window_patches
+from saeattr.recall.facts.check import entity_positions
+from saeattr.recall.phases.answer_lens import answer_lens
+from saeattr.recall.phases.claims import PhaseTables, phase_claims
+from saeattr.recall.phases.ranges import concentration, orders, phases
+from saeattr.recall.phases.readout import readouts
+from saeattr.recall.phases.redundancy import joint_table
+from saeattr.recall.phases.windows import window_patches
 from saeattr.study.recall.part import FactStage, Reading, RecallPart
 from saeattr.study.results import Study
 from saeattr.study.stage import Outcome, Work

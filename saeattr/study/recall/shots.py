@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from saeattr.model.loading import longest_input
 from saeattr.patching.components import PATTERN, V, Z, lacking
 from saeattr.recall.claims import Claim, Side
-from saeattr.recall.shot_rows import shot_rows
-from saeattr.recall.shots import KnownFact, ShotPair, domains, shot_pairs
+from saeattr.recall.shots.prompts import KnownFact, ShotPair, domains, shot_pairs
+from saeattr.recall.shots.rows import shot_rows
 from saeattr.stats import mean_interval
 from saeattr.study.recall.part import FactStage, RecallPart
 from saeattr.study.results import Study

@@ -9,11 +9,11 @@ from typing import ClassVar
 
 import pandas as pd
 
-from saeattr.recall.check import entity_positions
 from saeattr.recall.claims import Claim
-from saeattr.recall.flips import flip_shares, steering_claims, world_claims, world_shares
-from saeattr.recall.steering import SIZES, STRENGTHS, Steps, steer_facts
-from saeattr.recall.worlds import separator_ids, steer_worlds
+from saeattr.recall.facts.check import entity_positions
+from saeattr.recall.steering.flips import flip_shares, steering_claims, world_claims, world_shares
+from saeattr.recall.steering.steered import SIZES, STRENGTHS, Steps, steer_facts
+from saeattr.recall.steering.worlds import separator_ids, steer_worlds
 from saeattr.study.recall.part import FactStage, Reading, RecallPart
 from saeattr.study.results import Study
 from saeattr.study.stage import Outcome, Work

@@ -9,8 +9,8 @@ from typing import ClassVar
 import pandas as pd
 
 from saeattr.recall.claims import Claim
-from saeattr.recall.scaling import summarise_scaling, suppression_claims
-from saeattr.recall.suppression import measure_suppression, part_names, summarise_parts
+from saeattr.recall.suppression.parts import measure_suppression, part_names, summarise_parts
+from saeattr.recall.suppression.scaling import summarise_scaling, suppression_claims
 from saeattr.study.recall.part import FactStage, Reading, RecallPart
 from saeattr.study.results import Study
 from saeattr.study.stage import Outcome, Work

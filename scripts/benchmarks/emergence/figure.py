@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 
 from benchmarks.emergence.read import STANDS_OUT, by_layer, heads, leading_since, scalars, standing_out
 from saeattr.files import replacing
-from saeattr.recall.check import ENTITY
-from saeattr.recall.curves import FINAL
+from saeattr.recall.facts.check import ENTITY
+from saeattr.recall.localisation.curves import FINAL
 from saeattr.reporting.figures.style import PALETTE, house_style, new_figure
 
 #: What the middle panel shows, and where.

@@ -33,10 +33,10 @@ from saeattr.patching.activations import activations, parts_to_run
 from saeattr.patching.components import COMPONENTS
 from saeattr.patching.effects import exact_effects, make_patches
 from saeattr.patching.places import find_places
-from saeattr.recall.batteries import named_battery
-from saeattr.recall.check import ENTITY, AlignedFact, align_facts
-from saeattr.recall.curves import FINAL
-from saeattr.recall.triage import measure_facts
+from saeattr.recall.facts.batteries import named_battery
+from saeattr.recall.facts.check import ENTITY, AlignedFact, align_facts
+from saeattr.recall.facts.triage import measure_facts
+from saeattr.recall.localisation.curves import FINAL
 from saeattr.runs.batch import metric_gap
 from saeattr.runs.task import Task, run_pairs
 from saeattr.stats import mean_interval, ratio_interval

@@ -9,8 +9,8 @@ import pandas as pd
 from benchmarks.emergence.read import by_layer, checkpoints, heads, leading_since, scalars, standing_out
 from benchmarks.sections import markdown
 from saeattr.files import write_text
-from saeattr.recall.check import ENTITY
-from saeattr.recall.curves import FINAL
+from saeattr.recall.facts.check import ENTITY
+from saeattr.recall.localisation.curves import FINAL
 
 #: Facts are known from this share of the rows on; a middle phase would carry as much of the swing.
 MOSTLY = 0.5

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from saeattr.recall.check import ENTITY
-from saeattr.recall.curves import FINAL, NEVER, crossing_layer, release_layer
+from saeattr.recall.facts.check import ENTITY
+from saeattr.recall.localisation.curves import FINAL, NEVER, crossing_layer, release_layer
 
 #: A head is named that moves at least this share of the swing at some checkpoint.
 STANDS_OUT = 0.1

@@ -11,8 +11,8 @@ import pytest
 
 import saeattr
 from saeattr.model.loading import LanguageModel
-from saeattr.recall.batteries import named_battery
-from saeattr.recall.check import align_facts
+from saeattr.recall.facts.batteries import named_battery
+from saeattr.recall.facts.check import align_facts
 from saeattr.runs.task import Task
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))

@@ -10,7 +10,7 @@ from matplotlib.collections import PathCollection
 
 import saeattr
 from saeattr import UserError
-from saeattr.recall.robustness import side_by_side
+from saeattr.recall.facts.robustness import side_by_side
 from saeattr.reporting.figures import recall
 from saeattr.reporting.figures.style import figure_title
 from saeattr.tables import TRIAGE

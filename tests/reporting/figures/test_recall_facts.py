@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from saeattr import UserError, plots
-from saeattr.recall.curves import worst_counts
+from saeattr.recall.localisation.curves import worst_counts
 from saeattr.reporting.figures.recall_facts import spread_figure, top_figure, worst_figure
 from saeattr.reporting.figures.recall_maps import facts_figure, roles_figure
 from saeattr.reporting.figures.style import figure_title

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from saeattr.recall.phases import phases
-from saeattr.recall.redundancy import joint_table
+from saeattr.recall.phases.ranges import phases
+from saeattr.recall.phases.redundancy import joint_table
 from saeattr.reporting.figures import recall_phases
 from saeattr.reporting.figures.style import figure_title
 from saeattr.tables import ANSWER_LENS, RECALL_ANSWERS, RECALL_CURVES, RECALL_JOINT, RECALL_PHASES, WINDOW_PATCHES
-from tests.recall.test_phases import planted
+from tests.recall.phases.test_phases import planted
 
 
 def test_a_phase_is_a_bar_over_its_layers_and_a_line_through_its_shares() -> None:

@@ -1,0 +1,1 @@
+"""Facts asked of a model: batteries, their check, their ranking."""

@@ -1,0 +1,1 @@
+"""Facts patched between clean and corrupted runs."""

@@ -1,0 +1,1 @@
+"""MLPs as sums of what was written before them."""

@@ -1,0 +1,1 @@
+"""Heads that move facts to the final position, and what their removal does."""

@@ -1,0 +1,1 @@
+"""In which layers facts are read, retrieved, moved and written."""

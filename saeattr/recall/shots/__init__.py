@@ -1,0 +1,1 @@
+"""Facts behind other facts of their relation."""

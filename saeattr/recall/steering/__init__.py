@@ -1,0 +1,1 @@
+"""Facts set to other facts by their features."""

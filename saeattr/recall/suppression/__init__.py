@@ -1,0 +1,1 @@
+"""What the last layers take from the right answer."""
