@@ -67,8 +67,8 @@ def measure_suppression(task: Task) -> tuple[pd.DataFrame, pd.DataFrame, pd.Data
         sets = sets_to_scale(of_pairs(parts, choosing))
         if not sets["all"]:
             told.append(
-                f"no part of the last layers lowers the answer's log odds in the mean over the {len(choosing)} facts of "
-                f"half {half + 1}"
+                f"no part of the last layers lowers the answer's log odds in the mean over the {len(choosing)} facts "
+                f"of half {half + 1}"
             )
         for name, chosen in sets.items():
             of_set = [_scaled(task, batch, chosen) for batch in runs[1 - half] if chosen]
