@@ -14,7 +14,7 @@ from pathlib import Path
 from saeattr.files import write_text
 from saeattr.settings import StudySettings, identifies
 from saeattr.study.run import STAGES
-from saeattr.study.stage import Stage
+from saeattr.study.stage import WHOLE, Stage
 from saeattr.tables import (
     BESIDE,
     COMPARISON,
@@ -63,7 +63,8 @@ def file_name(table: Table) -> str:
 
 def folder(stage: type[Stage]) -> str:
     """Of a group's part, or of one of its variants."""
-    return f"{stage.name}/VARIANT/SLUG/" if stage.has_variants else f"{stage.name}/SLUG/"
+    part = WHOLE if stage.of_all else "SLUG"
+    return f"{stage.name}/VARIANT/{part}/" if stage.has_variants else f"{stage.name}/{part}/"
 
 
 def where(table: Table) -> str:

@@ -1,8 +1,8 @@
 """MLPs at the final position as linear functions of what was written before: which heads they amplify or erase.
 
-Each MLP's output is regressed on the summands of the stream that it reads (``recall.mlps.writes``), one coefficient each
-and an intercept (``recall.mlps.regression``): over the facts of all relations, and of each relation by itself, as the
-source has it. How good that is is judged on facts that the fit has not seen.
+Each MLP's output is regressed on the summands of the stream that it reads (``recall.mlps.writes``), one coefficient
+each and an intercept (``recall.mlps.regression``): over the facts of all relations, and of each relation by itself, as
+the source has it. How good that is is judged on facts that the fit has not seen.
 """
 
 from __future__ import annotations
