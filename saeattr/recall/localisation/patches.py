@@ -49,9 +49,11 @@ def patch_facts(task: Task) -> pd.DataFrame:
         for done, some in enumerate(chunks(oriented(pairs, direction), task.pace.batch_size)):
             step = nth * len(pairs) + done * task.pace.batch_size
             task.on_step("patching", step, len(DIRECTIONS) * len(pairs))
-            tables += _patch_batch(task, some, components, direction)
+            # Batch by batch, because a column of Python's strings is many times the size of the table's.
+            patched = pd.concat(_patch_batch(task, some, components, direction), ignore_index=True)
+            tables.append(RECALL_PATCHES.frame(patched))
     task.on_step("patching", len(DIRECTIONS) * len(pairs), len(DIRECTIONS) * len(pairs))
-    return RECALL_PATCHES.frame(pd.concat(tables, ignore_index=True))
+    return pd.concat(tables, ignore_index=True)
 
 
 def fact_components(lm: LanguageModel) -> list[Component]:

@@ -10,9 +10,9 @@ from saeattr.study.recall.memory import RecallPlan
 
 HELD = {
     "weights": "resident",
-    "captured": "resident: both runs of all facts, at the widest component",
-    "working": "while a batch runs forward (no logits: two unembedding rows)",
-    "patched": "while patched copies run (in place of working)",
+    "captured": "while a batch is patched: its runs at every component",
+    "working": "while a batch runs forward",
+    "patched": "while patched copies run, and the whole vocabulary is read (in place of working)",
 }
 
 

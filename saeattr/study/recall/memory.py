@@ -15,7 +15,7 @@ from saeattr.study.prepare import Prepared
 
 @dataclass(frozen=True)
 class RecallPlan:
-    """Bytes by part, on the device.
+    """Bytes of tensors by part, on the device; tables are put together on the host, at about 1 kB a row.
 
     Attributes:
         n_facts, length: facts, and tokens of the longest prompt.
