@@ -51,6 +51,7 @@ def shot_rows(
             streams = _streams(task.lm, some)
             answers.append(_answers(task.lm, some, streams[-1], domains))
             lenses.append(_lens(task.lm, some, streams))
+            task.on_step(f"behind {count} facts", start + len(some), len(own))
         movers.append(_movers(dataclasses.replace(task, pairs=[one.pair for one in own])).assign(shots=count))
     rows = pd.concat(answers).merge(pd.concat(movers), on=KEY)
     return RECALL_SHOTS.frame(rows), RECALL_SHOT_LENS.frame(pd.concat(lenses))
