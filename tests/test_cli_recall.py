@@ -151,3 +151,14 @@ def test_flags_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == ((Path("a"), Path("b")), {"out": Path("o")})
     found = call(monkeypatch, "saeattr.api.compare_recall", ["recall", "compare", "a", "b", "--out", "o"])
     assert found == ((Path("a"), Path("b")), {"out": Path("o")})
+
+
+def test_the_help_names_every_part() -> None:
+    import inspect
+
+    from saeattr.cli.recall import run
+    from saeattr.study.recall.parts import PARTS
+
+    said = str(inspect.signature(run, eval_str=True).parameters["parts"].annotation.__metadata__[0].help)
+    names = [part.name for part in PARTS]
+    assert f"{', '.join(names[:-1])} and {names[-1]}" in said

@@ -197,7 +197,11 @@ def run(
     ] = None,
     battery: Name = None,
     parts: Annotated[
-        str | None, typer.Option(help="Some parts, with commas between. [default: all that the model has]")
+        str | None,
+        typer.Option(
+            help="Some of localisation, phases, movers, suppression, mlps, shots and steering, with commas between. "
+            "[default: all; steering, which opens SAEs, where they are the bundled model's or named]"
+        ),
     ] = None,
     selection: Annotated[str, typer.Option(help="Of a battery: A, B or C, as for triage.")] = "B",
     chat: Chat = False,
