@@ -36,6 +36,17 @@ def write_table(path: Path, table: pd.DataFrame | pa.Table, metadata: Mapping[st
         pq.write_table(arrow, temporary, compression="zstd")
 
 
+def write_tables(folder: Path, tables: Mapping[Table, pd.DataFrame]) -> None:
+    """Write tables for other programs too: each under its name, as Parquet and CSV, whole or not at all.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    for table, rows in tables.items():
+        write_table(folder / f"{table.name}.parquet", rows)
+        write_text(folder / f"{table.name}.csv", rows.to_csv(index=False))
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """What ``write_table`` was given as metadata (and what pandas adds); nothing where there is no such file.
 

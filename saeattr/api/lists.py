@@ -21,7 +21,7 @@ from saeattr.corpus.reading import Reading
 from saeattr.corpus.statistics import Counting, Problems, count_lists
 from saeattr.corpus.summary import blank_positions, summarise_lists
 from saeattr.errors import UserError
-from saeattr.files import write_table, write_text
+from saeattr.files import write_tables
 from saeattr.model.loading import find_model, load_model, load_tokenizer, model_name
 from saeattr.progress import OnProgress, quiet
 from saeattr.settings import StudySettings, make_settings
@@ -79,9 +79,7 @@ class ListStatistics:
             LIST_BLANKS: self.blanks,
             LIST_EXCEPTIONS: self.exceptions,
         }
-        for kind, table in tables.items():
-            write_table(folder / f"{kind.name}.parquet", table)
-            write_text(folder / f"{kind.name}.csv", table.to_csv(index=False))
+        write_tables(folder, tables)
         draw_statistics(self.summary, self.blanks, self.exceptions, folder)
         return folder
 

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from saeattr.errors import UserError
-from saeattr.files import disk_errors, write_table, write_text
+from saeattr.files import write_tables
 from saeattr.recall.phases.compare import RecallComparison, RecallRun, compare_runs
 from saeattr.study.results import Study, load_study
 from saeattr.tables import (
@@ -71,8 +71,4 @@ def _write(found: RecallComparison, folder: Path) -> None:
     known = (folder / f"{RECALL_COMPARED.name}.parquet").exists()
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not known)):
         raise UserError(f"{folder} exists and holds no comparison of recall: give another folder with --out")
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    for table, rows in tables.items():
-        write_table(folder / f"{table.name}.parquet", rows)
-        write_text(folder / f"{table.name}.csv", rows.to_csv(index=False))
+    write_tables(folder, tables)

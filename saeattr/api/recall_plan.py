@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from saeattr.api.begin import prepared_for
-from saeattr.api.recalling import with_file
-from saeattr.errors import UserError
-from saeattr.recall.facts.batteries import default_battery, read_battery
-from saeattr.recall.facts.check import align_facts
+from saeattr.api.recalling import askable, battery_for, with_file
 from saeattr.recall.facts.triage import FIRST, read_selection
 from saeattr.study.recall.memory import RecallPlan, plan_facts
 
@@ -28,11 +25,9 @@ def plan_recall(
         UserError: battery or model cannot be used, or no row of the battery can be asked.
     """
     letter, settings = read_selection(selection), with_file(config, settings)
-    read = read_battery(default_battery(settings.get("model", "bundled")) if facts is None else facts)
+    read = battery_for(settings, facts)
     prepared = prepared_for("all", None, {"behaviour": "facts", **settings}, weights=False, with_saes=False)
-    found, faults = align_facts(prepared.tokenizer, read.rows)
-    if not found:
-        raise UserError(f"none of the {len(faults)} rows of {read.name} can be asked of this model; {faults[0]}")
+    found, _ = askable(prepared.tokenizer, read, longest=None, chat=False)
     categories = {fact.row.category for fact in found}
     single = {(fact.row.category, fact.row.fact) for fact in found}
     n_facts = {"A": min(FIRST, len(single)), "B": len(categories), "C": len(single)}[letter]

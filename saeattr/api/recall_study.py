@@ -17,7 +17,7 @@ from saeattr.recall.facts.folder import RECORD, SELECTED, Triage, load_facts
 from saeattr.recall.localisation.curves import UNDER, check_under
 from saeattr.recall.shots.prompts import KnownFact, known_facts
 from saeattr.study.recall.part import Reading, RecallPart
-from saeattr.study.recall.parts import PARTS, find_parts, write_derived
+from saeattr.study.recall.parts import find_parts, write_derived
 from saeattr.study.recall.shots import with_known
 from saeattr.study.results import Study
 
@@ -71,7 +71,7 @@ def run_recall(
         if name in settings:
             raise UserError(f"{name!r} is not a setting of recall: give the triage, or a battery")
     names = [name.strip() for name in parts.split(",")] if isinstance(parts, str) and parts else list(parts)
-    wanted = find_parts(names or [part.name for part in PARTS])
+    wanted = find_parts(names)
     chosen = _selected(facts, selection, chat, settings, on_progress)
     settings = {"model": chosen.model, **settings}
     wanted, told = (wanted, []) if names else _without_unnamed_saes(wanted, settings)

@@ -16,7 +16,7 @@ from saeattr.behaviours.facts.behaviour import BEHAVIOUR
 from saeattr.behaviours.given.prompts import read_prompt
 from saeattr.behaviours.given.rows import RowFault
 from saeattr.errors import UserError
-from saeattr.files import write_table, write_text
+from saeattr.files import write_tables
 from saeattr.model.loading import LanguageModel, find_model, load_model, load_tokenizer, longest_input, read_config
 from saeattr.progress import OnProgress, about, quiet
 from saeattr.recall.facts.batteries import default_battery, read_battery
@@ -128,8 +128,7 @@ def triage_beside(a: str | Path | Triage, b: str | Path | Triage, *, out: str | 
     if out is not None:
         from saeattr.reporting.figures.recall import draw_beside
 
-        write_table(Path(out) / f"{BESIDE.name}.parquet", found.rows)
-        write_text(Path(out) / f"{BESIDE.name}.csv", found.rows.to_csv(index=False))
+        write_tables(Path(out), {BESIDE: found.rows})
         draw_beside(found, Path(out))
     return found
 
@@ -163,8 +162,7 @@ def _check(
     battery: Any, settings: Mapping[str, Any], chat: bool, on_progress: OnProgress
 ) -> tuple[Checked, dict[str, Any]]:
     """What can be asked, with what identifies model and battery."""
-    model = settings.get("model")
-    read = read_battery(default_battery("bundled" if model is None else model) if battery is None else battery)
+    read = battery_for(settings, battery)
     opened = _open(read, settings, chat, on_progress)
     asked = measure_facts(opened.lm, opened.facts, opened.batch_size, about(on_progress, "recall"))
     unasked = unasked_table([*read.faults, *opened.faults, *unknown_faults(asked)])
@@ -172,6 +170,15 @@ def _check(
     notes = [*read.notes, *(_chat_notes(opened) if chat else [])]
     checked = Checked(opened.record["name"], read.name, asked, unasked, tuple(notes), given)
     return checked, {"model": opened.record, "battery": {"name": read.name, "sha256": read.sha256}, "chat": chat}
+
+
+def battery_for(settings: Mapping[str, Any], battery: Any) -> Battery:
+    """The battery that is given, or else that of the settings' model.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return read_battery(default_battery(settings.get("model", "bundled")) if battery is None else battery)
 
 
 def _chat_notes(opened: _Opened) -> list[str]:
@@ -186,23 +193,23 @@ def _open(battery: Battery, settings: Mapping[str, Any], chat: bool, on_progress
     unknown = [name for name in settings if name not in NAMES]
     if unknown:
         raise UserError(f"{unknown[0]!r} is not a setting of recall, which takes {', '.join(NAMES)}")
-    passed, named = take_passed({name: value for name, value in settings.items() if value is not None})
+    passed, named = take_passed(dict(settings))
     asked = make_settings({**named, **passed.names}, None)
     chosen = resolve(asked, BEHAVIOUR, passed.model is not None, with_saes=False)
     if passed.model is not None:
         lm = passed.model.lm
-        facts, faults = _aligned(lm.tokenizer, battery, longest_input(lm.hf.config), chat)
+        facts, faults = askable(lm.tokenizer, battery, longest_input(lm.hf.config), chat)
         record = {"name": lm.name, "sha256": passed.model.sha256, "dtype": chosen.dtype, "passed": True}
         return _Opened(lm, facts, faults, chosen.batch_size, record)
     folder = find_model(chosen.model)
-    facts, faults = _aligned(load_tokenizer(folder), battery, longest_input(read_config(folder)), chat)
+    facts, faults = askable(load_tokenizer(folder), battery, longest_input(read_config(folder)), chat)
     on_progress("recall", "loading the model", 0, 1)
     lm = load_model(chosen.model, device=chosen.device, dtype=chosen.dtype or "float32")
     record = {"name": lm.name, "sha256": bundle.fingerprint(folder), "dtype": chosen.dtype}
     return _Opened(lm, facts, faults, chosen.batch_size, record)
 
 
-def _aligned(
+def askable(
     tokenizer: PreTrainedTokenizerBase, battery: Battery, longest: int | None, chat: bool
 ) -> tuple[list[AlignedFact], list[RowFault]]:
     """The facts that can be asked, and why the others cannot be.

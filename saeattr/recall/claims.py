@@ -9,7 +9,9 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from saeattr.stats import mean_interval
 from saeattr.tables import RECALL_CLAIMS
 
 Verdict = Literal["holds", "broken", "undecided"]
@@ -48,6 +50,12 @@ class Claim:
         if np.isnan(ends).any() or min(ends) <= 0 <= max(ends):
             return "undecided"
         return "holds" if (min(ends) > 0) == (self.side == "above") else "broken"
+
+
+def mean_and_ends(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """The mean over facts with Student's interval; NaN where it cannot be had."""
+    low, high = mean_interval(values[None])
+    return float(values.mean()) if len(values) else float("nan"), float(low[0]), float(high[0])
 
 
 def claims_table(claims: Sequence[Claim]) -> pd.DataFrame:

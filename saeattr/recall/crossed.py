@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from saeattr.behaviours.pair import Pair, by_group, halves
+
+#: How often a part was chosen first, and at all: columns, and what ``chosen`` says there.
+COUNTED = {"first": "first", "chosen": "all"}
+
+
+def times_chosen(tested: pd.DataFrame, column: str, names: pd.Series, chosen: str) -> pd.Series:
+    """In how many halves each of some names was chosen.
+
+    Args:
+        tested: with ``half``, ``chosen`` (first or all) and, in ``column``, the chosen names with blanks between.
+    """
+    halves = tested.loc[tested["chosen"] == chosen, ["half", column]].drop_duplicates()[column]
+    return names.map(halves.str.split().explode().value_counts()).fillna(0)
 
 
 def crossed(pairs: Sequence[Pair]) -> list[tuple[list[Pair], list[Pair]]]:

@@ -227,6 +227,13 @@ def given_rows(facts: Sequence[AlignedFact], name: str) -> GivenRows:
     return GivenRows(name, tuple(fact.given for fact in facts))
 
 
+def aligned_facts(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs that name their entity, and whose prompts align one to one."""
+    return [
+        pair for pair in pairs if pair.corrupted_ids is not None and pair.partners is None and entity_positions(pair)
+    ]
+
+
 def entity_positions(pair: Pair) -> tuple[int, ...]:
     """Where the entity stands in both prompts of a pair of facts; the last of these has read all of it."""
     return tuple(at for at, role in enumerate(pair.roles) if role == ENTITY)

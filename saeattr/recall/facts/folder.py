@@ -12,7 +12,7 @@ import yaml
 from saeattr.behaviours.given.rows import RowFault
 from saeattr.behaviours.given.source import GivenRows
 from saeattr.errors import UserError
-from saeattr.files import disk_errors, read_table, write_table, write_text
+from saeattr.files import disk_errors, read_table, write_tables, write_text
 from saeattr.recall.facts.triage import SELECTIONS, Selection
 from saeattr.tables import FACT_SPREAD, PHRASINGS, TRIAGE, UNASKED
 
@@ -116,9 +116,7 @@ def write_triage(found: Triage, record: dict[str, Any]) -> None:
             old.unlink()
     checked = found.checked
     tables = {TRIAGE: checked.facts, UNASKED: checked.unasked, FACT_SPREAD: found.spread, PHRASINGS: found.phrasings}
-    for table, rows in tables.items():
-        write_table(folder / f"{table.name}.parquet", rows)
-        write_text(folder / f"{table.name}.csv", rows.to_csv(index=False))
+    write_tables(folder, tables)
     write_text(folder / SELECTED, found.pairs.to_text())
     about = {"selection": found.selection, "selected": SELECTIONS[found.selection], "notes": list(checked.notes)}
     write_text(folder / RECORD, yaml.safe_dump({**record, **about}, sort_keys=False, allow_unicode=True))

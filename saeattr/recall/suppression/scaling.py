@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from saeattr.recall.claims import Claim, Side
+from saeattr.recall.claims import Claim, Side, mean_and_ends
 from saeattr.recall.suppression.confidence import calibration_error
 from saeattr.recall.suppression.parts import part_names, suppressed_gaps
-from saeattr.stats import mean_interval, share_interval
+from saeattr.stats import share_interval
 from saeattr.tables import RECALL_SCALING
 
 PART = "suppression"
@@ -113,5 +113,4 @@ def _removal_claims(scaled: pd.DataFrame) -> list[Claim]:
 
 def _mean_claim(name: str, statement: str, measure: str, values: np.ndarray, side: Side) -> Claim:
     """A mean over facts against 0, with Student's interval."""
-    low, high = (float(end[0]) for end in mean_interval(values[None]))
-    return Claim(PART, name, statement, PAPER, measure, float(values.mean()), low, high, side, 0.0, len(values))
+    return Claim(PART, name, statement, PAPER, measure, *mean_and_ends(values), side, 0.0, len(values))

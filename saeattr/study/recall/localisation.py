@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from saeattr.recall.facts.check import entity_positions
+from saeattr.recall.facts.check import aligned_facts
 from saeattr.recall.localisation.curves import recall_curves, releases, worst_counts
 from saeattr.recall.localisation.patches import patch_facts
 from saeattr.recall.localisation.restoration import restored
@@ -27,8 +27,7 @@ class FactPatching(FactStage):
     joined: ClassVar[tuple[Table, ...]] = (RECALL_PATCHES,)
 
     def run(self, work: Work) -> Outcome:
-        pairs = [pair for pair in work.task.pairs if pair.corrupted_ids is not None and pair.partners is None]
-        facts = [pair for pair in pairs if entity_positions(pair)]
+        facts = aligned_facts(work.task.pairs)
         left = len(work.task.pairs) - len(facts)
         told = [f"{left} pairs are left out of localisation: no entity, or no prompt of as many tokens"] if left else []
         if not facts:

@@ -7,14 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from saeattr.recall.claims import Claim
+from saeattr.recall.claims import Claim, mean_and_ends
 from saeattr.recall.mlps.fits import DRAWS, find_families, fit_all, fit_rows, weight_rows
 from saeattr.recall.mlps.regression import Fitting, interval, resampled
 from saeattr.recall.mlps.task_function import NO_FOLD, answer_directions, fact_rows, intercept_rows, token_rows
 from saeattr.recall.mlps.writes import final_writes, lacks_writes
-from saeattr.stats import mean_interval
 from saeattr.study.recall.part import FactStage, RecallPart
 from saeattr.study.results import Study
 from saeattr.study.stage import Outcome, Work
@@ -128,7 +126,7 @@ class Asked:
             f"{self.words} (n: {'folds' if by == 'fold' else 'relations'})"
         )
         statement = "an MLP's intercept points from the entity to the answer"
-        value, low, high = _mean(shares)
+        value, low, high = mean_and_ends(shares)
         # No share lies outside.
         ends = (value, max(low, 0.0), min(high, 1.0))
         return self._claim("intercept", statement, measure, ends, ABOVE_LIMIT, len(shares))
@@ -145,7 +143,9 @@ class Asked:
                     f"doublings of the lens rank on held-out facts{than and ', beside one as long'}, mean, {self.words}"
                 )
                 statement = f"adding the intercept {does}{than}"
-                found.append(self._claim(f"{name}-rank{control}", statement, measure, _mean(more), 0.0, len(more)))
+                found.append(
+                    self._claim(f"{name}-rank{control}", statement, measure, mean_and_ends(more), 0.0, len(more))
+                )
         return found
 
     def _claim(
@@ -153,12 +153,6 @@ class Asked:
     ) -> Claim:
         name = name if self.fitted == "all" else f"{name}-within"
         return Claim(NAME, name, statement, SOURCE, measure, *value, "above", limit, n)
-
-
-def _mean(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    """The mean with Student's interval."""
-    low, high = mean_interval(values[None])
-    return float(values.mean()), float(low[0]), float(high[0])
 
 
 PART = RecallPart(

@@ -9,6 +9,7 @@ from typing import ClassVar
 import pandas as pd
 
 from saeattr.recall.claims import Claim
+from saeattr.recall.crossed import COUNTED, times_chosen
 from saeattr.recall.movers.heads import measure_heads, summarise_heads
 from saeattr.recall.movers.removal import remove_movers
 from saeattr.recall.movers.removed import mover_claims, summarise_removal
@@ -39,11 +40,8 @@ def derive(study: Study, reading: Reading) -> Mapping[Table, pd.DataFrame]:
         return {RECALL_MOVERS: RECALL_MOVERS.empty(), RECALL_REMOVED: RECALL_REMOVED.empty()}
     found = summarise_heads(heads, study.recall(RECALL_ATTENTION))
     names = found["layer"].astype(str) + "." + found["head"].astype(str)
-    for chosen, column in (("first", "first"), ("all", "chosen")):
-        halves = removal.loc[removal["chosen"] == chosen, ["half", "movers"]].drop_duplicates()["movers"]
-        counts = halves.str.split().explode().value_counts()
-        found[column] = names.map(counts).fillna(0)
-    found = found.sort_values("exact", ascending=False, kind="stable")
+    counts = {column: times_chosen(removal, "movers", names, chosen) for column, chosen in COUNTED.items()}
+    found = found.assign(**counts).sort_values("exact", ascending=False, kind="stable")
     return {RECALL_MOVERS: RECALL_MOVERS.frame(found), RECALL_REMOVED: summarise_removal(removal)}
 
 

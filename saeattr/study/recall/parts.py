@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from saeattr.errors import UserError
-from saeattr.files import disk_errors, write_table, write_text
+from saeattr.files import write_tables
 from saeattr.recall.claims import claims_table
 from saeattr.study.recall import localisation, mlps, movers, phases, shots, steering, suppression
 from saeattr.study.recall.part import Reading, RecallPart
@@ -25,18 +25,16 @@ PARTS: tuple[RecallPart, ...] = (
 
 
 def find_parts(names: Sequence[str]) -> list[RecallPart]:
-    """The parts of some names, in their own order.
+    """The parts of some names, in their own order; all where none is named.
 
     Raises:
-        UserError: there is no such part, or none is named.
+        UserError: there is no such part.
     """
     known = {part.name: part for part in PARTS}
     for name in names:
         if name not in known:
             raise UserError(f"{name!r} is not a part of recall: choose from {', '.join(known)}")
-    if not names:
-        raise UserError(f"no part of recall is named: choose from {', '.join(known)}")
-    return [part for part in PARTS if part.name in names]
+    return [part for part in PARTS if not names or part.name in names]
 
 
 def write_derived(study: Study, parts: Sequence[RecallPart], reading: Reading) -> None:
@@ -46,12 +44,6 @@ def write_derived(study: Study, parts: Sequence[RecallPart], reading: Reading) -
         UserError: the disk is full or the folder cannot be written.
     """
     folder = study.folder.root / RECALL_FOLDER
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     for part in parts:
-        for table, rows in part.derive(study, reading).items():
-            write_table(folder / f"{table.name}.parquet", rows)
-            write_text(folder / f"{table.name}.csv", rows.to_csv(index=False))
-    claims = claims_table([claim for part in PARTS for claim in part.claims(study)])
-    write_table(folder / f"{RECALL_CLAIMS.name}.parquet", claims)
-    write_text(folder / f"{RECALL_CLAIMS.name}.csv", claims.to_csv(index=False))
+        write_tables(folder, part.derive(study, reading))
+    write_tables(folder, {RECALL_CLAIMS: claims_table([claim for part in PARTS for claim in part.claims(study)])})

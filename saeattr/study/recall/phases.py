@@ -11,7 +11,7 @@ import pandas as pd
 
 from saeattr.behaviours.pair import Pair
 from saeattr.recall.claims import Claim
-from saeattr.recall.facts.check import entity_positions
+from saeattr.recall.facts.check import aligned_facts
 from saeattr.recall.phases.answer_lens import answer_lens
 from saeattr.recall.phases.claims import PhaseTables, phase_claims
 from saeattr.recall.phases.ranges import concentration, orders, phases
@@ -66,15 +66,14 @@ class WindowPatches(FactStage):
 
 def usable_facts(work: Work) -> tuple[list[Pair], list[str]]:
     """The pairs with an entity whose prompts align one to one, and how many others there are."""
-    pairs = [pair for pair in work.task.pairs if _is_fact(pair)]
+    pairs = [pair for pair in aligned_facts(work.task.pairs) if _of_two_tokens(pair)]
     left = len(work.task.pairs) - len(pairs)
     return pairs, [f"{left} of {len(work.task.pairs)} pairs have no entity to read at, or do not align"] if left else []
 
 
-def _is_fact(pair: Pair) -> bool:
+def _of_two_tokens(pair: Pair) -> bool:
     point = pair.points[-1]
-    of_two_tokens = len(point.wanted) == len(point.unwanted) == 1
-    return bool(entity_positions(pair)) and pair.corrupted_ids is not None and pair.partners is None and of_two_tokens
+    return len(point.wanted) == len(point.unwanted) == 1
 
 
 def stages(groups: tuple[str, ...] = ()) -> list[FactStage]:

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from saeattr.model.loading import longest_input
 from saeattr.patching.components import PATTERN, V, Z, lacking
-from saeattr.recall.claims import Claim, Side
+from saeattr.recall.claims import Claim, Side, mean_and_ends
 from saeattr.recall.shots.prompts import KnownFact, ShotPair, domains, shot_pairs
 from saeattr.recall.shots.rows import shot_rows
-from saeattr.stats import mean_interval
 from saeattr.study.recall.part import FactStage, RecallPart
 from saeattr.study.results import Study
 from saeattr.study.stage import Outcome, Stage, Work
@@ -135,9 +134,7 @@ def claims(study: Study) -> list[Claim]:
 def _claim(name: str, statement: str, measure: str, changes: NDArray[np.float64], side: Side) -> Claim:
     """A mean change with Student's interval, and 0 as the limit."""
     values = changes[np.isfinite(changes)]
-    low, high = mean_interval(values[None])
-    value = float(values.mean()) if len(values) else float("nan")
-    return Claim(NAME, name, statement, SOURCE, measure, value, float(low[0]), float(high[0]), side, 0.0, len(values))
+    return Claim(NAME, name, statement, SOURCE, measure, *mean_and_ends(values), side, 0.0, len(values))
 
 
 PART = RecallPart(

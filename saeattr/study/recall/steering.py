@@ -10,7 +10,7 @@ from typing import ClassVar
 import pandas as pd
 
 from saeattr.recall.claims import Claim
-from saeattr.recall.facts.check import entity_positions
+from saeattr.recall.facts.check import aligned_facts
 from saeattr.recall.steering.flips import flip_shares, steering_claims, world_claims, world_shares
 from saeattr.recall.steering.steered import SIZES, STRENGTHS, Steps, steer_facts
 from saeattr.recall.steering.worlds import separator_ids, steer_worlds
@@ -34,11 +34,7 @@ class Steering(FactStage):
     opens_saes: ClassVar[bool] = True
 
     def run(self, work: Work) -> Outcome:
-        pairs = [
-            pair
-            for pair in work.task.pairs
-            if pair.corrupted_ids is not None and pair.partners is None and entity_positions(pair)
-        ]
+        pairs = aligned_facts(work.task.pairs)
         if not pairs:
             return Outcome(warnings=["no pair names its entity and aligns token by token: nothing can be steered"])
         task = dataclasses.replace(work.task, pairs=pairs)

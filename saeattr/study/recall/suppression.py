@@ -9,6 +9,7 @@ from typing import ClassVar
 import pandas as pd
 
 from saeattr.recall.claims import Claim
+from saeattr.recall.crossed import COUNTED, times_chosen
 from saeattr.recall.suppression.parts import measure_suppression, part_names, summarise_parts
 from saeattr.recall.suppression.scaling import summarise_scaling, suppression_claims
 from saeattr.study.recall.part import FactStage, Reading, RecallPart
@@ -37,10 +38,8 @@ def derive(study: Study, reading: Reading) -> Mapping[Table, pd.DataFrame]:
         return {RECALL_SUPPRESSORS: RECALL_SUPPRESSORS.empty(), RECALL_SCALING: RECALL_SCALING.empty()}
     found = summarise_parts(parts)
     names = pd.Series([part_names([address]) for address in zip(found["layer"], found["head"], strict=True)])
-    for chosen, column in (("first", "first"), ("all", "chosen")):
-        halves = scaled.loc[scaled["chosen"] == chosen, ["half", "parts"]].drop_duplicates()["parts"]
-        found[column] = names.map(halves.str.split().explode().value_counts()).fillna(0)
-    found = found.sort_values("direct_log_odds", kind="stable")
+    counts = {column: times_chosen(scaled, "parts", names, chosen) for column, chosen in COUNTED.items()}
+    found = found.assign(**counts).sort_values("direct_log_odds", kind="stable")
     return {RECALL_SUPPRESSORS: RECALL_SUPPRESSORS.frame(found), RECALL_SCALING: summarise_scaling(scaled)}
 
 
