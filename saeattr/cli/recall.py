@@ -61,6 +61,14 @@ Dtype = Annotated[
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N, cuda*N (N cards) or mps. [default: auto]")]
 Batch = Annotated[int | None, typer.Option("--batch-size", help="Prompts in one forward. [default: 16]", min=1)]
 Chat = Annotated[bool, typer.Option("--chat", help="Each prompt is a user's turn, put into the model's chat template.")]
+Source = Annotated[Path | None, typer.Argument(help="The folder of a triage, or a battery's file.", show_default=False)]
+OfBattery = Annotated[str, typer.Option(help="Of a battery: A, B or C, as for triage.")]
+Under = Annotated[
+    float, typer.Option(help="A fact is released where the damage stays under this share of its maximum.")
+]
+OfTriage = Annotated[
+    str | None, typer.Option("--model", help="A name or a folder. [default: that of the triage, else bundled]")
+]
 Show = Annotated[int, typer.Option(help="Rows of each table to print.", min=1)]
 
 
@@ -153,19 +161,13 @@ def triage(
 
 @recall.command(cls=OnceCommand, epilog=EXAMPLES)
 def patch(
-    source: Annotated[
-        Path | None, typer.Argument(help="The folder of a triage, or a battery's file.", show_default=False)
-    ] = None,
+    source: Source = None,
     battery: Name = None,
-    selection: Annotated[str, typer.Option(help="Of a battery: A, B or C, as for triage.")] = "B",
+    selection: OfBattery = "B",
     chat: Chat = False,
-    under: Annotated[
-        float, typer.Option(help="A fact is released where the damage stays under this share of its maximum.")
-    ] = 0.2,
+    under: Under = 0.2,
     out: Annotated[Path | None, typer.Option(help="Study folder; tables and figures are in recall/ in it.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A name or a folder. [default: that of the triage, else bundled]")
-    ] = None,
+    model: OfTriage = None,
     config: Config = None,
     dtype: Dtype = None,
     device: Device = None,
@@ -192,9 +194,7 @@ def patch(
 @recall.command(cls=OnceCommand, epilog=EXAMPLES)
 @takes_settings("recall run")
 def run(
-    source: Annotated[
-        Path | None, typer.Argument(help="The folder of a triage, or a battery's file.", show_default=False)
-    ] = None,
+    source: Source = None,
     battery: Name = None,
     parts: Annotated[
         str | None,
@@ -203,15 +203,11 @@ def run(
             "[default: all; steering, which opens SAEs, where they are the bundled model's or named]"
         ),
     ] = None,
-    selection: Annotated[str, typer.Option(help="Of a battery: A, B or C, as for triage.")] = "B",
+    selection: OfBattery = "B",
     chat: Chat = False,
-    under: Annotated[
-        float, typer.Option(help="A fact is released where the damage stays under this share of its maximum.")
-    ] = 0.2,
+    under: Under = 0.2,
     out: Annotated[Path | None, typer.Option(help="Study folder; derived tables are in recall/ in it.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A name or a folder. [default: that of the triage, else bundled]")
-    ] = None,
+    model: OfTriage = None,
     config: Config = None,
     dtype: Dtype = None,
     device: Device = None,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import textwrap
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from saeattr.recall.localisation.curves import FACT, FINAL
 from saeattr.recall.localisation.restoration import MAPPED, ROLES, by_role, examples
-from saeattr.reporting.figures.style import effect_map, figure_text, house_style, new_figure, show_token
+from saeattr.reporting.figures.cells import share_cells
+from saeattr.reporting.figures.style import figure_text, house_style, new_figure, show_token
 
 #: The two numbers that are read of each patched run.
 READ = {"ld_share": "LD", "p_share": "probability of the answer"}
@@ -82,18 +82,11 @@ def facts_figure(table: pd.DataFrame) -> Figure | None:
 
 def _map(axes: Axes, cells: pd.DataFrame, title: str) -> None:
     """Shares in coloured cells, from -1 to 1."""
-    values = cells.to_numpy(dtype=float)
-    axes.imshow(values, cmap=effect_map(), vmin=-1, vmax=1, aspect="auto")
-    few = cells.shape[1] <= NUMBERED
-    step = 1 if few else -(-cells.shape[1] // NUMBERED)
+    share_cells(axes, cells, NUMBERED)
+    step = -(-cells.shape[1] // NUMBERED)
     axes.set_xticks(range(0, cells.shape[1], step), [str(layer) for layer in cells.columns[::step]])
     axes.set_yticks(range(cells.shape[0]), list(map(str, cells.index)), fontsize=8)
     axes.set_title(figure_text(title), fontsize=9)
-    for (row, column), value in np.ndenumerate(values) if few else ():
-        if np.isfinite(value):
-            colour = "white" if abs(value) > 0.75 else "black"
-            text = f"{round(value, 2) + 0.0:.2f}"
-            axes.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
 
 
 def _title(figure: Figure, text: str) -> None:

@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from saeattr.recall.facts.check import ENTITY
+from saeattr.reporting.figures.cells import share_cells
 from saeattr.reporting.figures.style import (
     CLEAN,
     CORRUPTED,
     PALETTE,
-    effect_map,
     figure_text,
     house_style,
     new_figure,
@@ -91,30 +91,20 @@ def _pattern(axes: Axes, shown: pd.DataFrame, fact: tuple[str, str], attention: 
     cells = cells.loc[list(zip(shown["layer"], shown["head"], strict=True))]
     tokens = own.drop_duplicates("position").sort_values("position")
     labels = [show_token(token.replace("▁", " ").replace("Ġ", " ")) for token in tokens["token"]]
-    axes.imshow(cells.to_numpy(), cmap=effect_map(), vmin=-1, vmax=1, aspect="auto")
+    share_cells(axes, cells, most_columns=cells.shape[1], size=6)
     axes.set_xticks(range(len(labels)), [figure_text(label) for label in labels])
     for label, role in zip(axes.get_xticklabels(), tokens["role"], strict=True):
         label.set(color=CLEAN if role == ENTITY else "black", fontweight="bold" if role == ENTITY else "normal")
     axes.set_yticks(range(len(cells)), [f"{layer}.{head}" for layer, head in cells.index])
-    _numbers(axes, cells)
     axes.set_title(f"attention of the last token, {fact[0]}: {fact[1]} (entity in blue)", fontsize=9)
 
 
 def _map(axes: Axes, cells: pd.DataFrame, title: str) -> None:
-    axes.imshow(cells.to_numpy(dtype=float), cmap=effect_map(), vmin=-1, vmax=1, aspect="auto")
+    share_cells(axes, cells, most_columns=8, size=6)
     axes.set_xticks(range(cells.shape[1]), list(map(str, cells.columns)))
     axes.set_yticks(range(cells.shape[0]), list(map(str, cells.index)))
     axes.set_xlabel("layer")
     axes.set_title(title, fontsize=9)
-    # More columns than this leave no room for numbers.
-    if cells.shape[1] <= 8:
-        _numbers(axes, cells)
-
-
-def _numbers(axes: Axes, cells: pd.DataFrame) -> None:
-    for (row, column), value in np.ndenumerate(cells.to_numpy(dtype=float)):
-        colour = "white" if abs(value) > 0.75 else "black"
-        axes.text(column, row, f"{round(value, 2) + 0.0:.2f}", ha="center", va="center", fontsize=6, color=colour)
 
 
 def removal_figure(removed: pd.DataFrame, removal: pd.DataFrame) -> Figure | None:

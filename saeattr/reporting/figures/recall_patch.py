@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from saeattr.recall.localisation.curves import ENTITY, FACT, FINAL, NEVER, STREAM, mean_curves
+from saeattr.reporting.figures.cells import share_cells
 from saeattr.reporting.figures.style import (
     CLEAN,
     CORRUPTED,
     PALETTE,
-    effect_map,
     figure_text,
     house_style,
     new_figure,
@@ -147,19 +147,11 @@ def head_figure(curves: pd.DataFrame) -> Figure | None:
 
 def _map(axes: Axes, cells: pd.DataFrame, title: str) -> None:
     """Numbers in coloured cells, from -1 to 1."""
-    axes.imshow(cells.to_numpy(dtype=float), cmap=effect_map(), vmin=-1, vmax=1, aspect="auto")
+    share_cells(axes, cells, most_columns=14)
     axes.set_xticks(range(cells.shape[1]), list(map(str, cells.columns)))
     axes.set_yticks(range(cells.shape[0]), list(map(str, cells.index)))
     axes.set_xlabel("layer")
     axes.set_title(title, fontsize=9)
-    # More columns than this leave no room for numbers.
-    if cells.shape[1] <= 14:
-        for (row, column), value in np.ndenumerate(cells.to_numpy(dtype=float)):
-            if np.isfinite(value):
-                colour = "white" if abs(value) > 0.75 else "black"
-                axes.text(
-                    column, row, f"{round(value, 2) + 0.0:.2f}", ha="center", va="center", fontsize=7, color=colour
-                )
 
 
 def _title(figure: Figure, text: str, width: float) -> None:
