@@ -22,7 +22,7 @@ from saeattr.runs.memory import Load, MemoryPlan, parse_bytes, plan_memory
 from saeattr.runs.question import Pace
 from saeattr.study.folder import StudyFolder
 from saeattr.study.prepare import Prepared
-from saeattr.study.shards import SHARD_PAIRS
+from saeattr.study.site_parts import SHARD_PAIRS
 
 T = TypeVar("T")
 
