@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 import torch
 
@@ -78,18 +80,38 @@ def check_width(file: SaeFile, d_in: int) -> None:
 
 
 def stream_saes(files: Sequence[SaeFile], device: torch.device) -> Iterator[SparseAutoencoder]:
-    """Open SAEs one after the other, in order: while one is in use the next is read, and no more are held."""
+    """Open SAEs one after the other, in order: while one is in use the next is read, and no more are held.
+
+    The next is read once the one before is let go of, at the latest when it is asked for: who still holds the last SAE
+    while working on this one would otherwise make it three.
+    """
     if not files:
         return
+    # Safe to put into while the garbage collector runs, which an Event is not.
+    before: SimpleQueue[None] = SimpleQueue()
+    let_go: SimpleQueue[None] = SimpleQueue()
+    let_go.put(None)
     with ThreadPoolExecutor(max_workers=1) as reader:
         coming = reader.submit(load_sae, files[0], device)
-        for following in [*files[1:], None]:
-            sae = coming.result()
-            if following is not None:
-                coming = reader.submit(load_sae, following, device)
-            yield sae
-            # Let go of it before waiting for the next: two are held, never three.
-            del sae
+        try:
+            for following in [*files[1:], None]:
+                before.put(None)
+                sae = coming.result()
+                before, let_go = let_go, SimpleQueue()
+                weakref.finalize(sae, let_go.put, None)
+                if following is not None:
+                    coming = reader.submit(_load_after, before, following, device)
+                yield sae
+                # Let go of it before waiting for the next: two are held, never three.
+                del sae
+        finally:
+            # Where nothing more is asked for, the reader is not left waiting.
+            before.put(None)
+
+
+def _load_after(before: SimpleQueue[None], file: SaeFile, device: torch.device) -> SparseAutoencoder:
+    before.get()
+    return load_sae(file, device)
 
 
 def load_sae(file: SaeFile, device: torch.device | str = "cpu") -> SparseAutoencoder:
@@ -101,6 +123,11 @@ def load_sae(file: SaeFile, device: torch.device | str = "cpu") -> SparseAutoenc
     if file.held is not None:
         return placed(file, device)
     check_weights(file)
+    return read_sae(file, device)
+
+
+def read_sae(file: SaeFile, device: torch.device | str) -> SparseAutoencoder:
+    """Open a checked file: whatever reads the weights of an SAE on disk comes by here, so that it can be counted."""
     if file.by_lens:
         return load_by_lens(file, device)
     tensors = read_tensors(file.weights, file.shapes, device)

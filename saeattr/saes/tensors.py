@@ -7,12 +7,13 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from saeattr.errors import UserError
+from saeattr.saes.carrying import carried
+from saeattr.saes.npz import npz_members, read_member
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -31,7 +32,7 @@ def read_shapes(path: Path) -> Shapes:
     """
     try:
         if path.suffix == ".npz":
-            shapes = _npz_shapes(path)
+            shapes = {name: member.shape for name, member in npz_members(path).items()}
         else:
             with safe_open(path, framework="pt") as opened:
                 shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in list(opened.keys())}
@@ -41,20 +42,23 @@ def read_shapes(path: Path) -> Shapes:
 
 
 def read_tensors(path: Path, names: Iterable[str], device: torch.device | str) -> dict[str, Tensor]:
-    """The named tensors as float32 on ``device``, read one at a time.
+    """The named tensors as float32 on ``device``, one at a time; on the CPU mapped from the file where that can be.
 
     Raises:
         UserError: the file is damaged, or a number in it is NaN or infinite.
     """
+    device = torch.device(device)
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                stored = {_plain_name(name): name for name in arrays.files}
-                tensors = {name: torch.from_numpy(arrays[stored[name]]).float().to(device) for name in names}
+            members = npz_members(path)
+            stored = {_plain_name(name): name for name in members}
+            tensors = {name: read_member(path, members[stored[name]], device) for name in names}
         else:
-            with safe_open(path, framework="pt", device=str(device)) as opened:
+            # On the CPU the tensors are the file, mapped.
+            with safe_open(path, framework="pt") as opened:
                 stored = {_plain_name(name): name for name in list(opened.keys())}
-                tensors = {name: _turn(stored[name], opened.get_tensor(stored[name])).float() for name in names}
+                host = ((name, opened.get_tensor(stored[name])) for name in names)
+                tensors = {name: _turn(stored[name], carried(tensor, device)).float() for name, tensor in host}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
         raise UserError(f"{path} cannot be read as {_kind(path)} ({error}): get the file again") from error
     for name, tensor in tensors.items():
@@ -62,20 +66,6 @@ def read_tensors(path: Path, names: Iterable[str], device: torch.device | str) -
         if tensor.numel() and not all(math.isfinite(float(end)) for end in tensor.aminmax()):
             raise UserError(f"{path} has NaN or infinity in {stored[name]}: get the file again, or use another SAE")
     return tensors
-
-
-def _npz_shapes(path: Path) -> Shapes:
-    shapes: Shapes = {}
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            with archive.open(member) as file:
-                version = np.lib.format.read_magic(file)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(file)
-            if dtype.hasobject:
-                raise ValueError(f"{member} holds pickled objects")
-            shapes[member.removesuffix(".npy")] = tuple(shape)
-    return shapes
 
 
 def _plain_name(name: str) -> str:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import threading
+import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +17,10 @@ from safetensors.torch import load_file, save_file
 
 from saeattr.digests import file_sha256
 from saeattr.errors import UserError
-from saeattr.saes.loading import SaeFile, check_width, find_saes, load_sae
+from saeattr.saes import loading
+from saeattr.saes.loading import SaeFile, check_width, find_saes, load_sae, stream_saes
 from saeattr.sites import KINDS, Site
+from tests.saes.files import count_reads
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -164,3 +170,71 @@ def test_two_saes_for_one_site_and_none_at_all_are_refused(saes: dict[Site, SaeF
 def test_an_sae_of_another_width_than_the_model_is_refused(saes: dict[Site, SaeFile]) -> None:
     with pytest.raises(UserError, match="width 128.*width 2304"):
         check_width(saes[Site("resid_post", 0)], 2304)
+
+
+CPU = torch.device("cpu")
+
+
+def test_each_file_is_read_once_for_each_time_it_is_opened(
+    saes: dict[Site, SaeFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = count_reads(monkeypatch)
+    files = list(saes.values())[:4]
+    assert [sae.site for sae in stream_saes(files, CPU)] == list(counted)
+    load_sae(files[0])
+    assert list(counted.values()) == [2, 1, 1, 1]
+
+
+def test_weights_are_read_in_one_place_alone_where_they_are_counted() -> None:
+    package = Path(loading.__file__).parents[1]
+    readers = re.compile(r"\b(read_tensors|load_by_lens|read_sae)\(")
+    calls = [path.name for path in package.rglob("*.py") for _ in readers.findall(path.read_text(encoding="utf-8"))]
+    # Each is defined once, and called once in loading.py, read_sae among them.
+    assert sorted(calls) == sorted(["tensors.py", "lens_files.py", *["loading.py"] * 4])
+
+
+def test_the_next_sae_is_read_while_one_is_in_use(saes: dict[Site, SaeFile], monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = {file.site: threading.Event() for file in list(saes.values())[:4]}
+    read = loading.read_sae
+    monkeypatch.setattr(loading, "read_sae", lambda file, device: begun[file.site].set() or read(file, device))
+    following = iter([*list(begun)[1:], None])
+    for _sae in stream_saes(list(saes.values())[:4], CPU):
+        site = next(following)
+        # Begun while this one is in use, before the next is asked for.
+        assert site is None or begun[site].wait(60)
+
+
+def test_two_saes_are_held_and_never_three_though_the_last_is_let_go_late(
+    saes: dict[Site, SaeFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there: weakref.WeakSet[Any] = weakref.WeakSet()
+    held: list[int] = []
+    read = loading.read_sae
+
+    def counting(file: SaeFile, device: Any) -> Any:
+        held.append(len(there))
+        sae = read(file, device)
+        there.add(sae)
+        return sae
+
+    monkeypatch.setattr(loading, "read_sae", counting)
+    # WeakSet compares and hashes, and an SAE's tensors cannot be.
+    monkeypatch.setattr(loading.ReluAutoencoder, "__hash__", object.__hash__)
+    monkeypatch.setattr(loading.ReluAutoencoder, "__eq__", object.__eq__)
+    last = None
+    for sae in stream_saes(list(saes.values())[:5], CPU):
+        # A consumer that still has its last base while it works on this SAE.
+        time.sleep(0.05)
+        last = sae
+    assert last is not None
+    assert len(held) == 5
+    # When one is read, one is in use: the one before is gone.
+    assert max(held) == 1
+
+
+def test_a_stream_may_be_kept_whole_or_left_early(saes: dict[Site, SaeFile]) -> None:
+    files = list(saes.values())[:4]
+    assert [sae.site for sae in list(stream_saes(files, CPU))] == [file.site for file in files]
+    # The third is not asked for, and its reader waits for nobody.
+    kept = [sae for _, sae in zip(range(2), stream_saes(files, CPU), strict=False)]
+    assert [sae.site for sae in kept] == [file.site for file in files[:2]]
