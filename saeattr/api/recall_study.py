@@ -23,6 +23,8 @@ from saeattr.study.results import Study
 
 #: The name of the model that comes with the program.
 BUNDLED = "bundled"
+#: Settings that say that SAEs are wanted, whichever the model.
+NAMES_SAES = ("saes", "sites", "layers", "download")
 #: Reasons for which rows are left out, named at most.
 SAID = 5
 
@@ -100,12 +102,13 @@ def _without_unnamed_saes(
 ) -> tuple[list[RecallPart], list[str]]:
     """The parts that run where none is named, and a line on those left out: SAEs of many layers are large.
 
-    Parts that open SAEs run with the bundled model, or where SAEs or sites of a model are named.
+    Parts that open SAEs run with the bundled model, or where SAEs or sites of a model are named, or a limit of them.
     """
-    named = settings["model"] == BUNDLED or any(name in settings for name in ("saes", "sites", "layers"))
+    named = settings["model"] == BUNDLED or any(name in settings for name in NAMES_SAES)
     kept = [part for part in parts if named or not part.opens_saes]
     left = [part.name for part in parts if part not in kept]
-    told = f"{', '.join(left)} left out, which would open the SAEs of every layer: name --sites or --layers for it"
+    how = "name --sites, --layers or --download for it"
+    told = f"{', '.join(left)} left out, which would open SAEs of many layers: {how}"
     return kept, [told] if left else []
 
 

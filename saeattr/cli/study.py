@@ -142,7 +142,7 @@ def select(
 
     with StageProgress() as progress:
         found = api.select(out=out, config=config, on_progress=progress, **settings)
-    print_selection(found.table, found.reason)
+    print_selection(found)
 
 
 @command()

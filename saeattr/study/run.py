@@ -18,6 +18,7 @@ from saeattr.runs.task import Task
 from saeattr.selection.measure import Selection
 from saeattr.study.attribution import Attribution
 from saeattr.study.entropy import Entropy
+from saeattr.study.fetching import fetch_saes
 from saeattr.study.folder import StudyFolder, read_record, write_record
 from saeattr.study.generation import Generating
 from saeattr.study.lens import Lens
@@ -66,7 +67,7 @@ def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], 
     1. What is stored as it is wanted is left alone.
     2. The group's pairs are made by the behaviour, or read (``MakingPairs``).
     3. Before the first stage that opens SAEs, where no sites are named and none were chosen before, the first group's
-       pairs choose them (``Choosing``).
+       pairs choose them (``Choosing``), and only those are fetched, checked and hashed (``fetch_saes``).
     4. Each missing stage runs, if it opens SAEs within the memory plan, and is stored before the next begins
        (``carry_out``).
     5. Last come the stages that take the pairs of all groups at once.
@@ -91,6 +92,7 @@ def _run_groups(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage],
         begun = any(Attribution.is_there(study, group) for group in prepared.groups)
         choosing = not (begun or Choosing.is_there(study, WHOLE))
     lm: LanguageModel | None = None
+    fetched = prepared.settings.names_sites
     each, of_all = ([stage for stage in stages if stage.of_all == whole] for whole in (False, True))
     single = [(group, each) for group in prepared.groups if each]
     for group, own in [*single, *([(WHOLE, of_all)] if of_all else [])]:
@@ -114,6 +116,9 @@ def _run_groups(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage],
                 task = dataclasses.replace(work.task, saes=prepared.saes)
                 work = dataclasses.replace(work, prepared=prepared, task=task)
             if stage.opens_saes and plan is None:
+                if not fetched:
+                    fetch_saes(study, prepared.saes, about(on_progress, group))
+                    fetched = True
                 plan = plan_of(work)
                 note_sites(study, prepared)
             warnings += carry_out(stage, work, plan)
@@ -123,11 +128,13 @@ def _run_groups(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage],
 
 
 def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgress) -> Selection:
-    """Choose a study's sites by the pairs of all its groups, and store the choice.
+    """Choose a study's sites by the pairs of all its groups, and store the choice; what is stored stays.
 
     Raises:
         UserError: no group has a usable pair, or no SAE fits.
     """
+    if (stored := stored_selection(study, prepared.saes)) is not None:
+        return stored
     first = prepared.groups[0]
     lm = open_model(prepared, first, on_progress)
     pairs: list[Pair] = []
