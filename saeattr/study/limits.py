@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from saeattr.errors import UserError
 from saeattr.runs.memory import parse_bytes
 from saeattr.saes.formats import SaeFile
 from saeattr.selection.limits import Limits
@@ -66,4 +67,9 @@ def _download(settings: StudySettings, saes: Sequence[SaeFile]) -> int | None:
 
 
 def _download_bytes(text: str | None) -> int | None:
-    return None if text is None or text.strip().lower() == ALL else parse_bytes(text)
+    if text is None or text.strip().lower() == ALL:
+        return None
+    try:
+        return parse_bytes(text)
+    except UserError as error:
+        raise UserError(f"--download cannot be {text!r}: write an amount such as {DOWNLOAD}, or {ALL}") from error

@@ -244,7 +244,7 @@ def _offer(available: list[Site]) -> str:
 
 
 def default_folder(prepared: Prepared) -> Path:
-    """``runs/MODEL``, with every setting and limit that is not the default in its name, and where own pairs come from."""
+    """``runs/MODEL``, with where own pairs come from, and every setting and limit that is not the default."""
     settings, source = prepared.settings, prepared.behaviour.source
     metric = next(iter(prepared.behaviour.metrics))
     plain = StudySettings(dtype="float32", metric=metric).identity()
