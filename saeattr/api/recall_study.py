@@ -57,9 +57,9 @@ def run_recall(
         config: a YAML file of settings, such as those in configs/; what it says of pairs and question is not recall's.
         figures: draw them; report: also write report.html with them (not without figures).
         settings: as for ``patch``, without ``group`` and ``pairs``, and which SAEs (``saes``, ``sae_width``,
-            ``sae_l0``, ``layers``, ``kinds``, ``sites``); the model is by default that of the triage. Parts that open
-            SAEs take all of the bundled model's where no sites are named; with another model they run only where its
-            SAEs or sites are named, or the part is.
+            ``sae_l0``, ``layers``, ``kinds``, ``sites``, ``download``); the model is by default that of the triage.
+            Parts that open SAEs take all of the bundled model's where no sites are named; with another model they run
+            only where its SAEs, sites or ``download`` are named, or the part is, and the facts choose the sites.
 
     Returns:
         The study; ``Study.recall(name)`` has the derived tables.

@@ -284,7 +284,7 @@ class StudySettings(BaseModel):
     vram: str | None = _setting(
         None,
         "running",
-        "Memory to stay within, such as 8GiB: decides the batch, and sites whose SAEs could be held together",
+        "Memory to stay within, such as 8GiB: decides the batch, and chooses sites whose SAEs fit together",
         without="no limit",
         commands=(*_SAES, "validate"),
         identifies=False,

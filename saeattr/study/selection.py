@@ -28,7 +28,7 @@ _REASON, _LIMITS, _HERE = "saeattr.reason", "saeattr.limits", "saeattr.here_byte
 
 @dataclass(frozen=True)
 class Choosing(Stage):
-    """Which sites are worth an SAE: scores, and the best set that fits what the budget leaves beside the model."""
+    """Which sites are worth an SAE: scores, and the best set within number, download and what memory leaves."""
 
     name: ClassVar[str] = "selection"
     joined: ClassVar[tuple[Table, ...]] = (LAYER_SCORES,)
