@@ -124,8 +124,9 @@ def select(
 ) -> Selection:
     """Which layers are worth an SAE: score every site on a few pairs, choose the best within the limits.
 
-    Limits are ``max_sites``, ``download`` and ``vram``. Writes layer_scores.parquet, its figure and the pairs into the study folder; ``attribute`` into the same folder uses
-    that choice, and only then are SAEs fetched. A choice that is stored already is returned as it is.
+    Limits are ``max_sites``, ``download`` and ``vram``. Writes layer_scores.parquet, its figure and the pairs into the
+    study folder; ``attribute`` into the same folder uses that choice, and only then are SAEs fetched. A choice that is
+    stored already is returned as it is.
 
     Args:
         group, out, config, on_progress, settings: as for ``attribute``; every group counts the same.
