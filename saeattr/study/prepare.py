@@ -111,8 +111,8 @@ def prepare(
 ) -> Prepared:
     """Check everything that can be checked without loading weights; the model is downloaded first if it is on the hub.
 
-    SAEs are downloaded and checked here where their sites are named; else no file of theirs is touched before they are
-    chosen.
+    SAEs from the hub are downloaded here where their sites are named; else no file of theirs is touched before they
+    are chosen.
 
     Args:
         settings: as the user gave them.
@@ -183,7 +183,7 @@ def known_model(settings: StudySettings, passed: Passed = NOTHING, weights: bool
 
 
 def usable_saes(settings: StudySettings, passed: Passed, model: KnownModel, weights: bool) -> list[SaeFile]:
-    """The SAEs that were passed or that the settings name, checked against the model; of named sites the files too."""
+    """The SAEs that were passed or named, checked against the model; their files too where wanted or local."""
     widths, n_layers = model.widths, model.n_layers
     found = chosen_saes(settings, passed, widths)
     saes = [found[site] for site in choose_sites(settings, list(found))]
@@ -194,7 +194,8 @@ def usable_saes(settings: StudySettings, passed: Passed, model: KnownModel, weig
                 "name --layers or --sites that it has"
             )
         check_width(file, widths[file.site.kind])
-        if weights and settings.names_sites:
+        # Of SAEs from the hub nothing is fetched before they are chosen.
+        if weights and (settings.names_sites or file.published is None):
             check_weights(file)
     return saes
 
