@@ -58,6 +58,7 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "sae_l0": (["--sae-l0", "70.5"], "70.5", 70.5),
     "layers": (["--layers", "0, 3"], "[0, 3]", (0, 3)),
     "max_sites": (["--max-sites", "4"], "4", 4),
+    "download": (["--download", "25GiB"], "25GiB", "25GiB"),
     "kinds": (["--kinds", "attn_z,mlp_out"], "[attn_z, mlp_out]", ("attn_z", "mlp_out")),
     "sites": (["--sites", "resid_post.3, attn_z.2"], "[resid_post.3, attn_z.2]", ("resid_post.3", "attn_z.2")),
     "metric": (["--metric", "neg-log-prob"], "neg-log-prob", "neg-log-prob"),
@@ -87,7 +88,9 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
 }
 #: What each command takes, written out: a field's ``commands`` must say the same.
 WHICH_PAIRS = {"behaviour", "pairs", "columns", "unequal", "n_pairs", "lists_from", "pairs_of", "swap"}
-WHICH_MODEL = {"model", "saes", "sae_width", "sae_l0", "dtype", "kinds", "max_sites", "batch_size", "vram", "device"}
+WHICH_MODEL = {
+    *["model", "saes", "sae_width", "sae_l0", "dtype", "kinds", "max_sites", "download", "batch_size", "vram", "device"]
+}
 EXPLORED = {
     *WHICH_PAIRS,
     *["model", "dtype", "batch_size", "device"],
@@ -110,7 +113,7 @@ COMMANDS = {
         *["generate_features", "generate_sites"],
         *["batch_size", "vram", "device"],
     },
-    "recall run": {"saes", "sae_width", "sae_l0", "layers", "kinds", "sites"},
+    "recall run": {"saes", "sae_width", "sae_l0", "layers", "kinds", "sites", "download"},
 }
 #: Options of a command's own that a field has the name of: how patch measures is no setting; a triage names a model.
 OWN = {"patch": {"method"}, "recall run": {"model", "dtype", "device", "batch_size"}}

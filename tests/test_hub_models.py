@@ -15,10 +15,12 @@ import saeattr
 from saeattr import UserError, bundle
 from saeattr.model.hub import MODELS
 from saeattr.model.loading import find_model, load_tokenizer
+from saeattr.recall.facts.batteries import named_battery
 from saeattr.saes.catalogue import pick_saes, published_saes
 from saeattr.saes.loading import SaeFile, find_saes, load_sae, stream_saes
 from saeattr.saes.tensors import read_shapes, read_tensors
 from saeattr.sites import Site
+from saeattr.tables import sites_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import make_random_checkpoint as checkpoint
@@ -59,6 +61,22 @@ def test_a_study_of_a_model_by_its_name(tmp_path: Path) -> None:
     assert study.record["model"]["name"] == "gemma-2-2b-it"
     assert study.record["settings"]["saes"] == ",".join(NAMED.releases)
     assert any("trained on the base model gemma-2-2b" in warning for warning in study.warnings)
+
+
+def test_steering_in_recall_chooses_within_what_may_be_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import saeattr.saes.loading as loading
+
+    # The bundled model has six layers; of the published sites these three are in the cache.
+    offered = {site: sae for site, sae in pick_saes(NAMED.releases, "16k").items() if site in SITES}
+    monkeypatch.setattr(loading, "pick_saes", lambda *_: offered)
+    rows = [row.as_cells() for row in named_battery("facts").rows if row.pair_id.endswith(" 1")][::40]
+    asked: dict[str, Any] = {"model": "gemma-2-2b-it", "selection": "C", "figures": False, "device": "cpu"}
+    study = saeattr.run_recall(rows, parts="steering", download="17MiB", out=tmp_path / "s", **asked)
+    assert len(study.record["saes"]) == 1
+    assert study.choice[0].endswith("17 MiB of it was here; limits: --download 17MiB)")
+    assert set(map(str, sites_of(study.recall("steered")))) == set(study.record["saes"])
 
 
 def test_the_catalogue_has_gemma_scopes_canonical_saes() -> None:

@@ -122,10 +122,11 @@ def select(
     on_progress: OnProgress = quiet,
     **settings: Any,
 ) -> Selection:
-    """Which layers are worth an SAE: score every site on a few pairs and choose within ``vram`` or ``max_sites``.
+    """Which layers are worth an SAE: score every site on a few pairs, choose the best within the limits.
 
-    Writes layer_scores.parquet, its figure and the pairs into the study folder; ``attribute`` into the same folder uses
-    that choice.
+    Limits are ``max_sites``, ``download`` and ``vram``. Writes layer_scores.parquet, its figure and the pairs into the
+    study folder; ``attribute`` into the same folder uses that choice, and only then are SAEs fetched. A choice that is
+    stored already is returned as it is.
 
     Args:
         group, out, config, on_progress, settings: as for ``attribute``; every group counts the same.

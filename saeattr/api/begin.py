@@ -19,6 +19,7 @@ from saeattr.study.passed import take_passed
 from saeattr.study.prepare import Prepared, default_folder, prepare
 from saeattr.study.results import Study
 from saeattr.study.run import join_stages, run_stages
+from saeattr.study.selection import check_limits
 from saeattr.study.stage import Stage
 from saeattr.study.validation import Validation
 from saeattr.validation.agreement import agreement_warnings
@@ -67,8 +68,13 @@ def validation_stages(prepared: Prepared) -> list[Stage]:
 
 
 def folder_for(prepared: Prepared, out: str | Path | None) -> StudyFolder:
-    """The operation's study folder, made or opened, without what an interrupted run left half done."""
+    """The operation's study folder, made or opened, without what an interrupted run left half done.
+
+    Raises:
+        UserError: it holds another study, or one whose sites were chosen within other limits than those given.
+    """
     folder = open_study(Path(out) if out is not None else default_folder(prepared), prepared.record)
+    check_limits(folder, prepared)
     remove_leftovers(folder)
     store_given(folder, prepared.behaviour)
     return folder

@@ -23,6 +23,8 @@ from saeattr.study.results import Study
 
 #: The name of the model that comes with the program.
 BUNDLED = "bundled"
+#: Settings that say that SAEs are wanted, whichever the model.
+NAMES_SAES = ("saes", "sites", "layers", "download")
 #: Reasons for which rows are left out, named at most.
 SAID = 5
 
@@ -55,9 +57,9 @@ def run_recall(
         config: a YAML file of settings, such as those in configs/; what it says of pairs and question is not recall's.
         figures: draw them; report: also write report.html with them (not without figures).
         settings: as for ``patch``, without ``group`` and ``pairs``, and which SAEs (``saes``, ``sae_width``,
-            ``sae_l0``, ``layers``, ``kinds``, ``sites``); the model is by default that of the triage. Parts that open
-            SAEs take all of the bundled model's where no sites are named; with another model they run only where its
-            SAEs or sites are named, or the part is.
+            ``sae_l0``, ``layers``, ``kinds``, ``sites``, ``download``); the model is by default that of the triage.
+            Parts that open SAEs take all of the bundled model's where no sites are named; with another model they run
+            only where its SAEs, sites or ``download`` are named, or the part is, and the facts choose the sites.
 
     Returns:
         The study; ``Study.recall(name)`` has the derived tables.
@@ -100,12 +102,13 @@ def _without_unnamed_saes(
 ) -> tuple[list[RecallPart], list[str]]:
     """The parts that run where none is named, and a line on those left out: SAEs of many layers are large.
 
-    Parts that open SAEs run with the bundled model, or where SAEs or sites of a model are named.
+    Parts that open SAEs run with the bundled model, or where SAEs or sites of a model are named, or a limit of them.
     """
-    named = settings["model"] == BUNDLED or any(name in settings for name in ("saes", "sites", "layers"))
+    named = settings["model"] == BUNDLED or any(name in settings for name in NAMES_SAES)
     kept = [part for part in parts if named or not part.opens_saes]
     left = [part.name for part in parts if part not in kept]
-    told = f"{', '.join(left)} left out, which would open the SAEs of every layer: name --sites or --layers for it"
+    how = "name --sites, --layers or --download for it"
+    told = f"{', '.join(left)} left out, which would open SAEs of many layers: {how}"
     return kept, [told] if left else []
 
 

@@ -57,7 +57,10 @@ def report(
     # Feature pages alone need the model.
     pages = model is not False and known.folder.table_path("features").exists()
     task = None if not pages else study_task(known, on_step, passed=passed)
-    path = make_report(known, task, top=top, layer_choice=stored_reason(known.folder), on_step=on_step)
+    reason = stored_reason(known.folder)
+    # The first line names the sites again.
+    choice = None if reason is None else " ".join([reason, *(line.strip() for line in known.choice[1:])])
+    path = make_report(known, task, top=top, layer_choice=choice, on_step=on_step)
     if open_page:
         webbrowser.open(path.resolve().as_uri())
     return path

@@ -15,6 +15,7 @@ from saeattr.study.attribution import Attribution
 from saeattr.study.entropy import Entropy
 from saeattr.study.generation import Generating, check_generation, generation_plan
 from saeattr.study.lens import Lens, usual_directions
+from saeattr.study.limits import may_leave_out
 from saeattr.study.patching import HeadMoves, patching_stages, usual_components
 from saeattr.study.prepare import Prepared
 from saeattr.study.results import Study
@@ -74,7 +75,7 @@ def with_grid(prepared: Prepared) -> Prepared:
     """The same study with lists to be written over layers and numbers of features, where nothing else is asked for."""
     settings = prepared.settings
     # Of few sites all are taken; nothing says that the residual stream is among them.
-    few = settings.names_sites or settings.max_sites is not None or settings.vram is not None
+    few = settings.names_sites or may_leave_out(settings, prepared.saes)
     usual = {"generate_sites": ("all",) if few else GENERATED_SITES, "generate_features": GENERATED_FEATURES}
     left = {name: value for name, value in usual.items() if name not in settings.model_fields_set}
     return dataclasses.replace(prepared, settings=settings.model_copy(update=left))

@@ -132,9 +132,10 @@ def select(
     config: Config = None,
     **settings: Any,
 ) -> None:
-    """Score every site by logit lens, positional ablation and gradient; choose the best that fit.
+    """Score every site by logit lens, positional ablation and gradient; choose the best within the limits.
 
-    No SAE is opened for it. attribute does the same when no layers or sites are named.
+    No SAE is fetched or opened for it. attribute does the same when no layers or sites are named, and goes on with
+    a choice that is stored.
     """
     api = load_api()
     from saeattr.reporting.terminal.listings import print_selection
@@ -142,7 +143,7 @@ def select(
 
     with StageProgress() as progress:
         found = api.select(out=out, config=config, on_progress=progress, **settings)
-    print_selection(found.table, found.reason)
+    print_selection(found)
 
 
 @command()

@@ -59,7 +59,7 @@ def check_alike(a: Study, b: Study) -> list[str]:
                 f"the studies ask different questions ({name} is {left!r} in A and {right!r} in B): make one of them "
                 f"again with the other's"
             )
-    _check_saes(one["saes"], other["saes"])
+    _check_saes(one.get("saes", {}), other.get("saes", {}))
     if not set(a.groups) & set(b.groups):
         raise UserError(
             f"the studies have no group in common (A: {', '.join(a.groups)}; B: {', '.join(b.groups)}): make B on the "

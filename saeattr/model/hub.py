@@ -36,22 +36,25 @@ def model_snapshot(repo: str, *, weights: bool = True) -> Path:
 
 
 def hub_file(repo: str, name: str) -> Path:
-    """One file of a repository, from the cache or downloaded.
+    """One file of a repository, downloaded where it is not in the cache; what is there is not asked for again.
 
     Raises:
         UserError: as ``model_snapshot``.
     """
     from huggingface_hub import hf_hub_download
 
+    if (cached := cached_file(repo, name)) is not None:
+        return cached
     return Path(_fetch(repo, lambda: hf_hub_download(repo, name), name))
 
 
-def is_cached(repo: str, name: str) -> bool:
-    """Whether a file of a repository lies in the hub's cache already."""
+def cached_file(repo: str, name: str) -> Path | None:
+    """A file of a repository in the hub's cache; None where it is not there."""
     import huggingface_hub.constants as constants
     from huggingface_hub import try_to_load_from_cache
 
-    return isinstance(try_to_load_from_cache(repo, name, cache_dir=constants.HF_HUB_CACHE), str)
+    found = try_to_load_from_cache(repo, name, cache_dir=constants.HF_HUB_CACHE)
+    return Path(found) if isinstance(found, str) else None
 
 
 def has_weights(folder: Path) -> bool:

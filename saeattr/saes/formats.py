@@ -17,7 +17,7 @@ from typing import Any
 
 from saeattr.digests import file_sha256
 from saeattr.errors import UserError
-from saeattr.model.hub import hub_file, is_cached
+from saeattr.model.hub import cached_file, hub_file
 from saeattr.saes.catalogue import READ_BY_LENS, Format, PublishedSae
 from saeattr.saes.lens import BY_TOKEN, check_usable, is_centred
 from saeattr.saes.lens_files import lens_config
@@ -86,7 +86,7 @@ class SaeFile:
     @property
     def download(self) -> int:
         """Bytes still to be fetched from the hub, as float32; 0 where the file is here."""
-        if self.published is None or is_cached(self.published.repo, self._path):
+        if self.published is None or cached_file(self.published.repo, self._path) is not None:
             return 0
         return self.n_bytes
 

@@ -12,20 +12,10 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from saeattr.errors import UserError
 from saeattr.runs.memory import megabytes
 from saeattr.saes.formats import SaeFile
-from saeattr.tables import SITE, row_site, sites_of
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the chosen SAEs may take.
-
-    Attributes:
-        budget_bytes: of all of them together, in float32; None for no limit.
-        most: the largest number of sites; None for no limit.
-    """
-
-    budget_bytes: int | None = None
-    most: int | None = None
+from saeattr.selection.limits import Limits
+from saeattr.selection.reason import reason
+from saeattr.settings import flag
+from saeattr.tables import SITE
 
 
 @dataclass(frozen=True)
@@ -46,8 +36,8 @@ class LayerChoice:
 def choose_layers(scores: pd.DataFrame, saes: Sequence[SaeFile], limits: Limits, doubling: float = 0.05) -> LayerChoice:
     """The SAEs of the largest total score within the limits, one for each site at most.
 
-    With streaming only two SAEs are in memory at once, so the budget is of the SAEs that are kept: downloaded, or
-    resident.
+    With streaming only two SAEs are in memory at once, so both amounts are of the SAEs that are kept: downloaded, or
+    resident. The tighter one of them binds.
 
     Args:
         scores: as ``score_sites`` returns it, with a row for the site of every SAE.
@@ -57,7 +47,6 @@ def choose_layers(scores: pd.DataFrame, saes: Sequence[SaeFile], limits: Limits,
     Raises:
         UserError: not even the smallest SAE fits, or no site has a score above 0.
     """
-    budget_bytes, most = limits.budget_bytes, limits.most
     ordered = sorted(saes, key=lambda sae: (sae.site.order, sae.d_sae))
     by_site = scores.set_index(SITE)
     keys = pd.MultiIndex.from_tuples([(sae.site.layer, sae.site.kind) for sae in ordered], names=SITE)
@@ -69,41 +58,21 @@ def choose_layers(scores: pd.DataFrame, saes: Sequence[SaeFile], limits: Limits,
     options = [
         Option(sae.site, float(value), sae.n_bytes) for sae, value in zip(ordered, values.to_list(), strict=True)
     ]
-    picked = best_options(options, budget_bytes, most)
+    picked = best_options(options, limits.bytes, limits.most)
     if not picked:
-        raise UserError(_nothing(table, budget_bytes, most))
+        raise UserError(_nothing(table, limits))
     table["chosen"] = [at in picked for at in range(len(ordered))]
-    return LayerChoice([ordered[at] for at in picked], table, _reason(table, budget_bytes, most))
+    return LayerChoice([ordered[at] for at in picked], table, reason(table, limits))
 
 
-def _reason(table: pd.DataFrame, budget_bytes: int | None, most: int | None) -> str:
-    chosen = table[table["chosen"]].sort_values("score", ascending=False)
-    sites = table.drop_duplicates(SITE)
-    if len(chosen) == len(sites):
-        return f"all {len(sites)} sites are taken."
-    names = list(map(str, sites_of(chosen)))
-    limits = [] if budget_bytes is None else [f"within {megabytes(budget_bytes)}"]
-    limits += [] if most is None else [f"with at most {most} {'site' if most == 1 else 'sites'}"]
-    share = chosen["score"].sum() / sites["score"].sum()
-    best = chosen.iloc[0]
-    sentence = (
-        f"{', '.join(names)} hold {share:.0%} of the score of all {len(sites)} sites"
-        + (f", the most that is possible {' and '.join(limits)}" if limits else "")
-        + f"; corrupted activations at {names[0]} move the metric by {best['ablation_effect']:.2f} (summed over roles)"
-    )
-    left = sites.merge(chosen[SITE], how="left", indicator=True).query("_merge == 'left_only'")
-    top = left.sort_values("score", ascending=False).iloc[0]
-    return sentence + f", and the best site left out ({row_site(top)}) scores {top['score']:.2f}."
-
-
-def _nothing(table: pd.DataFrame, budget_bytes: int | None, most: int | None) -> str:
-    if most is not None and most < 1:
-        return f"at most {most} sites is none: allow 1 or more"
+def _nothing(table: pd.DataFrame, limits: Limits) -> str:
+    if limits.most is not None and limits.most < 1:
+        return f"at most {limits.most} sites is none: allow 1 or more"
     smallest = int(table["sae_bytes"].min())
-    if budget_bytes is not None and smallest > budget_bytes:
+    for name in limits.exceeded(1, smallest):
         return (
-            f"a budget of {megabytes(budget_bytes)} for SAEs is too small: the smallest of those offered needs "
-            f"{megabytes(smallest)}"
+            f"a limit of {limits.said(name)} is too small: the smallest of those offered needs {megabytes(smallest)}; "
+            f"raise {flag(name)}, or name --sites or --layers"
         )
     return "no site has a score above 0: clean and corrupted runs do not differ there, so name the --sites yourself"
 

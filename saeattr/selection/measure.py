@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 import torch
@@ -24,8 +24,10 @@ from saeattr.errors import UserError
 from saeattr.runs.batch import BatchRuns, effect_tokens, site_tokens
 from saeattr.runs.task import Task, run_pairs
 from saeattr.saes.formats import SaeFile
-from saeattr.selection.choose import Limits, choose_layers
+from saeattr.selection.choose import choose_layers
 from saeattr.selection.lens import logit_lens
+from saeattr.selection.limits import Limits
+from saeattr.selection.reason import choice_lines
 from saeattr.selection.roles import positional_ablation
 from saeattr.selection.score import DEFAULT_WEIGHTS, ScoreWeights, score_sites
 from saeattr.sites import Site
@@ -59,6 +61,8 @@ class Selection:
         lens, ablation: by pair (``tables.LENS``, ``tables.ROLE_EFFECTS``).
         chosen: in the order in which the model computes their sites.
         reason: one sentence.
+        limits: within which they were chosen.
+        here_bytes: of the chosen SAEs, what was on this machine then; None where none is published.
     """
 
     table: pd.DataFrame
@@ -66,6 +70,13 @@ class Selection:
     ablation: pd.DataFrame
     chosen: list[SaeFile]
     reason: str
+    limits: Limits = field(default_factory=Limits)
+    here_bytes: int | None = None
+
+    @property
+    def lines(self) -> list[str]:
+        """What was chosen, what was left out by which limit, and how to take it."""
+        return choice_lines(self.table, self.limits, self.here_bytes)
 
 
 def select_sites(
@@ -90,9 +101,12 @@ def select_sites(
         raise UserError("layers are chosen by what the corrupted prompt changes, and a pair has none: name the --sites")
     found = measure_sites(task, measured_pairs)
     scores = score_sites(found.lens, found.ablation, found.first_order, task.lm.n_layers, weights)
-    choice = choose_layers(scores, task.saes, limits or Limits(), weights.doubling)
-    table = LAYER_SCORES.frame(choice.table)
-    return Selection(table, LENS.frame(found.lens), ROLE_EFFECTS.frame(found.ablation), choice.chosen, choice.reason)
+    limits = limits or Limits()
+    choice = choose_layers(scores, task.saes, limits, weights.doubling)
+    published = [file for file in choice.chosen if file.published is not None]
+    here = sum(file.n_bytes for file in published if not file.download) if published else None
+    tables = LAYER_SCORES.frame(choice.table), LENS.frame(found.lens), ROLE_EFFECTS.frame(found.ablation)
+    return Selection(*tables, choice.chosen, choice.reason, limits, here)
 
 
 def measure_sites(task: Task, measured_pairs: int = MEASURED_PAIRS) -> SiteMeasurements:

@@ -52,8 +52,8 @@ class StudySettings(BaseModel):
     """What a study asks, of which model, and how.
 
     Results are a function of the fields that identify a study (and the files they name). The others choose what to add
-    or where to run: a study keeps its tables when they change. Without named sites, ``vram`` and ``max_sites`` choose
-    the sites a study begins with, once.
+    or where to run: a study keeps its tables when they change. Without named sites, ``max_sites``, ``download`` and
+    ``vram`` choose the sites a study begins with, once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -272,11 +272,19 @@ class StudySettings(BaseModel):
         ge=1,
         commands=_SAES,
     )
+    download: str | None = _setting(
+        None,
+        "sites",
+        "Choose published SAEs of at most so much together, in float32, such as 25GiB; 'all' for no limit",
+        without="4GiB of SAEs from the hub, no limit of others",
+        identifies=False,
+        commands=_WHICH_SAES,
+    )
     batch_size: int = _setting(16, "running", "Prompts in one forward", commands=_RUN, identifies=False, ge=1)
     vram: str | None = _setting(
         None,
         "running",
-        "Memory to stay within, such as 8GiB: decides the batch",
+        "Memory to stay within, such as 8GiB: decides the batch, and chooses sites whose SAEs fit together",
         without="no limit",
         commands=(*_SAES, "validate"),
         identifies=False,

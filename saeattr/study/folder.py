@@ -70,7 +70,7 @@ def open_study(root: Path, record: Mapping[str, Any]) -> StudyFolder:
                 f"{root} holds a study with other settings ({'; '.join(differences)}): "
                 "give the same settings, or another folder with --out"
             )
-        if "saes" in record and "saes" not in known:
+        if _of_saes(record) and not _of_saes(known):
             write_record(study, {**record, "groups": known["groups"], "metric_label": known["metric_label"]})
         return study
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
@@ -117,16 +117,24 @@ def remove_leftovers(study: StudyFolder) -> None:
 
 
 def _comparable(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Two records as far as both speak of it: what needs no SAE says nothing of SAEs and of their features."""
-    if ("saes" in old) == ("saes" in new):
-        return dict(old), dict(new)
-    shared = old["settings"].keys() & new["settings"].keys()
+    """Two records as far as both speak of it.
+
+    What needs no SAE says nothing of SAEs and of their features; which SAEs they are is known once they are chosen.
+    """
+    names = set(old["settings"]) | set(new["settings"])
+    shared = names if _of_saes(old) == _of_saes(new) else old["settings"].keys() & new["settings"].keys()
+    left = set() if "saes" in old and "saes" in new else {"saes"}
 
     def part(record: Mapping[str, Any]) -> dict[str, Any]:
         settings = {name: value for name, value in record["settings"].items() if name in shared}
-        return {key: value for key, value in record.items() if key != "saes"} | {"settings": settings}
+        return {key: value for key, value in record.items() if key not in left} | {"settings": settings}
 
     return part(old), part(new)
+
+
+def _of_saes(record: Mapping[str, Any]) -> bool:
+    """Whether a record is of a study with SAEs, chosen or to be chosen."""
+    return "saes" in record["settings"]
 
 
 def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:

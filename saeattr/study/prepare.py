@@ -28,7 +28,6 @@ from saeattr.model.loading import (
     site_widths,
     widths_of,
 )
-from saeattr.runs.memory import parse_bytes
 from saeattr.runs.metric import find_metric
 from saeattr.runs.question import Question
 from saeattr.saes.formats import SaeFile
@@ -36,6 +35,7 @@ from saeattr.saes.loading import check_weights, check_width, find_saes
 from saeattr.settings import StudySettings
 from saeattr.sites import Kind, Site, parse_site
 from saeattr.study.folder import FORMAT
+from saeattr.study.limits import check_amounts, unusual_limits
 from saeattr.study.passed import NOTHING, Passed
 
 
@@ -109,7 +109,10 @@ def prepare(
     passed: Passed = NOTHING,
     with_saes: bool = True,
 ) -> Prepared:
-    """Check everything that can be checked without loading weights; what is on the hub is downloaded first.
+    """Check everything that can be checked without loading weights; the model is downloaded first if it is on the hub.
+
+    SAEs from the hub are downloaded here where their sites are named; else no file of theirs is touched before they
+    are chosen.
 
     Args:
         settings: as the user gave them.
@@ -132,8 +135,7 @@ def prepare(
         raise UserError(f"--swap is of requests for lists, and this study is of {behaviour.name}: leave it out")
     groups = behaviour.asked_groups(settings)
     find_method(settings.method)
-    if settings.vram is not None:
-        parse_bytes(settings.vram)
+    check_amounts(settings)
     settings = resolve(settings, behaviour, passed.model is not None, with_saes)
     model = known_model(settings, passed, weights)
     if given is not None:
@@ -157,7 +159,8 @@ def prepare(
         "versions": _versions(),
         "groups": [],
     }
-    if with_saes:
+    if with_saes and settings.names_sites:
+        # Others are fetched and noted when they are chosen (``saeattr.study.fetching``).
         record["saes"] = {str(file.site): file.sha256 for file in saes} if weights else {}
     if behaviour.source:
         record |= {"pairs": {"sha256": behaviour.source["sha256"]}, "source": behaviour.source["name"]}
@@ -180,7 +183,7 @@ def known_model(settings: StudySettings, passed: Passed = NOTHING, weights: bool
 
 
 def usable_saes(settings: StudySettings, passed: Passed, model: KnownModel, weights: bool) -> list[SaeFile]:
-    """The SAEs that were passed or that the settings name, checked against the model."""
+    """The SAEs that were passed or named, checked against the model; their files too where wanted or local."""
     widths, n_layers = model.widths, model.n_layers
     found = chosen_saes(settings, passed, widths)
     saes = [found[site] for site in choose_sites(settings, list(found))]
@@ -191,7 +194,8 @@ def usable_saes(settings: StudySettings, passed: Passed, model: KnownModel, weig
                 "name --layers or --sites that it has"
             )
         check_width(file, widths[file.site.kind])
-        if weights:
+        # Of SAEs from the hub nothing is fetched before they are chosen.
+        if weights and (settings.names_sites or file.published is None):
             check_weights(file)
     return saes
 
@@ -241,12 +245,13 @@ def _offer(available: list[Site]) -> str:
 
 
 def default_folder(prepared: Prepared) -> Path:
-    """``runs/MODEL``, with every setting that is not the default in its name, and where own pairs come from."""
+    """``runs/MODEL``, with where own pairs come from, and every setting and limit that is not the default."""
     settings, source = prepared.settings, prepared.behaviour.source
     metric = next(iter(prepared.behaviour.metrics))
     plain = StudySettings(dtype="float32", metric=metric).identity()
     named_apart = ("model", "saes", "sae_width")
     changed = {k: v for k, v in settings.identity().items() if v != plain[k] and k not in named_apart}
+    changed |= unusual_limits(settings, prepared.saes)
     parts = [model_name(settings.model)]
     if source:
         changed.pop("behaviour", None)

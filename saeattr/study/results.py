@@ -22,7 +22,7 @@ from saeattr.study.generation import Generating
 from saeattr.study.lens import Lens
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, stored_given
 from saeattr.study.patching import HeadMoves, Patching
-from saeattr.study.selection import Choosing
+from saeattr.study.selection import Choosing, stored_lines
 from saeattr.study.validation import Validation, power_of
 from saeattr.tables import (
     ACTIVE,
@@ -177,6 +177,11 @@ class Study:
     def layer_scores(self) -> pd.DataFrame:
         """The score of every site, and which were chosen; empty where sites were named."""
         return Choosing.read(self.folder, LAYER_SCORES)
+
+    @property
+    def choice(self) -> list[str]:
+        """How the sites were chosen, in lines: which, within which limits, what was left out; empty if named."""
+        return stored_lines(self.folder)
 
     def pairs(self, group: str | None = None) -> pd.DataFrame:
         """The pairs of prompts, token by token."""

@@ -18,6 +18,7 @@ from saeattr.runs.task import Task
 from saeattr.selection.measure import Selection
 from saeattr.study.attribution import Attribution
 from saeattr.study.entropy import Entropy
+from saeattr.study.fetching import fetch_saes
 from saeattr.study.folder import StudyFolder, read_record, write_record
 from saeattr.study.generation import Generating
 from saeattr.study.lens import Lens
@@ -70,7 +71,8 @@ def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], 
     1. What is stored as it is wanted is left alone.
     2. Group by group: its pairs are made by the behaviour, or read (``MakingPairs``), and the stages run that need the
        model alone.
-    3. Where no sites are named and none were chosen before, the first group's pairs choose them (``Choosing``).
+    3. Where no sites are named and none were chosen before, the first group's pairs choose them (``Choosing``), and
+       only those SAEs are fetched, checked and hashed (``fetch_saes``).
     4. Stage by stage, those that open SAEs run for the groups that miss them, within the memory plan; attribution and
        validation for all of them together, so that every SAE is opened once. What a group gave is stored when it is
        there (``carry_out``).
@@ -113,16 +115,19 @@ def _run_missing(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage]
             works.append(work)
             for stage in missing[group]:
                 warnings += [] if stage.opens_saes else carry_out(stage, [work])
-    if works and choosing and any(stage.opens_saes for work in works for stage in missing[work.group]):
-        carry_out(Choosing(), [dataclasses.replace(works[0], group=WHOLE)])
-        prepared = with_choice(prepared, study)
-        works = [_at_sites(work, prepared) for work in works]
+    if any(stage.opens_saes for work in works for stage in missing[work.group]):
+        works, choosing = _with_saes(works, choosing), False
+        prepared = works[0].prepared
     warnings += _run_with_saes(works, [stage for stage in each if stage.opens_saes], missing)
     if WHOLE in missing:
         work, told = with_pairs(begin_work(lm, prepared, study, WHOLE, on_progress), prepared.groups)
         warnings += told
+        plan = None
+        if work.task.pairs and any(stage.opens_saes for stage in missing[WHOLE]):
+            (work,) = _with_saes([work], choosing)
+            plan = plan_of([work])
         for stage in missing[WHOLE] if work.task.pairs else ():
-            warnings += carry_out(stage, [work], plan_of([work]) if stage.opens_saes else None)
+            warnings += carry_out(stage, [work], plan if stage.opens_saes else None)
     return warnings
 
 
@@ -136,24 +141,35 @@ def _run_with_saes(works: Sequence[Work], stages: Sequence[Stage], missing: Mapp
             continue
         if plan is None:
             plan = plan_of(works)
-            note_sites(works[0].study, works[0].prepared)
         warnings += carry_out(stage, own, plan)
         if isinstance(stage, MakingTestPairs):
             plan = plan_of(works)
     return warnings
 
 
-def _at_sites(work: Work, prepared: Prepared) -> Work:
-    """The work with the SAEs that were chosen."""
-    return dataclasses.replace(work, prepared=prepared, task=dataclasses.replace(work.task, saes=prepared.saes))
+def _with_saes(works: Sequence[Work], choosing: bool) -> list[Work]:
+    """Works of one study at its sites, which the first one's pairs choose where that is to be done; SAEs are fetched."""
+    study, prepared = works[0].study, works[0].prepared
+    if choosing:
+        carry_out(Choosing(), [dataclasses.replace(works[0], group=WHOLE)])
+        prepared = with_choice(prepared, study)
+    if not prepared.settings.names_sites:
+        fetch_saes(study, prepared.saes, works[0].on_all)
+    note_sites(study, prepared)
+    return [
+        dataclasses.replace(work, prepared=prepared, task=dataclasses.replace(work.task, saes=prepared.saes))
+        for work in works
+    ]
 
 
 def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgress) -> Selection:
-    """Choose a study's sites by the pairs of all its groups, and store the choice.
+    """Choose a study's sites by the pairs of all its groups, and store the choice; what is stored stays.
 
     Raises:
         UserError: no group has a usable pair, or no SAE fits.
     """
+    if (stored := stored_selection(study, prepared.saes)) is not None:
+        return stored
     first = prepared.groups[0]
     lm = open_model(prepared, first, on_progress)
     pairs: list[Pair] = []

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from saeattr.errors import UserError
 from saeattr.files import read_metadata
-from saeattr.runs.memory import parse_bytes
 from saeattr.saes.formats import SaeFile
-from saeattr.selection.choose import Limits
+from saeattr.selection.limits import Limits
 from saeattr.selection.measure import Selection, select_sites
+from saeattr.selection.reason import choice_lines
+from saeattr.settings import flag
+from saeattr.study.fetching import check_fetched
 from saeattr.study.folder import StudyFolder
+from saeattr.study.limits import asked_limits
 from saeattr.study.memory import memory_plan
 from saeattr.study.prepare import Prepared
 from saeattr.study.stage import WHOLE, Outcome, Stage, Work
 from saeattr.tables import LAYER_SCORES, LENS, ROLE_EFFECTS, Table, sites_of
 
-_REASON = "saeattr.reason"
+_REASON, _LIMITS, _HERE = "saeattr.reason", "saeattr.limits", "saeattr.here_bytes"
 
 
 @dataclass(frozen=True)
 class Choosing(Stage):
-    """Which sites are worth an SAE: scores, and the best set that fits what the budget leaves beside the model."""
+    """Which sites are worth an SAE: scores, and the best set within number, download and what memory leaves."""
 
     name: ClassVar[str] = "selection"
     joined: ClassVar[tuple[Table, ...]] = (LAYER_SCORES,)
@@ -32,18 +37,19 @@ class Choosing(Stage):
     def run(self, work: Work) -> Outcome:
         found = select_sites(work.task, limits(work))
         tables = {"layer_scores": found.table, "lens": found.lens, "role_effects": found.ablation}
-        return Outcome(tables, notes={_REASON: found.reason})
+        limited = json.dumps(dataclasses.asdict(found.limits))
+        return Outcome(tables, notes={_REASON: found.reason, _LIMITS: limited, _HERE: json.dumps(found.here_bytes)})
 
 
 def limits(work: Work) -> Limits:
-    """What the chosen SAEs may take: all that the budget leaves beside the model and the runs."""
-    settings, pairs = work.prepared.settings, work.task.pairs
-    budget = None
-    if settings.vram is not None:
-        longest = max(len(pair.clean_ids) for pair in pairs)
-        plan = memory_plan(work.prepared, len(pairs), longest, work.task.lm.device)
-        budget = parse_bytes(settings.vram) - (plan.peak - plan.sae)
-    return Limits(budget, settings.max_sites)
+    """What the chosen SAEs may take: what may be downloaded, and what memory leaves beside the model and the runs."""
+    pairs = work.task.pairs
+    asked = asked_limits(work.prepared.settings, work.prepared.saes)
+    if asked.vram_bytes is None:
+        return asked
+    longest = max(len(pair.clean_ids) for pair in pairs)
+    plan = memory_plan(work.prepared, len(pairs), longest, work.task.lm.device)
+    return dataclasses.replace(asked, budget_bytes=asked.vram_bytes - (plan.peak - plan.sae))
 
 
 def stored_selection(study: StudyFolder, saes: Sequence[SaeFile]) -> Selection | None:
@@ -54,18 +60,67 @@ def stored_selection(study: StudyFolder, saes: Sequence[SaeFile]) -> Selection |
     rows = table[table["chosen"]]
     picked = set(zip(sites_of(rows), rows["sae_width"].astype(int), strict=True))
     chosen = [file for file in saes if (file.site, file.d_sae) in picked]
+    chosen.sort(key=lambda file: file.site.order)
     return Selection(
-        table, lens, ablation, sorted(chosen, key=lambda file: file.site.order), stored_reason(study) or ""
+        table, lens, ablation, chosen, stored_reason(study) or "", stored_limits(study) or Limits(), _stored_here(study)
     )
 
 
 def stored_reason(study: StudyFolder) -> str | None:
     """Why a study has the sites it has; None where they were named."""
-    path = Choosing.path(study, WHOLE, LAYER_SCORES)
-    return read_metadata(path).get(_REASON)
+    return _noted(study).get(_REASON)
+
+
+def stored_limits(study: StudyFolder) -> Limits | None:
+    """The limits within which a study's sites were chosen; None where none were, or an earlier version chose them."""
+    text = _noted(study).get(_LIMITS)
+    return None if text is None else Limits(**json.loads(text))
+
+
+def stored_lines(study: StudyFolder) -> list[str]:
+    """What was chosen, within which limits, and what they left out; nothing where sites were named."""
+    if not Choosing.is_there(study, WHOLE):
+        return []
+    table = Choosing.read(study, LAYER_SCORES, WHOLE)
+    return choice_lines(table, stored_limits(study) or Limits(), _stored_here(study))
+
+
+def check_limits(study: StudyFolder, prepared: Prepared) -> None:
+    """Refuse limits that are given and are not those by which the study's sites were chosen; none given go on.
+
+    Raises:
+        UserError: a limit is another.
+    """
+    settings, stored = prepared.settings, stored_limits(study)
+    if stored is None or settings.names_sites or not prepared.saes:
+        return
+    asked = asked_limits(settings, prepared.saes)
+    for name, text in asked.texts.items():
+        if getattr(settings, name) is not None and text != stored.texts[name]:
+            within = f"within {' and '.join(stored.options)}" if stored.options else "without a limit"
+            raise UserError(
+                f"{study.root} holds a study whose sites were chosen {within}, and {flag(name)} is {text} here: leave "
+                f"{flag(name)} out to go on with that choice, or give another folder with --out (there --sites may "
+                "name sites, too)"
+            )
 
 
 def with_choice(prepared: Prepared, study: StudyFolder) -> Prepared:
-    """The same study at the sites that were chosen; as it is where none were."""
+    """The same study at the sites that were chosen; as it is where none were.
+
+    Raises:
+        UserError: a chosen SAE is on this machine, and is not the one that the study was made with.
+    """
     found = stored_selection(study, prepared.saes)
-    return prepared if found is None else dataclasses.replace(prepared, saes=found.chosen)
+    if found is None:
+        return prepared
+    check_fetched(study, found.chosen)
+    return dataclasses.replace(prepared, saes=found.chosen)
+
+
+def _noted(study: StudyFolder) -> dict[str, str]:
+    return read_metadata(Choosing.path(study, WHOLE, LAYER_SCORES))
+
+
+def _stored_here(study: StudyFolder) -> int | None:
+    return json.loads(_noted(study).get(_HERE, "null"))

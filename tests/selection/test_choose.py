@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from saeattr.errors import UserError
 from saeattr.saes.loading import SaeFile, load_sae
 from saeattr.saes.sae import ReluAutoencoder
-from saeattr.selection.choose import Limits, Option, best_options, choose_layers
+from saeattr.selection.choose import Option, best_options, choose_layers
+from saeattr.selection.limits import Limits
 from saeattr.sites import Site, parse_site
 
 SCORES = pd.DataFrame(

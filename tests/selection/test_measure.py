@@ -18,7 +18,7 @@ from saeattr.runs.batch import run_batch
 from saeattr.runs.question import Pace, Question
 from saeattr.runs.task import Task
 from saeattr.saes.loading import SaeFile
-from saeattr.selection.choose import Limits
+from saeattr.selection.limits import Limits
 from saeattr.selection.measure import coordinate_effects, decision_mask, first_order_sizes, select_sites
 from saeattr.selection.score import SCORE_COLUMNS
 from saeattr.sites import KINDS, Site

@@ -15,7 +15,7 @@ from saeattr.model.loading import LanguageModel
 from saeattr.runs.question import Question
 from saeattr.runs.task import Task
 from saeattr.saes.loading import SaeFile
-from saeattr.selection.choose import Limits
+from saeattr.selection.limits import Limits
 from saeattr.selection.measure import select_sites
 from saeattr.settings import make_settings
 from saeattr.sites import Site
@@ -31,8 +31,18 @@ def test_layers_are_chosen_once_and_kept(tmp_path: Path) -> None:
     found = saeattr.select("cities", out=out, max_sites=2, lists=3, device="cpu")
     chosen = {(file.site.kind, file.site.layer) for file in found.chosen}
     assert len(chosen) == 2
-    # Another limit does not change a study that has begun.
-    study = saeattr.attribute(["cities", "animals"], out=out, max_sites=5, validate_top=0, **SMALL)
+    assert found.lines[0].startswith("sites    2 of 18, chosen by the model alone: ")
+    assert found.lines[1].endswith(": 16 beyond 2 sites (--max-sites)")
+    # Another limit is another study; without any, or with the same, this one goes on.
+    for other in ({"max_sites": 5}, {"vram": "8GiB"}):
+        with pytest.raises(UserError, match="whose sites were chosen within --max-sites 2, and --") as refusal:
+            saeattr.attribute("cities", out=out, **other, **SMALL)
+        assert "\n" not in str(refusal.value)
+    again = saeattr.select("cities", out=out, max_sites=2, lists=3, device="cpu")
+    assert again.lines == found.lines
+    study = saeattr.attribute(["cities", "animals"], out=out, validate_top=0, **SMALL)
+    assert study.choice == saeattr.load_study(out).choice == found.lines
+    assert set(study.record["saes"]) == {str(file.site) for file in found.chosen}
     features = study.features()
     assert set(zip(features["kind"], features["layer"], strict=True)) == chosen
     with pytest.raises(UserError, match="leave out --layers and --sites"):

@@ -13,6 +13,7 @@ from saeattr.model.hub import NamedModel
 from saeattr.runs.memory import MemoryPlan, megabytes
 from saeattr.saes.catalogue import PublishedSae
 from saeattr.saes.formats import float32_bytes
+from saeattr.selection.measure import Selection
 from saeattr.tables import SITE, row_address, row_site, sites_of
 
 #: Parts of a memory plan, and for how long each is held.
@@ -75,8 +76,8 @@ def print_plan(plan: MemoryPlan, device: str, console: Console | None = None) ->
     (console or Console()).print(table)
 
 
-def print_selection(table: pd.DataFrame, reason: str, console: Console | None = None) -> None:
-    """Print the layer scores, those of the chosen sites in bold, and why they were chosen."""
+def print_selection(found: Selection, console: Console | None = None) -> None:
+    """Print the layer scores, those of the chosen sites in bold, why they were chosen and what the limits left out."""
     console = console or Console()
     shown = Table(
         title="layer scores",
@@ -87,7 +88,7 @@ def print_selection(table: pd.DataFrame, reason: str, console: Console | None = 
     )
     for name in ("site", "lens gain", "ablation effect", "gradient effect", "score", "SAE"):
         shown.add_column(name, justify="left" if name == "site" else "right")
-    for row in table.sort_values("score", ascending=False).to_dict("records"):
+    for row in found.table.sort_values("score", ascending=False).to_dict("records"):
         shown.add_row(
             str(row_site(row)),
             *(f"{row[name]:.2f}" for name in ("lens_gain", "ablation_effect", "gradient_effect", "score")),
@@ -95,7 +96,8 @@ def print_selection(table: pd.DataFrame, reason: str, console: Console | None = 
             style="bold" if row["chosen"] else "dim",
         )
     console.print(shown)
-    console.print(escape(reason))
+    for line in (found.reason, *found.lines):
+        console.print(escape(line), highlight=False)
 
 
 def print_overlap(pairs: pd.DataFrame, families: pd.DataFrame, top: int, console: Console | None = None) -> None:

@@ -15,6 +15,8 @@ def print_recall_study(study: Study, console: Console | None = None) -> None:
     console = console or study_console()
     for line in part_lines(study).get("recall", []):
         console.print(line, highlight=False, markup=False)
+    for line in study.choice:
+        console.print(escape(line), highlight=False)
     for warning in study.warnings:
         console.print(f"note: {escape(warning)}", highlight=False)
     console.print(f"written  {escape(str(study.folder.root))}", highlight=False, soft_wrap=True)

@@ -146,6 +146,8 @@ def print_study(study: Study, top: int, console: Console | None = None) -> None:
     if not generation.empty:
         for table in generation_tables(generation):
             console.print(table)
+    for line in study.choice:
+        console.print(escape(line), highlight=False)
     for warning in study.warnings:
         console.print(f"[yellow]note[/] {escape(warning)}")
     console.print(f"tables   {escape(str(study.folder.root))}/*.parquet", highlight=False)

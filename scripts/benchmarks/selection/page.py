@@ -168,10 +168,26 @@ Each is divided by its largest value over the sites:
 
     score = ({own.lens:g} L/max L + {own.ablation:g} A/max A + {own.gradient:g} G/max G) * layer factor
 
-The layer factor is 1 unless a discount is asked for ([measured/selection.md](measured/selection.md)). Within a budget
-of bytes the set with the largest total score is found exactly (integer programme). Of several widths of
+The layer factor is 1 unless a discount is asked for ([measured/selection.md](measured/selection.md)). Within limits
+of bytes and of number the set with the largest total score is found exactly (integer programme). Of several widths of
 one site at most one is chosen; twice the width adds {own.doubling:.0%} to the site's score. That is an assumption: the
-bundled SAEs come in one width a site, so it was not tested here."""
+bundled SAEs come in one width a site, so it was not tested here.
+
+## Within which limits
+
+Where no sites or layers are named, every site that has an SAE is scored with the model alone, and sites are chosen by
+the published sizes of their SAEs (in float32). Only those are downloaded, checked and hashed.
+
+- `--download 25GiB`: of published SAEs, at most so much together; 4 GiB where nothing is said, `all` for no limit. What
+  is in the hub's cache already counts the same, so that the same command chooses the same sites on every machine. SAEs
+  in a folder have no such limit.
+- `--vram 8GiB`: SAEs that could be held together in what the model and its runs leave.
+- `--max-sites 4`: so many at most.
+
+The output names the sites, the limits, how many sites each limit left out, and the options that take them. `--layers
+all` streams every site; sites that are named are never limited. The choice is stored in the study, and every later
+command prints it. Limits other than the default are part of the default folder's name; into a study with `--out` other
+limits than its own are refused, and without any it goes on with its choice."""
 
 
 def choice(grid: pd.DataFrame) -> str:
