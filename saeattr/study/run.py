@@ -148,7 +148,7 @@ def _run_with_saes(works: Sequence[Work], stages: Sequence[Stage], missing: Mapp
 
 
 def _with_saes(works: Sequence[Work], choosing: bool) -> list[Work]:
-    """Works of one study at its sites, which the first one's pairs choose where that is to be done; SAEs are fetched."""
+    """Works of one study at its sites, chosen by the first one's pairs where they are to be; the SAEs are fetched."""
     study, prepared = works[0].study, works[0].prepared
     if choosing:
         carry_out(Choosing(), [dataclasses.replace(works[0], group=WHOLE)])
