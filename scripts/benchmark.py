@@ -24,6 +24,7 @@ BENCHMARKS = {
     "emergence": ("emergence.measure", "when do facts, their phases and their movers appear in training?"),
     "cost": ("cost.measure", "what does attribution cost?"),
     "scale": ("scale.measure", "and at full size?"),
+    "topics": ("scale.topics", "what is saved by opening every SAE once for all topics?"),
 }
 
 
