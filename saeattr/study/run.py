@@ -228,6 +228,8 @@ def join_stages(study: StudyFolder, groups: Sequence[str]) -> tuple[str, ...]:
     for stage in STAGES:
         stage.join(study, [WHOLE] if stage.of_all or stage is Choosing else done)
     now = {**record, "groups": done, "metric_label": contrast_label(study, done, record["metric_label"])}
+    # Here all groups that were to grow have.
+    now.pop("growing", None)
     if now != record:
         write_record(study, now)
     return tuple(done)
