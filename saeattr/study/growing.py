@@ -86,7 +86,7 @@ def _forget(study: StudyFolder) -> None:
     for stage in STAGES:
         for table in stage.joined:
             study.table_path(table.name).unlink(missing_ok=True)
-    for file in (study.root / "report.html", study.plan_path):
+    for file in (study.table_path("overlap"), study.root / "report.html", study.plan_path):
         file.unlink(missing_ok=True)
     for folder in (study.figures, *(study.root / stage.name for stage in STAGES)):
         if folder.exists():

@@ -93,7 +93,9 @@ def _run_groups(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage],
     lm: LanguageModel | None = None
     each, of_all = ([stage for stage in stages if stage.of_all == whole] for whole in (False, True))
     single = [(group, each) for group in prepared.groups if each]
-    for group, own in [*single, *([(WHOLE, of_all)] if of_all else [])]:
+    order = [*single, *([(WHOLE, of_all)] if of_all else [])]
+    finished, all_of_them = 0, sum(not stage.is_done(study, group) for group, own in order for stage in own)
+    for group, own in order:
         missing = [stage for stage in own if not stage.is_done(study, group)]
         if not missing:
             on_progress(group, "already done", 1, 1)
@@ -117,6 +119,8 @@ def _run_groups(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage],
                 plan = plan_of(work)
                 note_sites(study, prepared)
             warnings += carry_out(stage, work, plan)
+            finished += 1
+            on_progress(WHOLE, "stages", finished, all_of_them)
             if isinstance(stage, MakingTestPairs):
                 plan = plan_of(work)
     return warnings
