@@ -20,6 +20,8 @@ EXAMPLES = """
 
 `saeattr attribute --topic rivers --out runs/two`: add a topic to that study; the others are not computed again
 
+`saeattr attribute --topic cities --lists 20 --out runs/two`: ten more of each of its topics; the first ten are kept
+
 `saeattr attribute --topic cities --base zero --sites resid_post.3,mlp_out.3`: other base, two sites
 
 `saeattr attribute --topic cities --max-sites 4`: the four sites that the layer scores choose

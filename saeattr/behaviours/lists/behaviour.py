@@ -141,8 +141,12 @@ def topic_lists(topic: str, request: Request, length: Length | None = None) -> l
     if path.exists():
         table = read_table(path, LISTS)
         there = lists_from_rows(table, ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer))
-    if len(there) >= settings.n_pairs:
-        return there[: settings.n_pairs]
+    if len(there) > settings.n_pairs:
+        # As if more had never been asked for: the folder shows what the tables were made of.
+        there = there[: settings.n_pairs]
+        write_table(path, lists_to_rows(there))
+    if len(there) == settings.n_pairs:
+        return there
     sampling = Sampling(
         n_lists=settings.n_pairs - len(there),
         first=len(there),
