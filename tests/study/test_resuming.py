@@ -127,7 +127,7 @@ def test_what_is_attributed_is_only_validated(whole: Study, copy: Path) -> None:
         **SMALL,
     )
     assert stages == {
-        *["loading the model", "forward", "exact effects where features were ranked", "exact effects"],
+        *["loading the model", "forward", "exact effects where features were ranked", "exact effects", "stages"],
         *["cumulative curves", whole.power("cities"), whole.power("rivers")],
     }
     assert tables(copy) == tables(whole.folder.root)
