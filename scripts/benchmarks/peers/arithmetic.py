@@ -30,7 +30,8 @@ def site_effects(folder: Path, prompts: Prompts, clean: Tensor, corrupted: Tenso
     row = prompts.used.nonzero()[:, 0]
     clean, corrupted, g = clean[prompts.used], corrupted[prompts.used], g[prompts.used]
     f_clean, f_corrupted = (encode(sae, x) for x in (clean, corrupted))
-    return features_and_error(sae["W_dec"], f_corrupted - f_clean, row, ((corrupted - clean) * g).sum(1), g, len(prompts.used))
+    total = ((corrupted - clean) * g).sum(1)
+    return features_and_error(sae["W_dec"], f_corrupted - f_clean, row, total, g, len(prompts.used))
 
 
 def encode(sae: dict[str, Tensor], x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.peers.arithmetic import Effects, site_effects
-from benchmarks.peers.case import Case, Prompts, metric
+from benchmarks.peers.case import Case, metric
 from benchmarks.peers.contestant import Contestant
 from saeattr.sites import Site
 

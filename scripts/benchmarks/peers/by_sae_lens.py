@@ -96,7 +96,6 @@ class SaeLens(Contestant):
         }
 
 
-
 def load(folder: Path) -> Any:
     from sae_lens.saes.sae import SAE
 

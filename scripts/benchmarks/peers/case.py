@@ -57,7 +57,9 @@ class Shape:
 
 def layers_of(n_sites: int, n_layers: int) -> list[int]:
     """``n_sites`` layers spread evenly: one is the middle, and as many as there are is all."""
-    return [(nth + 1) * n_layers // (n_sites + 1) for nth in range(n_sites)] if n_sites < n_layers else [*range(n_layers)]
+    if n_sites >= n_layers:
+        return list(range(n_layers))
+    return [(nth + 1) * n_layers // (n_sites + 1) for nth in range(n_sites)]
 
 
 def resid_sites(layers: Sequence[int]) -> tuple[Site, ...]:

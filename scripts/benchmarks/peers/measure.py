@@ -1,4 +1,4 @@
-"""How fast is saeattr beside nnsight, sae-lens and transformer-lens, and how far from the floor? docs/measured/peers.md.
+"""How fast is saeattr beside nnsight, sae-lens and transformer-lens? Writes docs/measured/peers.md.
 
     python scripts/benchmark.py peers [--cases runs/peers] [--rounds 3] [--out docs] [--again NAME ...]
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--cases", type=Path, default=Path("runs/peers"), help="folder of the models, SAEs and lists")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("docs"))
-    parser.add_argument("--again", nargs="*", default=[], help="what to measure anew, such as '3 sites'; all: everything")
+    parser.add_argument("--again", nargs="*", default=[], help="what to measure anew, such as '3 sites'; or all")
     parser.add_argument("--page", action="store_true", help="write the page from what is measured, and measure nothing")
     parser.add_argument("--quick", action="store_true", help="a tiny model, to see that it runs")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
@@ -60,12 +60,8 @@ def main(arguments: Sequence[str]) -> None:
         return
     stored = root / "measured.json"
     if not options.page:
-        again = () if options.again == ["all"] else tuple(options.again)
-        forget = stored.unlink if options.again == ["all"] else lambda missing_ok: None
-        forget(missing_ok=True)
-        handed_on = [] if not options.quick else ["--quick"]
-        handed_on += ["--cases", str(options.cases), "--rounds", str(options.rounds)]
-        measure_all(root, stored, wanted(settings, options.quick), again, handed_on)
+        handed_on = ["--cases", str(options.cases), "--rounds", str(options.rounds), *["--quick"] * options.quick]
+        measure_all(stored, wanted(settings, options.quick), options.again, handed_on)
     write_page(json.loads(stored.read_text(encoding="utf-8")), settings, options.out)
 
 
@@ -82,11 +78,10 @@ def wanted(settings: Sequence[Setting], quick: bool) -> list[tuple[str, ...]]:
     ]
 
 
-def measure_all(
-    root: Path, stored: Path, every: Sequence[tuple[str, ...]], again: Sequence[str], options: Sequence[str]
-) -> None:
-    """Each in a fresh process, stored before the next begins; what is stored is left alone unless it is in ``again``."""
-    measured: dict[str, Any] = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {}
+def measure_all(stored: Path, every: Sequence[tuple[str, ...]], again: Sequence[str], options: Sequence[str]) -> None:
+    """Each in a fresh process, stored before the next begins; what is stored is left alone but for ``again``."""
+    known = stored.exists() and again != ["all"]
+    measured: dict[str, Any] = json.loads(stored.read_text(encoding="utf-8")) if known else {}
     measured["machine"] = machine()
     for words in every:
         name = "/".join(words)
@@ -99,7 +94,6 @@ def measure_all(
             print(done.stderr[-4000:], file=sys.stderr)
             raise SystemExit(f"{name} could not be measured")
         measured[name] = json.loads(done.stdout.splitlines()[-1])
-        root.mkdir(parents=True, exist_ok=True)
         write_text(stored, json.dumps(measured, indent=1))
         print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
 
@@ -131,8 +125,8 @@ def machine() -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = names[0] if names else model
+        lines = info.read_text(encoding="utf-8").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
     return {
         "processor": model,
         "cores": os.cpu_count(),

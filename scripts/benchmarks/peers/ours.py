@@ -18,6 +18,7 @@ from saeattr.attribution.group import GroupTables, attribute_group
 from saeattr.runs.question import Pace, Question
 from saeattr.runs.task import Task
 from saeattr.saes.formats import config_file
+from saeattr.tables import at_site
 
 
 class Core(Contestant):
@@ -86,7 +87,7 @@ def as_effects(case: Case, features: pd.DataFrame, errors: pd.DataFrame) -> Effe
     row = {pair.pair_id: nth for nth, pair in enumerate(case.pairs())}
     found: Effects = {}
     for site in case.sites:
-        here, there = (table[(table["layer"] == site.layer) & (table["kind"] == site.kind)] for table in (features, errors))
+        here, there = (at_site(table, site) for table in (features, errors))
         matrix = torch.zeros(len(row), case.shape.d_sae + 1)
         at = torch.tensor(here["pair_id"].map(row).to_numpy()), torch.tensor(here["feature"].to_numpy()).long()
         matrix[at] = torch.tensor(here["effect"].to_numpy(dtype="float32"))

@@ -70,7 +70,7 @@ def active_features(effects: Effects) -> float:
 
 
 def correlations(case: Case) -> dict[str, Any]:
-    """Of every site's effects by sae-lens with all SAEs attached, with those of one pass per SAE, and how large both are."""
+    """Of every site's effects by sae-lens with all SAEs attached, with those of one pass per SAE; and their sizes."""
     found: Mapping[str, Effects] = {
         name: CONTESTANTS[name][0](case).run(case) for name in ("sae-lens", "sae-lens at once")
     }
