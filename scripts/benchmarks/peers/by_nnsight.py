@@ -48,7 +48,7 @@ class Nnsight(Contestant):
             x[sites[0]] = place(traced, sites[0]).requires_grad_()
             for site in sites[1:]:
                 x[site] = place(traced, site)
-            value = metric(traced.norm.output, self.unembedding, prompts, self.cap).sum()
+            value: Any = metric(traced.norm.output, self.unembedding, prompts, self.cap).sum()
             with value.backward():
                 for site in reversed(sites):
                     g[site] = x[site].grad

@@ -79,7 +79,7 @@ class SaeLens(Contestant):
             return value
 
         final: list[Tensor] = []
-        hooks = [(name, lambda value, hook, name=name: keep(value, hook, name)) for name in names.values()]
+        hooks: list[Any] = [(name, lambda value, hook, name=name: keep(value, hook, name)) for name in names.values()]
         hooks.append(("ln_final.hook_out", lambda value, hook: final.append(value)))
         with self.bridge.saes(list(saes.values()), use_error_term=True):
             self.bridge.run_with_hooks(prompts.clean, attention_mask=prompts.mask, return_type=None, fwd_hooks=hooks)

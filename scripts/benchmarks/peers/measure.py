@@ -47,6 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--again", nargs="*", default=[], help="what to measure anew, such as '3 sites'; or all")
+    parser.add_argument("--only", nargs="*", default=[], help="measure only this, such as time, memory or '3 sites'")
     parser.add_argument("--page", action="store_true", help="write the page from what is measured, and measure nothing")
     parser.add_argument("--quick", action="store_true", help="a tiny model, to see that it runs")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str]) -> None:
     stored = root / "measured.json"
     if not options.page:
         handed_on = ["--cases", str(options.cases), "--rounds", str(options.rounds), *["--quick"] * options.quick]
-        measure_all(stored, wanted(settings, options.quick), options.again, handed_on)
+        every = [one for one in wanted(settings, options.quick) if not options.only or set(one) & set(options.only)]
+        measure_all(stored, every, options.again, handed_on)
     write_page(json.loads(stored.read_text(encoding="utf-8")), settings, options.out)
 
 

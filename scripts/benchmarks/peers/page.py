@@ -26,6 +26,11 @@ NOT_COMPARED = (
     "- sae-lens at 78 sites, which would take a pass for each, and its memory there.",
     "- Sampling lists, validation, figures: the peers have none.",
 )
+#: Where the machine was not quiet.
+BUSY = (
+    "**Provisional: other programs shared the cores.** Seconds that passed are those of a crowded machine; the ratios by "
+    "processor time are the better ones."
+)
 
 
 def write_page(measured: Mapping[str, Any], settings: Sequence[Setting], out: Path) -> None:
@@ -49,11 +54,13 @@ def head(measured: Mapping[str, Any], times: Sequence[TimeOf]) -> list[str]:
         f"cores, one thread, load {machine['load']:.1f} at the start, {machine['speed'] / 1e9:.0f} GFLOP/s in a large "
         f"product, Python {machine['python']}; {versions}.",
         "",
+        *([BUSY, ""] if machine["load"] > 1 else []),
         "The same pairs, SAEs, metric and outputs for all: the effect of every feature and of the error term, by pair. "
         "Contestants run in turn in one process (A B A B), after a small run each to warm up; rounds: "
         f"{' to '.join(map(str, rounds))}. Ratios are the median over rounds of one contestant's seconds to another's "
         "in the same round. Each reads its SAEs from disk within its time, and opens its model before; the command "
-        "opens it within, which is subtracted.",
+        "opens it within, which is subtracted. By processor time: the same ratio of the seconds that the processor was "
+        "busy, all threads together, which other work on the machine hardly changes.",
         "",
         "- **saeattr, core**: `attribute_group`, pairs to tables in memory, whole-site checks in three pairs included.",
         "- **saeattr, command**: `saeattr.attribute(...)` with `validate_top=0, figures=False`: files checked, plan, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,13 +19,13 @@ def profile(work: Callable[[], object]) -> dict[str, float]:
     """Seconds by function of this project, the innermost of each stack; what threads beside do is not counted."""
     with watching(threading.get_ident()) as seconds:
         work()
-    return dict(seconds.most_common())
+    return dict(sorted(seconds.items(), key=lambda one: -one[1]))
 
 
 @contextmanager
-def watching(thread: int) -> Iterator[Counter[str]]:
+def watching(thread: int) -> Iterator[dict[str, float]]:
     """While the block runs, another thread looks at this one; each look counts for the time since the last."""
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     done = threading.Event()
 
     def watch() -> None:

@@ -15,7 +15,8 @@ class TimeOf:
     """One measurement of time.
 
     Attributes:
-        seconds: of every round, by contestant; different: largest difference from the core's effects.
+        seconds: of every round, by contestant; processor: those that a processor was busy, threads together.
+        different: largest difference from the core's effects.
         pairs, tokens, used: of all prompts, of all their tokens, and of those that are encoded.
     """
 
@@ -25,6 +26,7 @@ class TimeOf:
     n_lists: int
     d_sae: int
     seconds: Mapping[str, Sequence[float]]
+    processor: Mapping[str, Sequence[float]]
     different: Mapping[str, float]
     opening: float
     pairs: int
@@ -34,11 +36,16 @@ class TimeOf:
     def median(self, name: str) -> float:
         return statistics.median(self.seconds[name])
 
-    def ratio(self, slow: str, fast: str) -> float | None:
-        """Median over rounds of the seconds of one to those of another in the same round; None where one is missing."""
-        if slow not in self.seconds or fast not in self.seconds:
+    def ratio(self, slow: str, fast: str, busy: bool = False) -> float | None:
+        """Median over rounds of the seconds of one to those of another in the same round; None where one is missing.
+
+        Args:
+            busy: of the processor's seconds, which other work on the machine hardly changes.
+        """
+        seconds = self.processor if busy else self.seconds
+        if slow not in seconds or fast not in seconds:
             return None
-        return statistics.median(a / b for a, b in zip(self.seconds[slow], self.seconds[fast], strict=True))
+        return statistics.median(a / b for a, b in zip(seconds[slow], seconds[fast], strict=True))
 
     def at(self, axis: str) -> int:
         """Where it stands on an axis."""
@@ -54,5 +61,6 @@ def times_of(measured: Mapping[str, Any], settings: Sequence[Setting]) -> list[T
             place = (len(setting.shape.sites), setting.n_lists, setting.shape.d_sae)
             counts = (one["pairs"], one["tokens"], one["used"])
             opening = one["apart"].get("command", 0.0)
-            found.append(TimeOf(setting.name, setting.axes, *place, one["seconds"], one["different"], opening, *counts))
+            took = one["seconds"], one["processor"], one["different"]
+            found.append(TimeOf(setting.name, setting.axes, *place, *took, opening, *counts))
     return found

@@ -18,7 +18,7 @@ from saeattr.model.memory import measure_peak, resident_bytes
 
 
 def take_turns(setting: Setting, case: Case) -> dict[str, Any]:
-    """Seconds of every round by contestant, and the largest differences from the first contestant's effects.
+    """Seconds of every round by contestant, passed and busy, and the largest differences from the first one's effects.
 
     Each is warmed up on one pair and one site; then A B A B, so that a slow minute hits all of them.
     """
@@ -28,13 +28,15 @@ def take_turns(setting: Setting, case: Case) -> dict[str, Any]:
     for one in opened.values():
         one.run(small)
     seconds: dict[str, list[float]] = {name: [] for name in names}
+    processor: dict[str, list[float]] = {name: [] for name in names}
     apart: dict[str, float] = {}
     different: dict[str, float] = {}
     reference: Effects = {}
     for turn in range(setting.rounds):
         for name, one in opened.items():
-            took, found = timed(one, case)
+            took, busy, found = timed(one, case)
             seconds[name].append(took)
+            processor[name].append(busy)
             apart[name] = one.apart
             if not turn:
                 effects = one.effects(case, found)
@@ -43,6 +45,7 @@ def take_turns(setting: Setting, case: Case) -> dict[str, Any]:
     prompts = case.prompts()
     return {
         "seconds": seconds,
+        "processor": processor,
         "apart": apart,
         "different": different,
         "pairs": sum(len(one.clean) for one in prompts),
@@ -53,10 +56,11 @@ def take_turns(setting: Setting, case: Case) -> dict[str, Any]:
     }
 
 
-def timed(one: Contestant, case: Case) -> tuple[float, Any]:
-    began = time.perf_counter()
+def timed(one: Contestant, case: Case) -> tuple[float, float, Any]:
+    """Seconds that pass, those that a processor is busy (all threads together), and what was found."""
+    began, busy = time.perf_counter(), time.process_time()
     found = one.run(case)
-    return time.perf_counter() - began - one.apart, found
+    return time.perf_counter() - began - one.apart, time.process_time() - busy - one.apart, found
 
 
 def largest_difference(effects: Effects, reference: Effects) -> float:
