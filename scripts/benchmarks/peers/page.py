@@ -18,7 +18,7 @@ NOT_COMPARED = (
     "- circuit-tracer. It wants transcoders of MLPs, not SAEs at sites; it attributes one prompt to itself, with no "
     "corrupted prompt; and what it gives is the direct effect of every feature on every other, so that the numbers are "
     "of something else. circuit-tracer 0.5.0 on PyPI also needs transformers at most 4.57.3 and huggingface-hub below "
-    "1, which no environment with the others can have. It was not run.",
+    "1, so that it cannot stand in one environment with the others. It was not run.",
     "- A GPU, and bfloat16: everything here is float32 on one CPU thread. saeattr and nobody else reads the next SAE "
     "in a second thread while it works on one.",
     "- A large vocabulary. The model has the bundled tokenizer's 1,900 tokens; nobody computes all logits here, so a "
@@ -28,8 +28,8 @@ NOT_COMPARED = (
 )
 #: Where the machine was not quiet.
 BUSY = (
-    "**Provisional: other programs shared the cores.** Seconds that passed are those of a crowded machine; the ratios by "
-    "processor time are the better ones."
+    "**Provisional: other programs shared the cores.** Seconds that passed are those of a crowded machine; the ratios "
+    "by processor time are the better ones."
 )
 
 

@@ -20,6 +20,8 @@ FASTER = (
 WHOLE, WHOLE_AT = 1.3, ("12 sites", "26 sites", "78 sites")
 #: What, the aim, the ratio of seconds that passed and of those that the processor was busy, and whether it is reached.
 Row = tuple[str, str, str, str, bool]
+#: Sites of the same model, fewer and more, and the MB of an SAE: memory is to be flat in the number of SAEs.
+STREAMED = ((3, 12, 101), (26, 78, 50))
 #: Exact effects against a hooked forward each: at the middle layer, and at layer 0.
 ABLATED = {"middle": 10.0, "0": 5.0}
 
@@ -45,13 +47,16 @@ def reach_lines(measured: Mapping[str, Any], times: Sequence[TimeOf]) -> list[st
 
 
 def _memory(measured: Mapping[str, Any]) -> list[Row]:
-    one, many = (measured.get(f"memory/{name}/core") for name in ("1 site", "12 sites"))
-    if one is None or many is None:
-        return []
-    # What x and g of eleven more sites take is under 50 MB, an SAE takes 100.
-    grown = many["peak"] - one["peak"]
-    what = "core's peak with 12 SAEs above that with 1 (an SAE has 101 MB)"
-    return [(what, "less than two SAEs", f"{grown:.0f} MB", "", grown < 202)]
+    """How much the core's peak grows with each SAE more: what is captured of its site, and its tables."""
+    rows = []
+    for few, many, size in STREAMED:
+        found = [measured.get(f"memory/{n} sites/core") for n in (few, many)]
+        below, above = (one["peak"] if one else None for one in found)
+        if below is not None and above is not None:
+            grown = (above - below) / (many - few)
+            what = f"core's peak memory for each SAE more, of {size} MB, {few} to {many} sites"
+            rows.append((what, "a tenth of an SAE at most", f"{grown:.1f} MB", "", grown <= size / 10))
+    return rows
 
 
 def _ablations(measured: Mapping[str, Any]) -> list[Row]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.peers.case import Shape, all_sites, layers_of, resid_sites
+from saeattr.sites import Site
 
 BASE, DEEP = (12, 768), (26, 384)
 #: Contestants of most settings, in turn.
@@ -19,7 +20,7 @@ class Setting:
 
     Attributes:
         axis: what grows: ``sites``, ``lists`` or ``width``; one setting may stand on several.
-        rounds: turns of every contestant; by_sae: the longest wait, a pass for every SAE, is measured in so many.
+        rounds: turns of every contestant.
         memory: contestants whose peak memory is measured too, each in a process of its own.
     """
 
@@ -36,22 +37,26 @@ def base(sites: int, d_sae: int = 16_384) -> Shape:
     return Shape(f"{sites} sites", *BASE, resid_sites(layers_of(sites, BASE[0])), d_sae)
 
 
+def deep(sites: tuple[Site, ...]) -> Shape:
+    return Shape(f"{len(sites)} sites", *DEEP, sites)
+
+
 def full_settings(rounds: int) -> list[Setting]:
     """About 20 minutes on a quiet core."""
     few = max(1, rounds - 1)
     peaks = ("core", "nnsight", "command", "sae-lens")
     return [
-        Setting("3 sites", ("sites", "lists"), base(3), rounds=rounds),
+        Setting("3 sites", ("sites", "lists"), base(3), rounds=rounds, memory=("core",)),
         Setting("1 site", ("sites", "width"), base(1), rounds=rounds, memory=peaks),
         Setting("1 list", ("lists",), base(3), n_lists=1, rounds=rounds),
         Setting("4k wide", ("width",), base(1, 4096), rounds=rounds),
         Setting("64k wide", ("width",), base(1, 65_536), rounds=few, memory=peaks),
         Setting("12 sites", ("sites",), base(12), rounds=few, memory=(*peaks, "sae-lens at once")),
-        Setting("26 sites", ("sites",), Shape("26 sites", *DEEP, resid_sites(range(26))), rounds=few),
+        Setting("26 sites", ("sites",), deep(resid_sites(range(26))), rounds=few, memory=("core",)),
         Setting(
             "78 sites",
             ("sites",),
-            Shape("78 sites", *DEEP, all_sites(DEEP[0])),
+            deep(all_sites(DEEP[0])),
             contestants=NOT_BY_SAE,
             rounds=few,
             memory=("core", "command"),
