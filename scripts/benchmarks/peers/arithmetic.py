@@ -34,6 +34,17 @@ def site_effects(folder: Path, prompts: Prompts, clean: Tensor, corrupted: Tenso
     return features_and_error(sae["W_dec"], f_corrupted - f_clean, row, total, g, len(prompts.used))
 
 
+@torch.no_grad()
+def dense_effects(folder: Path, prompts: Prompts, clean: Tensor, corrupted: Tensor, g: Tensor) -> Tensor:
+    """The same as tutorials write it: every token is encoded, and g multiplies the whole decoder."""
+    sae = load_file(folder / "sae_weights.safetensors")
+    change = encode(sae, corrupted.flatten(0, 1)) - encode(sae, clean.flatten(0, 1))
+    change *= prompts.used.flatten()[:, None]
+    features = (change * (g.flatten(0, 1) @ sae["W_dec"].T)).view(*prompts.used.shape, -1).sum(1)
+    total = ((corrupted - clean) * g * prompts.used[..., None]).sum((1, 2))
+    return torch.cat([features, (total - features.sum(1))[:, None]], dim=1)
+
+
 def encode(sae: dict[str, Tensor], x: Tensor) -> Tensor:
     """JumpReLU: a feature is active where its pre-activation passes its threshold."""
     pre = torch.addmm(sae["b_enc"], x, sae["W_enc"])

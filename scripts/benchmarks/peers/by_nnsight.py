@@ -11,21 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.peers.arithmetic import Effects, site_effects
+from benchmarks.peers.arithmetic import Effects, dense_effects, site_effects
 from benchmarks.peers.case import Case, Prompts, metric
 from benchmarks.peers.contestant import Contestant
 from saeattr.sites import Site
 
 
 class Nnsight(Contestant):
-    """Attribution by nnsight; the model is opened before the clock starts."""
+    """Attribution by nnsight, and arithmetic that spares what it can, or is ``dense``."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, dense: bool = False) -> None:
         # A peer from PyPI in an environment of its own: it may be missing.
         from nnsight import NNsight  # pyright: ignore[reportMissingImports]
 
         plain = case.open_plain()
-        self.traced = NNsight(plain.model)
+        self.traced, self.of_site = NNsight(plain.model), dense_effects if dense else site_effects
         self.unembedding, self.cap = plain.lm_head.weight, plain.config.final_logit_softcapping
 
     def run(self, case: Case) -> Effects:
@@ -35,7 +35,7 @@ class Nnsight(Contestant):
             corrupted = self.corrupted(prompts, case.sites)
             for site in case.sites:
                 folder = case.sae_folder(site)
-                parts[str(site)].append(site_effects(folder, prompts, clean[site], corrupted[site], g[site]))
+                parts[str(site)].append(self.of_site(folder, prompts, clean[site], corrupted[site], g[site]))
         return {site: torch.cat(part) for site, part in parts.items()}
 
     def clean(self, prompts: Prompts, sites: Sequence[Site]) -> tuple[dict[Site, Tensor], dict[Site, Tensor]]:

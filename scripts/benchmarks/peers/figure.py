@@ -15,7 +15,7 @@ from benchmarks.peers.ratios import TimeOf
 from benchmarks.peers.settings import ALL
 from saeattr.reporting.figures.style import PALETTE, house_style, new_figure
 
-COLOURS = dict(zip([*ALL, "sae-lens at once"], (*PALETTE[:5], "0.4", PALETTE[5]), strict=True))
+COLOURS = dict(zip([*ALL, "sae-lens at once"], (*PALETTE[:6], "0.4", PALETTE[6]), strict=True))
 AXES = {"sites": "sites", "lists": "lists, at 3 sites", "width": "features of the SAE, at 1 site"}
 
 

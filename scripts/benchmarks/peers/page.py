@@ -68,6 +68,8 @@ def head(measured: Mapping[str, Any], times: Sequence[TimeOf]) -> list[str]:
         "- **nnsight, tuned**: frozen weights, one trace with one forward and backward for all sites, the graph from "
         "the first site on, two unembedding rows at the decision alone; one forward of the corrupted prompts; then SAE "
         "by SAE, tokens that can have an effect alone, active features alone.",
+        "- **nnsight, dense**: the same runs, and the arithmetic of tutorials: all tokens are encoded, and g "
+        "multiplies the whole decoder.",
         "- **transformer-lens hooks**: the same through `run_with_hooks` of its bridge.",
         "- **sae-lens, one pass per SAE**: its bridge with the SAE attached and its error term, frozen weights, two "
         "unembedding rows; the corrupted prompts run once.",

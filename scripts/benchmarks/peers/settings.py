@@ -10,7 +10,7 @@ from saeattr.sites import Site
 
 BASE, DEEP = (12, 768), (26, 384)
 #: Contestants of most settings, in turn.
-ALL = ("core", "nnsight", "command", "hooks", "sae-lens", "floor")
+ALL = ("core", "nnsight", "command", "nnsight dense", "hooks", "sae-lens", "floor")
 NOT_BY_SAE = tuple(name for name in ALL if name != "sae-lens")
 
 

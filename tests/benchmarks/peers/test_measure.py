@@ -13,6 +13,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))
 from benchmarks.cost.exact import choose_edits
 from benchmarks.peers.ablations import take_copies, time_ablations
+from benchmarks.peers.arithmetic import dense_effects, site_effects
 from benchmarks.peers.case import Case, Shape, all_sites, layers_of, resid_sites, write_case
 from benchmarks.peers.contestants import CONTESTANTS, is_installed
 from benchmarks.peers.measure import wanted
@@ -36,7 +37,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     return Case(root, SHAPE, resid_sites(range(3)), 2)
 
 
-@pytest.mark.parametrize("name", ["nnsight", "command", "hooks", "sae-lens"])
+@pytest.mark.parametrize("name", ["nnsight", "nnsight dense", "command", "hooks", "sae-lens"])
 def test_every_contestant_gives_the_effects_of_the_core(case: Case, name: str) -> None:
     if not is_installed(name):
         pytest.skip(f"{name} is not installed")
@@ -46,6 +47,14 @@ def test_every_contestant_gives_the_effects_of_the_core(case: Case, name: str) -
     # Two batches are the same as one.
     smaller = dataclasses.replace(case, batch_size=1)
     assert largest_difference(one.effects(smaller, one.run(smaller)), ours) < 1e-4
+
+
+def test_arithmetic_over_all_tokens_gives_the_same_effects(case: Case) -> None:
+    (prompts,), site = case.prompts(), case.sites[0]
+    generator = torch.Generator().manual_seed(0)
+    clean, corrupted, g = torch.randn(3, *prompts.clean.shape, SHAPE.width, generator=generator)
+    found = [one(case.sae_folder(site), prompts, clean, corrupted, g) for one in (site_effects, dense_effects)]
+    assert float((found[0] - found[1]).abs().max()) < 1e-4 * float(found[0].abs().max())
 
 
 def test_hooks_give_the_effects_of_the_core_at_every_kind_of_site(case: Case) -> None:
