@@ -48,14 +48,8 @@ def reach_lines(measured: Mapping[str, Any], times: Sequence[TimeOf]) -> list[st
         if name in by_name and by_name[name].ratio(slow, "floor", busy=True)
     ]
     head = ["| | aim | measured | by processor time | reached |", "| --- | ---: | ---: | ---: | --- |"]
-    bound = (
-        [
-            f"No program that runs both forwards, the backward and the encodes can be faster by more than that: {'; '.join(bounds)} (processor time).",
-            "",
-        ]
-        if bounds
-        else []
-    )
+    told = "No program that runs both forwards, the backward and the encodes can be faster by more than that"
+    bound = [f"{'; '.join(bounds)} (processor time). {told}.", ""] if bounds else []
     return ["## What was to be reached", "", *head, *table, "", *bound]
 
 
