@@ -62,9 +62,9 @@ def head(measured: Mapping[str, Any], times: Sequence[TimeOf]) -> list[str]:
         "opens it within, which is subtracted. By processor time: the same ratio of the seconds that the processor was "
         "busy, all threads together, which other work on the machine hardly changes.",
         "",
-        "- **saeattr, core**: `attribute_group`, pairs to tables in memory, whole-site checks in three pairs included. It gives "
-        "more than the peers: every entry by position with its token and role, sums by role, and in three pairs the exact "
-        "effect of each site's reconstruction.",
+        "- **saeattr, core**: `attribute_group`, pairs to tables in memory, whole-site checks in three pairs included. "
+        "It gives more than the peers: every entry by position with its token and role, sums by role, and in three "
+        "pairs the exact effect of each site's reconstruction.",
         "- **saeattr, command**: `saeattr.attribute(...)` with `validate_top=0, figures=False`: files checked, plan, "
         "tables on disk. Its pairs are read, not sampled.",
         "- **nnsight, tuned**: frozen weights, one trace with one forward and backward for all sites, the graph from "
