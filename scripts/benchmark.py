@@ -24,6 +24,7 @@ BENCHMARKS = {
     "swaps": ("lists.swaps", "do both pairs of requests find the same features?"),
     "emergence": ("emergence.measure", "when do facts, their phases and their movers appear in training?"),
     "cost": ("cost.measure", "what does attribution cost?"),
+    "peers": ("peers.measure", "and what does the same cost with other tools?"),
     "scale": ("scale.measure", "and at full size?"),
     "topics": ("scale.topics", "what is saved by opening every SAE once for all topics?"),
 }
