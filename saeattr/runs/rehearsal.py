@@ -52,14 +52,18 @@ def rehearse_runs(lm: LanguageModel, asked: Asked, length: int) -> Costs:
         lm: from ``saeattr.model.memory.meta_model``.
     """
     read, tokens = rehearse_reading(lm, asked.question)
+    captured, capture = rehearse_capture(lm, asked, length, gradients=True)
+    recorded, record = rehearse_capture(lm, asked, length, gradients=False)
     return Costs(
-        sum(p.numel() * p.element_size() for p in lm.hf.parameters()),
-        *rehearse_capture(lm, asked, length, gradients=True),
-        *rehearse_capture(lm, asked, length, gradients=False),
-        rehearse_copies(lm, asked, length),
-        NOTHING if asked.slope is None else rehearse_slope(lm, asked, length),
-        read,
-        tokens,
+        weights=sum(p.numel() * p.element_size() for p in lm.hf.parameters()),
+        captured=captured,
+        capture=capture,
+        recorded=recorded,
+        record=record,
+        recompute=rehearse_copies(lm, asked, length),
+        slope=NOTHING if asked.slope is None else rehearse_slope(lm, asked, length),
+        read=read,
+        entropy=tokens,
     )
 
 
@@ -111,9 +115,7 @@ def _cheap(asked: Asked) -> Question:
     return dataclasses.replace(asked.question, metric=LOGIT_DIFFERENCE)
 
 
-def counted(
-    work: Callable[[int], object], known: Sequence[torch.Tensor], rows: tuple[int, int] = COUNTED_ROWS
-) -> Cost:
+def counted(work: Callable[[int], object], known: Sequence[torch.Tensor], rows: tuple[int, int] = COUNTED_ROWS) -> Cost:
     """The most that work on a number of rows has alive at once."""
     peaks = []
     for n in rows:

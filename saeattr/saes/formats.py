@@ -21,6 +21,7 @@ from saeattr.model.hub import hub_file, is_cached
 from saeattr.saes.catalogue import READ_BY_LENS, Format, PublishedSae
 from saeattr.saes.lens import BY_TOKEN, check_usable, is_centred
 from saeattr.saes.lens_files import lens_config
+from saeattr.saes.sizes import float32_bytes
 from saeattr.saes.tensors import read_shapes
 from saeattr.sites import Kind, Site, site_of_hook
 
@@ -113,11 +114,6 @@ class SaeFile:
     def n_bytes(self) -> int:
         """In memory, as float32."""
         return float32_bytes(self.d_in, self.d_sae)
-
-
-def float32_bytes(d_in: int, d_sae: int) -> int:
-    """Of an SAE in memory: encoder, decoder, thresholds and biases."""
-    return 4 * (2 * d_in * d_sae + 2 * d_sae + d_in)
 
 
 def published_file(sae: PublishedSae, widths: Mapping[Kind, int]) -> SaeFile | None:

@@ -7,43 +7,133 @@ import dataclasses
 import functools
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from transformers import PreTrainedConfig
 
+from saeattr.attribution.methods import find_method
+from saeattr.behaviours.lists.rehearsal import rehearse_writing
 from saeattr.errors import UserError
 from saeattr.files import write_text
+from saeattr.model.costs import Costs
+from saeattr.model.fitted import NUMBER_BYTES, fitted_costs
 from saeattr.model.hub import has_weights
-from saeattr.model.loading import LanguageModel, find_model
-from saeattr.model.memory import give_back_free_memory, measure_peak, meta_model, meta_of, rehearse, resident_bytes
+from saeattr.model.loading import LanguageModel, find_model, read_config
+from saeattr.model.memory import give_back_free_memory, measure_peak, meta_model, meta_of, resident_bytes
 from saeattr.model.passed import PassedModel
-from saeattr.runs.memory import Load, MemoryPlan, parse_bytes, plan_memory
-from saeattr.runs.question import Pace
+from saeattr.model.shapes import ModelShape, shape_of
+from saeattr.runs.memory import MemoryPlan, parse_bytes, plan_memory
+from saeattr.runs.needs import Load
+from saeattr.runs.question import Pace, Question
+from saeattr.runs.rehearsal import Asked, rehearse_runs
+from saeattr.sites import Site
 from saeattr.study.folder import StudyFolder
 from saeattr.study.prepare import Prepared
 from saeattr.study.shards import SHARD_PAIRS
 
 T = TypeVar("T")
 
+#: Tokens in whose multiples lengths are rehearsed.
+LENGTHS_ALIKE = 16
 
-def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.device) -> MemoryPlan:
+
+def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.device, n_groups: int = 1) -> MemoryPlan:
     """How ``n_pairs`` of at most ``length`` tokens, a shard of them at a time, will be run within the settings' budget.
+
+    Args:
+        n_groups: whose pairs are run before the first SAE is opened.
 
     Raises:
         UserError: the budget is too small.
     """
     settings = prepared.settings
-    meta, download = model_without_weights(prepared)
-    sites = [file.site for file in prepared.saes]
-    plan = plan_memory(
-        functools.cache(lambda batch: rehearse(meta, sites, batch, length)),
-        prepared.saes,
-        Load(min(n_pairs, SHARD_PAIRS), length, on_host=device.type == "cpu"),
-        settings.batch_size,
-        None if settings.vram is None else parse_bytes(settings.vram),
+    config = model_config(prepared)
+    dtype = settings.dtype or "float32"
+    load = Load(
+        min(n_pairs, SHARD_PAIRS),
+        length,
+        on_host=device.type == "cpu",
+        n_groups=n_groups,
+        checked=prepared.question.check_pairs,
+        number_bytes=NUMBER_BYTES[dtype],
     )
-    return dataclasses.replace(plan, download=download + sum(file.download for file in prepared.saes))
+    costs = runs_costs(prepared, length)
+    budget = None if settings.vram is None else parse_bytes(settings.vram)
+    plan = plan_memory(costs, prepared.saes, load, settings.batch_size, budget)
+    missing = 0 if config.is_here else round(2 * costs.weights / NUMBER_BYTES[dtype])
+    return dataclasses.replace(plan, download=missing + sum(file.download for file in prepared.saes))
+
+
+def runs_costs(prepared: Prepared, length: int) -> Costs:
+    """What runs of the study's model take: of a shape that was rehearsed once and for all, or rehearsed now."""
+    settings, question = prepared.settings, prepared.question
+    sites = tuple(sorted(file.site for file in prepared.saes)) or (Site("resid_post", 0),)
+    dtype, written = settings.dtype or "float32", length_written(prepared, length)
+    shape, whole = model_config(prepared).shape, question.metric.whole_vocabulary
+    known = None if shape is None else fitted_costs(shape, dtype, sites, length, question.method, whole)
+    if known is None:
+        # Lengths differ from group to group: one rehearsal serves those that are nearly alike.
+        length, written = (-(-n // LENGTHS_ALIKE) * LENGTHS_ALIKE for n in (length, written))
+        return _rehearsed(prepared.passed.model, settings.model, dtype, sites, question, length, written)
+    lists = fitted_costs(shape, dtype, sites, written, question.method, whole) if shape is not None else None
+    assert lists is not None
+    return dataclasses.replace(known, sample=lists.sample, cache=lists.cache)
+
+
+def length_written(prepared: Prepared, length: int) -> int:
+    """Tokens of the longest text that the model may write, with its request."""
+    if not prepared.behaviour.writes(prepared.settings):
+        return length
+    return length + prepared.settings.max_new_tokens
+
+
+@functools.lru_cache(maxsize=8)
+def _rehearsed(
+    passed: PassedModel | None,
+    model: str,
+    dtype: str,
+    sites: tuple[Site, ...],
+    question: Question,
+    length: int,
+    written: int,
+) -> Costs:
+    meta = _meta_of_passed(passed) if passed is not None else _meta_model(find_model(model, weights=False), dtype)
+    method = find_method(question.method)
+    asked = Asked(sites, question, method.rules, method.slope if method.name == "ig" else None)
+    sample, cache = rehearse_writing(meta, written)
+    return dataclasses.replace(rehearse_runs(meta, asked, length), sample=sample, cache=cache)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is known of a model from its configuration.
+
+    Attributes:
+        shape: None where its configuration says it in other words.
+        is_here: whether its weights need not be fetched.
+    """
+
+    shape: ModelShape | None
+    is_here: bool
+
+
+def model_config(prepared: Prepared) -> ModelConfig:
+    """Of the model that was passed, or that the settings name."""
+    passed = prepared.passed.model
+    if passed is not None:
+        return ModelConfig(_shape(passed.lm.hf.config), True)
+    folder = find_model(prepared.settings.model, weights=False)
+    return ModelConfig(_shape(read_config(folder)), has_weights(folder))
+
+
+def _shape(config: PreTrainedConfig) -> ModelShape | None:
+    try:
+        return shape_of(config.to_dict())
+    except (KeyError, StopIteration, TypeError, ValueError):
+        return None
 
 
 def model_without_weights(prepared: Prepared) -> tuple[LanguageModel, int]:

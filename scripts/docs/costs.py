@@ -3,7 +3,8 @@
     python scripts/docs/costs.py [--only NAME]
 
 Of every shape in saeattr/model/shapes.yaml, and the bundled model's, a few layers are rehearsed at a few lengths;
-polynomials go through what was counted. Ten minutes on one core; run it when the model's runs, metrics or shapes change.
+polynomials go through what was counted. It takes ten minutes on one core; run it when the model's runs, the metrics or
+the shapes change.
 """
 
 from __future__ import annotations

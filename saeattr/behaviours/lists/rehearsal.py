@@ -52,8 +52,10 @@ def _filled(lm: LanguageModel, rows: int, length: int) -> DynamicCache:
     one, cache = DynamicCache(config=config), DynamicCache(config=config)
     model(input_ids=torch.zeros(1, 1, dtype=torch.long, device="meta"), past_key_values=one, use_cache=True)
     for number, layer in enumerate(one.layers):
-        shape = [(part.shape[1], part.shape[3]) for part in (layer.keys, layer.values)]  # pyright: ignore[reportOptionalMemberAccess]
-        keys, values = (layer.keys.new_empty(rows, heads, length, width) for heads, width in shape)  # pyright: ignore[reportOptionalMemberAccess]
+        tokens: Any = layer
+        keys, values = (
+            part.new_empty(rows, part.shape[1], length, part.shape[3]) for part in (tokens.keys, tokens.values)
+        )
         cache.update(keys, values, number)
     return cache
 
