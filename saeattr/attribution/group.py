@@ -1,4 +1,4 @@
-"""Pairs to tables: runs, then one SAE at a time past the cached activations and gradients.
+"""Pairs to tables: runs of all groups, then one SAE at a time past the cached activations and gradients.
 
 A group of many pairs is attributed in shards: what is summed over pairs is added up, and of single entries the small
 ones are left out.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -28,37 +28,58 @@ from saeattr.attribution.rows import (
     summarise_features,
 )
 from saeattr.attribution.site import SiteEffects, attribute_site
+from saeattr.progress import OnStep
 from saeattr.runs.base import SiteBase, SiteMeans, token_chunks
 from saeattr.runs.batch import BatchRuns, clean_tokens, effect_tokens, site_tokens
 from saeattr.runs.effects import total_effect
-from saeattr.runs.task import Task, run_pairs
+from saeattr.runs.kept import RunStore, at_site
+from saeattr.runs.task import Task, iter_runs
 from saeattr.saes.loading import stream_saes
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
-from saeattr.tables import GROUP_SITE, at_site
+from saeattr.tables import GROUP_SITE
 
 #: Of one site, from its site to ``pair_effects`` and ``carriers`` over all pairs of a group.
 ReadSums = Callable[[Site], tuple[pd.DataFrame, pd.DataFrame]]
 
 
 @dataclass(frozen=True)
-class ShardTables:
-    """The tables of some pairs, columns as in docs/study-folder.md; those of shards make up those of a group."""
+class SiteTables:
+    """What attributing one site gave for some pairs of a group; columns as in docs/study-folder.md."""
 
     attributions: pd.DataFrame
     entries: pd.DataFrame
     pair_effects: pd.DataFrame
     carriers: pd.DataFrame
     site_effects: pd.DataFrame
-    metric_by_point: pd.DataFrame
 
 
 @dataclass(frozen=True)
-class GroupTables(ShardTables):
-    """The tables of one group."""
+class GroupTables(SiteTables):
+    """The tables of one group, over all sites."""
 
+    metric_by_point: pd.DataFrame
     features: pd.DataFrame
     active: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """Pairs of one group that are run, kept and attributed together: all of the group, or a shard of it.
+
+    Attributes:
+        task: the pairs; its SAEs are of the sites that are wanted.
+        checked: ids of the pairs in which whole sites are patched.
+        keep_from: entries are left out whose |effect| is under this share of their site's sum of |effect| in the pair.
+        means: over the whole group, where the task's pairs are some of it.
+        number: of the shard, from 0.
+    """
+
+    task: Task
+    checked: frozenset[str]
+    keep_from: float = 0.0
+    means: Mapping[Site, SiteMeans] | None = None
+    number: int = 0
 
 
 def attribute_group(task: Task, keep_from: float = 0.0) -> GroupTables:
@@ -73,16 +94,22 @@ def attribute_group(task: Task, keep_from: float = 0.0) -> GroupTables:
     Memory holds the captured runs and one SAE: it does not grow with the number of SAEs.
 
     Args:
-        keep_from: as for ``attribute_shard``.
+        keep_from: as in ``Unit``.
     """
-    shard = attribute_shard(task, first_pairs(task), keep_from=keep_from)
-
-    def read(site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
-        return at_site(shard.pair_effects, site), at_site(shard.carriers, site)
-
-    tables = {field.name: getattr(shard, field.name) for field in dataclasses.fields(shard)}
-    features, active = group_features([file.site for file in task.saes], read, task.times)
-    return GroupTables(**tables, features=features, active=active)
+    found: dict[Site, SiteTables] = {}
+    points: list[pd.DataFrame] = []
+    attribute_units(
+        [Unit(task, first_pairs(task), keep_from)],
+        RunStore(),
+        lambda unit, table: points.append(table),
+        lambda unit, site, tables: found.update({site: tables}),
+    )
+    features, active = group_features(
+        list(found), lambda site: (found[site].pair_effects, found[site].carriers), task.times
+    )
+    names = [field.name for field in dataclasses.fields(SiteTables)]
+    tables = {name: pd.concat([getattr(one, name) for one in found.values()], ignore_index=True) for name in names}
+    return GroupTables(**tables, metric_by_point=points[0], features=features, active=active)
 
 
 def group_features(
@@ -98,30 +125,50 @@ def first_pairs(task: Task) -> frozenset[str]:
     return frozenset(pair.pair_id for pair in task.pairs[: task.question.check_pairs])
 
 
-def attribute_shard(
-    task: Task, checked: Collection[str], means: Mapping[Site, SiteMeans] | None = None, keep_from: float = 0.0
-) -> ShardTables:
-    """The first two steps of ``attribute_group``, for all or some pairs of a group.
+def attribute_units(
+    units: Sequence[Unit],
+    store: RunStore,
+    on_points: Callable[[Unit, pd.DataFrame], None],
+    on_site: Callable[[Unit, Site, SiteTables], None],
+    on_step: OnStep | None = None,
+) -> None:
+    """The first two steps of ``attribute_group`` for many pairs of any groups: every SAE is opened once for all.
 
     Args:
-        checked: ids of the pairs in which whole sites are patched.
-        means: over the whole group, where the task's pairs are some of it.
-        keep_from: entries are left out whose |effect| is under this share of their site's sum of |effect| in the pair.
+        units: all of one model and one question.
+        store: where the runs wait for the SAEs.
+        on_points: given a unit's ``metric_by_point`` when it has run.
+        on_site: given the tables of a unit at a site as soon as they are made.
+        on_step: told of the SAEs; by default the first unit's.
     """
-    method = find_method(task.question.method)
-    batches = run_pairs(task, [file.site for file in task.saes], gradients=True, rules=method.rules)
-    parts: list[tuple[pd.DataFrame, ...]] = []
-    for done, sae in enumerate(stream_saes(task.saes, task.lm.device)):
-        task.on_step("attribution", done, len(task.saes))
-        rows, site_effects = _attribute_sae(sae, batches, task, checked, None if means is None else means[sae.site])
-        kept = _large_entries(rows, keep_from)
-        parts.append((kept, _count_entries(rows, kept), pair_effects(rows), carriers(rows), site_effects))
-    task.on_step("attribution", len(task.saes), len(task.saes))
-    tables = [pd.concat(column, ignore_index=True) for column in zip(*parts, strict=True)]
-    # All clean runs before the corrupted ones, however many pairs a batch has.
-    points = pd.concat(map(metric_rows, batches)).sort_values("run", kind="stable", ignore_index=True)
-    attributions, entries, effects, carried, site_effects = tables
-    return ShardTables(attributions, entries, effects, carried, site_effects, points)
+    waiting = []
+    for unit in units:
+        batches = _waiting_runs(unit, store)
+        # All clean runs before the corrupted ones, however many pairs a batch has.
+        points = pd.concat(map(metric_rows, batches)).sort_values("run", kind="stable", ignore_index=True)
+        on_points(unit, points)
+        waiting.append((unit, batches))
+    on_step = on_step or units[0].task.on_step
+    files = list({file.site: file for unit in units for file in unit.task.saes}.values())
+    for done, sae in enumerate(stream_saes(files, units[0].task.lm.device)):
+        on_step("attribution", done, len(files))
+        for unit, batches in waiting:
+            if any(file.site == sae.site for file in unit.task.saes):
+                here = [at_site(batch, sae.site) for batch in batches]
+                on_site(unit, sae.site, _attribute_sae(sae, here, unit))
+    on_step("attribution", len(files), len(files))
+
+
+def _waiting_runs(unit: Unit, store: RunStore) -> list[BatchRuns]:
+    """The runs of a unit, with what the method and the checks compute again."""
+    task, method = unit.task, find_method(unit.task.question.method)
+    sites = [file.site for file in task.saes]
+    inside = {site.layer for site in sites if site.lies != "output"}
+    batches = []
+    for batch in iter_runs(task, sites, gradients=True, rules=method.rules):
+        again = method.recomputes or any(pair.pair_id in unit.checked for pair in batch.pairs)
+        batches.append(store.keep(batch, inside if again else ()))
+    return batches
 
 
 def _large_entries(rows: pd.DataFrame, keep_from: float) -> pd.DataFrame:
@@ -140,21 +187,23 @@ def _count_entries(rows: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([{**rows.iloc[0][GROUP_SITE].to_dict(), **counts}])
 
 
-def _attribute_sae(
-    sae: SparseAutoencoder, batches: list[BatchRuns], task: Task, checked: Collection[str], means: SiteMeans | None
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Attribution rows and site effects of one SAE over all batches."""
+def _attribute_sae(sae: SparseAutoencoder, batches: Sequence[BatchRuns], unit: Unit) -> SiteTables:
+    """The tables of one SAE over all batches of a unit."""
+    task, site = unit.task, sae.site
+    means = None if unit.means is None else unit.means[site]
     name = task.question.base
     base = SiteBase.of(sae, batches) if means is None else SiteBase(name, sae, means if name == "mean" else None)
-    centre = clean_tokens(batches, sae.site).float().mean(0) if means is None else means.x
+    centre = clean_tokens(batches, site).float().mean(0) if means is None else means.x
     token_text = functools.cache(lambda token_id: str(task.lm.tokenizer.decode([token_id])))
-    rows, effects = [], []
+    found, effects = [], []
     for batch in batches:
-        of_batch = [row for row, pair in enumerate(batch.pairs) if pair.pair_id in checked]
+        of_batch = [row for row, pair in enumerate(batch.pairs) if pair.pair_id in unit.checked]
         measured = attribute_batch(base, batch, task.pace.batch_size, of_batch)
-        rows.append(attribution_rows(sae.site, batch.pairs, measured.tokens, measured.found, token_text))
-        effects.append(site_effect_rows(sae.site, batch, measured, centre))
-    return pd.concat(rows, ignore_index=True), pd.concat(effects, ignore_index=True)
+        found.append(attribution_rows(site, batch.pairs, measured.tokens, measured.found, token_text))
+        effects.append(site_effect_rows(site, batch, measured, centre))
+    rows, site_effects = pd.concat(found, ignore_index=True), pd.concat(effects, ignore_index=True)
+    kept = _large_entries(rows, unit.keep_from)
+    return SiteTables(kept, _count_entries(rows, kept), pair_effects(rows), carriers(rows), site_effects)
 
 
 def attribute_batch(

@@ -42,6 +42,7 @@ class Method:
         forwards: what it costs, in forwards of the whole model, from the steps and the number of sites (a backward
             counts as two; the corrupted forward is one).
         rules: in force during the clean run, whose gradients they change.
+        recomputes: whether the slope runs layers of every pair again.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Method:
     slope: Slope
     forwards: Callable[[int, int], float]
     rules: Callable[[LanguageModel], AbstractContextManager[None]] = lambda lm: nullcontext()
+    recomputes: bool = False
 
 
 def clean_gradient(
@@ -104,6 +106,7 @@ METHODS: dict[str, Method] = {
             "its mean on the way to the base (--ig-steps)",
             integrated_gradients,
             lambda steps, sites: 4 + 3 * steps * sites,
+            recomputes=True,
         ),
         Method(
             "relp", "relevance patching's coefficients", clean_gradient, lambda steps, sites: 4, rules=_relevance_rules

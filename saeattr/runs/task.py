@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -51,13 +51,22 @@ def run_pairs(
     rules: Rules = lambda lm: nullcontext(),
 ) -> list[BatchRuns]:
     """The runs of all pairs, batch by batch; arguments as for ``run_batch``."""
-    step = "forward and backward" if gradients else "forward"
-    batches, done = [], 0
+    return list(iter_runs(task, sites, gradients=gradients, rules=rules))
+
+
+def iter_runs(
+    task: Task,
+    sites: Sequence[HookPoint],
+    *,
+    gradients: bool = False,
+    rules: Rules = lambda lm: nullcontext(),
+) -> Iterator[BatchRuns]:
+    """``run_pairs`` one batch at a time."""
+    step, done = "forward and backward" if gradients else "forward", 0
     # A batch has corrupted runs if all of its pairs have a corrupted prompt, so those without one stand apart.
     for _, alike in itertools.groupby(task.pairs, key=lambda pair: pair.corrupted_ids is None):
         for chunk in chunks(list(alike), task.pace.batch_size):
             task.on_step(step, done, len(task.pairs))
-            batches.append(run_batch(task.lm, chunk, sites, task.question, gradients=gradients, rules=rules))
+            yield run_batch(task.lm, chunk, sites, task.question, gradients=gradients, rules=rules)
             done += len(chunk)
     task.on_step(step, done, len(task.pairs))
-    return batches

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import pandas as pd
 import torch
 
-from saeattr.attribution.group import attribute_group
+from saeattr.attribution.group import attribute_units
 from saeattr.attribution.rounding import dtype_warning, measure_rounding
+from saeattr.progress import OnStep
+from saeattr.runs.kept import HELD_ON_HOST, RunStore
 from saeattr.runs.task import Task
 from saeattr.saes.loading import load_sae
 from saeattr.sites import Site
 from saeattr.study.folder import StudyFolder
-from saeattr.study.shards import SHARD_PAIRS, SHARDED_KEEP_FROM, attribute_in_shards
+from saeattr.study.site_parts import GroupParts, rounds
 from saeattr.study.stage import Outcome, Stage, Work
 from saeattr.tables import (
     ACTIVE,
@@ -45,21 +50,57 @@ class Attribution(Stage):
     name: ClassVar[str] = "attribution"
     joined: ClassVar[tuple[Table, ...]] = (ATTRIBUTIONS, ENTRIES, FEATURES, ACTIVE, SITE_EFFECTS, METRIC_BY_POINT)
     kept: ClassVar[tuple[Table, ...]] = (PAIR_EFFECTS, CARRIERS)
+    together: ClassVar[bool] = True
 
     def run(self, work: Work) -> Outcome:
-        task, keep_from = work.task, work.prepared.settings.keep_from
-        if len(task.pairs) > SHARD_PAIRS:
-            keep_from = SHARDED_KEEP_FROM if keep_from is None else keep_from
-            tables = attribute_in_shards(task, keep_from, self.partial(work.study, work.group))
-        else:
-            tables = vars(attribute_group(task, keep_from or 0.0))
-        warnings = reconstruction_warnings(work.group, tables["site_effects"], tables["metric_by_point"])
-        warnings += rounding_warnings(task, tables["features"]) + entries_warnings(work.group, tables["entries"])
-        return Outcome({table.name: tables[table.name] for table in (*self.joined, *self.kept)}, warnings)
+        return next(self.run_groups([work]))
+
+    def run_groups(self, works: Sequence[Work]) -> Iterator[Outcome]:
+        """Every SAE is opened once for all groups; what is done of a group is stored on the way."""
+        study = works[0].study
+        keep_from = works[0].prepared.settings.keep_from
+        parts = [GroupParts(work.task, self.partial(study, work.group), keep_from) for work in works]
+        try:
+            attribute_parts(parts, study.root, works[0].on_all if len(works) > 1 else works[0].task.on_step)
+        except BaseException:
+            for one in parts:
+                one.store()
+            raise
+        for work, one in zip(works, parts, strict=True):
+            tables = one.tables()
+            warnings = reconstruction_warnings(work.group, tables["site_effects"], tables["metric_by_point"])
+            warnings += rounding_warnings(work.task, tables["features"]) + entries_warnings(
+                work.group, tables["entries"]
+            )
+            yield Outcome({table.name: tables[table.name] for table in (*self.joined, *self.kept)}, warnings)
 
     def write(self, study: StudyFolder, group: str, outcome: Outcome) -> None:
         super().write(study, group, outcome)
         shutil.rmtree(self.partial(study, group), ignore_errors=True)
+
+
+def attribute_parts(parts: Sequence[GroupParts], root: Path, on_step: OnStep) -> None:
+    """Attribute what is missing of some groups, as many pairs together as their runs have room for beside the study.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    of_group = {one.task.group: one for one in parts}
+    missing = [unit for one in parts for unit in one.missing()]
+    # Half of what the disk has left, beside what stays in memory.
+    room = HELD_ON_HOST + shutil.disk_usage(root).free // 2
+    for units in rounds(missing, room):
+        waiting = root / f".unfinished-runs-{os.getpid()}"
+        try:
+            attribute_units(
+                units,
+                RunStore(waiting),
+                lambda unit, points: of_group[unit.task.group].put_points(unit, points),
+                lambda unit, site, tables: of_group[unit.task.group].put_site(unit, site, tables),
+                on_step,
+            )
+        finally:
+            shutil.rmtree(waiting, ignore_errors=True)
 
 
 def entries_warnings(group: str, entries: pd.DataFrame) -> list[str]:

@@ -32,7 +32,7 @@ from saeattr.runs.rehearsal import Asked, rehearse_runs
 from saeattr.sites import Site
 from saeattr.study.folder import StudyFolder
 from saeattr.study.prepare import Prepared
-from saeattr.study.shards import SHARD_PAIRS
+from saeattr.study.site_parts import SHARD_PAIRS
 
 T = TypeVar("T")
 

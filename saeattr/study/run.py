@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
@@ -33,7 +33,7 @@ from saeattr.study.recall.shots import Shots
 from saeattr.study.recall.steering import Steering
 from saeattr.study.recall.suppression import Suppression
 from saeattr.study.selection import Choosing, stored_selection, with_choice
-from saeattr.study.stage import WHOLE, Outcome, Stage, Work
+from saeattr.study.stage import WHOLE, Stage, Work
 from saeattr.study.statistics import Statistics
 from saeattr.study.validation import Validation
 
@@ -60,16 +60,21 @@ STAGES: tuple[type[Stage], ...] = (
 )
 
 
+#: What work on several groups at once is said to be about.
+TOGETHER = "all groups"
+
+
 def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], on_progress: OnProgress) -> list[str]:
-    """Do what is missing, group by group; the model is loaded only if there is something to do.
+    """Do what is missing; the model is loaded only if there is something to do.
 
     1. What is stored as it is wanted is left alone.
-    2. The group's pairs are made by the behaviour, or read (``MakingPairs``).
-    3. Before the first stage that opens SAEs, where no sites are named and none were chosen before, the first group's
-       pairs choose them (``Choosing``).
-    4. Each missing stage runs, if it opens SAEs within the memory plan, and is stored before the next begins
-       (``carry_out``).
-    5. Last come the stages that take the pairs of all groups at once.
+    2. Group by group: its pairs are made by the behaviour, or read (``MakingPairs``), and the stages run that need the
+       model alone.
+    3. Where no sites are named and none were chosen before, the first group's pairs choose them (``Choosing``).
+    4. Stage by stage, those that open SAEs run for the groups that miss them, within the memory plan; attribution and
+       validation for all of them together, so that every SAE is opened once. What a group gave is stored when it is
+       there (``carry_out``).
+    5. Last come the stages that take the pairs of all groups as one.
 
     Args:
         stages: those wanted, in order.
@@ -80,46 +85,67 @@ def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], 
     known = named(prepared.settings.model)
     warnings = [known.note] if known is not None and known.note else []
     with without_collecting_what_is_there():
-        return warnings + _run_groups(prepared, study, stages, on_progress)
+        return warnings + _run_missing(prepared, study, stages, on_progress)
 
 
-def _run_groups(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], on_progress: OnProgress) -> list[str]:
-    warnings: list[str] = []
+def _run_missing(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], on_progress: OnProgress) -> list[str]:
     choosing = not prepared.settings.names_sites and any(stage.opens_saes for stage in stages)
     if choosing:
         prepared = with_choice(prepared, study)
         begun = any(Attribution.is_there(study, group) for group in prepared.groups)
         choosing = not (begun or Choosing.is_there(study, WHOLE))
-    lm: LanguageModel | None = None
     each, of_all = ([stage for stage in stages if stage.of_all == whole] for whole in (False, True))
-    single = [(group, each) for group in prepared.groups if each]
-    for group, own in [*single, *([(WHOLE, of_all)] if of_all else [])]:
-        missing = [stage for stage in own if not stage.is_done(study, group)]
-        if not missing:
+    missing: dict[str, list[Stage]] = {}
+    for group, own in [*((group, each) for group in prepared.groups if each), *([(WHOLE, of_all)] if of_all else [])]:
+        lacking = [stage for stage in own if not stage.is_done(study, group)]
+        if lacking:
+            missing[group] = lacking
+        else:
             on_progress(group, "already done", 1, 1)
-            continue
-        if lm is None:
-            lm = open_model(prepared, group, on_progress)
-            warnings += _device_warnings(lm)
-        work = begin_work(lm, prepared, study, group, on_progress)
-        work, told = with_pairs(work, prepared.groups if own is of_all else (group,))
+    if not missing:
+        return []
+    lm = open_model(prepared, next(iter(missing)), on_progress)
+    warnings, works = _device_warnings(lm), []
+    for group in [group for group in missing if group != WHOLE]:
+        work, told = with_pairs(begin_work(lm, prepared, study, group, on_progress), (group,))
         warnings += told
-        if not work.task.pairs:
-            continue
-        plan = None
-        for stage in missing:
-            if stage.opens_saes and choosing:
-                carry_out(Choosing(), dataclasses.replace(work, group=WHOLE))
-                prepared, choosing = with_choice(prepared, study), False
-                task = dataclasses.replace(work.task, saes=prepared.saes)
-                work = dataclasses.replace(work, prepared=prepared, task=task)
-            if stage.opens_saes and plan is None:
-                plan = plan_of(work)
-                note_sites(study, prepared)
-            warnings += carry_out(stage, work, plan)
-            if isinstance(stage, MakingTestPairs):
-                plan = plan_of(work)
+        if work.task.pairs:
+            works.append(work)
+            for stage in missing[group]:
+                warnings += [] if stage.opens_saes else carry_out(stage, [work])
+    if works and choosing and any(stage.opens_saes for work in works for stage in missing[work.group]):
+        carry_out(Choosing(), [dataclasses.replace(works[0], group=WHOLE)])
+        prepared = with_choice(prepared, study)
+        works = [_at_sites(work, prepared) for work in works]
+    warnings += _run_with_saes(works, [stage for stage in each if stage.opens_saes], missing)
+    if WHOLE in missing:
+        work, told = with_pairs(begin_work(lm, prepared, study, WHOLE, on_progress), prepared.groups)
+        warnings += told
+        for stage in missing[WHOLE] if work.task.pairs else ():
+            warnings += carry_out(stage, [work], plan_of([work]) if stage.opens_saes else None)
     return warnings
+
+
+def _run_with_saes(works: Sequence[Work], stages: Sequence[Stage], missing: Mapping[str, Sequence[Stage]]) -> list[str]:
+    """Stages that open SAEs, one after the other, each for the groups that miss it."""
+    warnings: list[str] = []
+    plan = None
+    for stage in stages:
+        own = [work for work in works if stage in missing[work.group]]
+        if not own:
+            continue
+        if plan is None:
+            plan = plan_of(works)
+            note_sites(works[0].study, works[0].prepared)
+        warnings += carry_out(stage, own, plan)
+        if isinstance(stage, MakingTestPairs):
+            plan = plan_of(works)
+    return warnings
+
+
+def _at_sites(work: Work, prepared: Prepared) -> Work:
+    """The work with the SAEs that were chosen."""
+    return dataclasses.replace(work, prepared=prepared, task=dataclasses.replace(work.task, saes=prepared.saes))
 
 
 def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgress) -> Selection:
@@ -136,7 +162,7 @@ def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgr
         pairs += work.task.pairs
     work = begin_work(lm, prepared, study, first, on_progress)
     task = dataclasses.replace(work.task, pairs=pairs)
-    carry_out(Choosing(), dataclasses.replace(work, group=WHOLE, task=task))
+    carry_out(Choosing(), [dataclasses.replace(work, group=WHOLE, task=task)])
     Choosing.join(study, [WHOLE])
     found = stored_selection(study, prepared.saes)
     assert found is not None
@@ -159,7 +185,7 @@ def begin_work(lm: LanguageModel, prepared: Prepared, study: StudyFolder, group:
     settings = prepared.settings
     pace = Pace(batch_size=settings.batch_size, seed=settings.seed)
     task = Task(lm, (), prepared.saes, prepared.question, pace, about(on_progress, group))
-    return Work(study, prepared, group, task)
+    return Work(study, prepared, group, task, about(on_progress, TOGETHER))
 
 
 def with_pairs(work: Work, groups: Sequence[str]) -> tuple[Work, list[str]]:
@@ -167,24 +193,25 @@ def with_pairs(work: Work, groups: Sequence[str]) -> tuple[Work, list[str]]:
     making, told = MakingPairs(), []
     for group in groups:
         if not making.is_done(work.study, group):
-            told += carry_out(making, dataclasses.replace(work, group=group))
+            told += carry_out(making, [dataclasses.replace(work, group=group)])
     pairs = stored_pairs(work.study, groups)
     return dataclasses.replace(work, task=dataclasses.replace(work.task, pairs=pairs)), told
 
 
-def plan_of(work: Work) -> MemoryPlan:
-    """How the group's pairs, those that rank or those that test, will be run within the settings' budget.
+def plan_of(works: Sequence[Work]) -> MemoryPlan:
+    """How the groups' pairs, those that rank or those that test, will be run within the settings' budget.
 
     Raises:
         UserError: the budget is too small.
     """
-    kinds = [work.task.pairs, stored_test_pairs(work.study, work.group) or []]
+    first = works[0]
+    kinds = [pairs for work in works for pairs in (work.task.pairs, stored_test_pairs(work.study, work.group) or [])]
     longest = max(len(pair.clean_ids) for pairs in kinds for pair in pairs)
-    return memory_plan(work.prepared, max(map(len, kinds)), longest, work.task.lm.device)
+    return memory_plan(first.prepared, max(map(len, kinds)), longest, first.task.lm.device)
 
 
-def carry_out(stage: Stage, work: Work, plan: MemoryPlan | None = None) -> list[str]:
-    """Run one stage for one group as the memory plan says, measure its peak, and store what it gave.
+def carry_out(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None = None) -> list[str]:
+    """Run one stage for some groups as the memory plan says, measure its peak, and store what each group gave.
 
     Args:
         plan: None keeps the batch size of the settings.
@@ -192,19 +219,28 @@ def carry_out(stage: Stage, work: Work, plan: MemoryPlan | None = None) -> list[
     Returns:
         What the reader should know, one line each.
     """
-    task = work.task
-    pace = task.pace
+    together = [works] if stage.together else [[work] for work in works]
+    return [line for some in together for line in _carry_out(stage, some, plan)]
+
+
+def _carry_out(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None) -> list[str]:
+    lm, pace = works[0].task.lm, works[0].task.pace
     if plan is not None:
         pace = dataclasses.replace(pace, batch_size=plan.batch_size, copies=plan.copies)
+    left, told = list(works), []
 
-    def attempt(pace: Pace) -> Outcome:
-        return stage.run(dataclasses.replace(work, task=dataclasses.replace(task, pace=pace)))
+    def attempt(pace: Pace) -> None:
+        paced = [dataclasses.replace(work, task=dataclasses.replace(work.task, pace=pace)) for work in left]
+        for outcome in stage.run_groups(paced):
+            work = left.pop(0)
+            stage.write(work.study, work.group, outcome)
+            told.extend(outcome.warnings)
 
-    outcome, pace, peak = within_memory(task.lm, pace, attempt)
-    stage.write(work.study, work.group, outcome)
+    _, pace, peak = within_memory(lm, pace, attempt)
     planned = {} if plan is None else {**dataclasses.asdict(plan), "copies": pace.copies}
-    note_memory(work.study, work.group, {**planned, "batch_size": pace.batch_size}, {stage.name: peak})
-    return list(outcome.warnings)
+    for work in works:
+        note_memory(work.study, work.group, {**planned, "batch_size": pace.batch_size}, {stage.name: peak})
+    return told
 
 
 def join_stages(study: StudyFolder, groups: Sequence[str]) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """What every stage of a study has in common: its folder, what makes it done, writing, joining and reading its tables.
 
-A stage works on one group of pairs at a time. Its tables are written together, whole or not at all, with a record of
-what was wanted; the same stage wanted again in the same way is done. docs/extending.md writes one step by step.
+A stage works on one group of pairs at a time, or on several together. A group's tables are written together, whole or
+not at all, with a record of what was wanted; the same stage wanted again in the same way is done. docs/extending.md
+writes one step by step.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +19,7 @@ import pandas as pd
 
 from saeattr.behaviours.behaviour import Request
 from saeattr.files import join_parts, read_metadata, read_table, slug, write_part
+from saeattr.progress import OnStep, quiet
 from saeattr.runs.task import Task
 from saeattr.settings import StudySettings
 from saeattr.study.folder import StudyFolder
@@ -42,12 +44,14 @@ class Work:
 
     Attributes:
         task: the group's pairs (none yet in the stage that makes them), the model, and what is asked.
+        on_all: told of the steps that are made for several groups at once.
     """
 
     study: StudyFolder
     prepared: Prepared
     group: str
     task: Task
+    on_all: OnStep = quiet
 
     def request(self, kept_in: str, settings: StudySettings | None = None) -> Request:
         """What the behaviour is asked for; what its pairs are made of stays in a folder of the study.
@@ -87,6 +91,7 @@ class Stage(ABC):
         has_variants: whether a study may hold several of it side by side (``variant``).
         of_all: whether a study has one of it, and not one of each group. It works on the pairs of all groups, after
             the stages of single ones, and has the groups among its fields.
+        together: whether it does several groups at once (``run_groups``), so that what they share is opened once.
     """
 
     name: ClassVar[str]
@@ -96,6 +101,7 @@ class Stage(ABC):
     opens_saes: ClassVar[bool] = True
     has_variants: ClassVar[bool] = False
     of_all: ClassVar[bool] = False
+    together: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, work: Work) -> Outcome:
@@ -104,6 +110,14 @@ class Stage(ABC):
         Raises:
             UserError: the group's input cannot be used.
         """
+
+    def run_groups(self, works: Sequence[Work]) -> Iterator[Outcome]:
+        """Do the work for several groups: what each gave, in order, as soon as it is there.
+
+        Raises:
+            UserError: the input of a group cannot be used.
+        """
+        return map(self.run, works)
 
     @property
     def variant(self) -> str:

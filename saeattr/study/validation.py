@@ -19,7 +19,7 @@ from saeattr.runs.task import Task
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder
 from saeattr.study.pairs import stored_test_pairs
-from saeattr.study.shards import read_sums
+from saeattr.study.site_parts import read_sums
 from saeattr.study.stage import Outcome, Stage, Work
 from saeattr.tables import (
     AGREEMENT,

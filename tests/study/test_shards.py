@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,24 @@ import pandas as pd
 import pytest
 
 import saeattr
+from saeattr.attribution import group
 from saeattr.attribution.group import attribute_group
 from saeattr.behaviours.facts.behaviour import fact_pairs, relations
 from saeattr.behaviours.given.export import export_pairs
 from saeattr.behaviours.pair import Pair
 from saeattr.files import read_table
 from saeattr.model.loading import LanguageModel
+from saeattr.progress import quiet
 from saeattr.runs.base import BASES
 from saeattr.runs.question import Pace, Question
 from saeattr.runs.task import Task
 from saeattr.saes.loading import SaeFile
 from saeattr.settings import BaseName
 from saeattr.sites import Site
-from saeattr.study import attribution, shards
-from saeattr.study.attribution import Attribution
-from saeattr.study.shards import attribute_in_shards
-from saeattr.tables import ATTRIBUTIONS, PAIR_EFFECTS, TABLES
+from saeattr.study import attribution, site_parts
+from saeattr.study.attribution import Attribution, attribute_parts
+from saeattr.study.site_parts import GroupParts, rounds, waiting_bytes
+from saeattr.tables import PAIR_EFFECTS, TABLES
 
 SITES = [Site("resid_post", 2), Site("mlp_out", 4)]
 
@@ -39,56 +42,95 @@ def sorted_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(list(table.columns[:6]), kind="stable").reset_index(drop=True)
 
 
+def in_shards(task: Task, folder: Path, shard_pairs: int = 2) -> dict[str, Any]:
+    """A group's tables by way of its parts, every entry kept."""
+    parts = GroupParts(task, folder, 0.0, shard_pairs)
+    attribute_parts([parts], folder.parent, quiet)
+    return parts.tables()
+
+
+def frame_of(found: Any, name: str) -> pd.DataFrame:
+    """A table, from memory or from its parts."""
+    if isinstance(found, pd.DataFrame):
+        return TABLES[name].frame(found)
+    return pd.concat([read_table(part / f"{name}.parquet", TABLES[name]) for part in found], ignore_index=True)
+
+
+@pytest.mark.parametrize("stored", [True, False])
 @pytest.mark.parametrize("base", BASES)
 def test_shards_give_what_the_group_gives(
-    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], base: BaseName, tmp_path: Path
+    lm: LanguageModel,
+    saes: dict[Site, SaeFile],
+    pairs: list[Pair],
+    base: BaseName,
+    stored: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever is a mean over the group: features' base values, and the centre of the unexplained variance."""
+    monkeypatch.setattr(site_parts, "STORED_AFTER", 0.0 if stored else 1e9)
     task = task_of(lm, saes, pairs, base)
-    whole, found = attribute_group(task), attribute_in_shards(task, 0.0, tmp_path, shard_pairs=2)
-    assert len(found["attributions"]) == 3
-    for name in ("features", "active", "site_effects", "metric_by_point", "entries", "carriers"):
-        expected = TABLES[name].frame(getattr(whole, name))
+    whole, found = attribute_group(task), in_shards(task, tmp_path / "parts")
+    assert (tmp_path / "parts").is_dir() == stored
+    for name in ("attributions", "pair_effects", "features", "active", "site_effects", "metric_by_point", "carriers"):
         pd.testing.assert_frame_equal(
-            sorted_rows(TABLES[name].frame(found[name])),
-            sorted_rows(expected),
+            sorted_rows(frame_of(found[name], name)),
+            sorted_rows(TABLES[name].frame(getattr(whole, name))),
             check_dtype=False,
             rtol=1e-4,
             atol=1e-5,
             obj=name,
         )
-    joined = pd.concat([read_table(folder / "attributions.parquet", ATTRIBUTIONS) for folder in found["attributions"]])
-    keys = ["layer", "kind", "pair_id", "position", "feature"]
-    both = joined.merge(whole.attributions, on=keys, suffixes=("", "_whole"))
-    assert len(both) == len(joined) == len(whole.attributions)
-    assert (both["effect"] - both["effect_whole"]).abs().max() < 1e-4
+    pd.testing.assert_frame_equal(
+        TABLES["entries"].frame(found["entries"]), TABLES["entries"].frame(whole.entries), rtol=1e-4
+    )
 
 
-def test_a_shard_that_is_stored_is_not_done_again(
+def test_a_part_that_is_stored_is_not_done_again_whatever_stopped_the_run(
     lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(site_parts, "STORED_AFTER", 0.0)
     task, done = task_of(lm, saes, pairs), []
-    real = shards.attribute_shard
+    real = group._attribute_sae
 
-    def stops(task: Task, *more: Any) -> Any:
-        if len(done) == 2:
+    def stops(sae: Any, batches: Any, unit: Any) -> Any:
+        if len(done) == 4:
             raise KeyboardInterrupt
-        done.append([pair.pair_id for pair in task.pairs])
-        return real(task, *more)
+        done.append((str(sae.site), unit.number))
+        return real(sae, batches, unit)
 
-    monkeypatch.setattr(shards, "attribute_shard", stops)
+    monkeypatch.setattr(group, "_attribute_sae", stops)
+    parts = GroupParts(task, tmp_path / "parts", 0.0, 2)
     with pytest.raises(KeyboardInterrupt):
-        attribute_in_shards(task, 0.0, tmp_path, shard_pairs=2)
-    assert len(list(tmp_path.iterdir())) == 2
+        attribute_parts([parts], tmp_path, quiet)
+    first, second = (str(file.site) for file in task.saes)
+    assert done == [(first, 0), (first, 1), (first, 2), (second, 0)]
     done.clear()
-    found = attribute_in_shards(task, 0.0, tmp_path, shard_pairs=2)
-    assert done == [[pairs[4].pair_id]]
+    found = in_shards(task, tmp_path / "parts")
+    assert done == [(second, 1), (second, 2)]
     done.clear()
-    # Another question is another shard.
-    attribute_in_shards(dataclasses.replace(task, question=Question(base="zero")), 0.0, tmp_path, shard_pairs=3)
-    assert len(done) == 2
-    monkeypatch.undo()
-    pd.testing.assert_frame_equal(found["features"], attribute_in_shards(task, 0.0, tmp_path / "x", 2)["features"])
+    # Another question has other parts.
+    monkeypatch.setattr(group, "_attribute_sae", real)
+    other = GroupParts(dataclasses.replace(task, question=Question(base="zero")), tmp_path / "parts", 0.0, 3)
+    assert [len(unit.task.saes) for unit in other.missing()] == [2, 2]
+    assert GroupParts(task, tmp_path / "parts", 0.0, 2).missing() == []
+    pd.testing.assert_frame_equal(found["features"], in_shards(task, tmp_path / "other")["features"])
+    assert list(tmp_path.glob(".unfinished*")) == []
+
+
+def test_units_go_together_as_far_as_there_is_room_for_their_runs(
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], tmp_path: Path
+) -> None:
+    units = GroupParts(task_of(lm, saes, pairs), tmp_path, 0.0, 1).units
+    sizes = [waiting_bytes(unit.task) for unit in units]
+    # x of two runs and g, float32, at two sites as wide as the residual stream.
+    width = lm.hf.config.get_text_config().hidden_size
+    assert sizes[0] == len(pairs[0].clean_ids) * width * 2 * 3 * 4
+    together = list(rounds(units, sizes[0] + sizes[1]))
+    assert [unit.number for some in together for unit in some] == [0, 1, 2, 3, 4]
+    assert [unit.number for unit in together[0]] == [0, 1]
+    assert all(sum(waiting_bytes(unit.task) for unit in some) <= sizes[0] + sizes[1] for some in together)
+    assert [len(some) for some in rounds(units, 1)] == [1] * 5
 
 
 def test_small_entries_are_left_out_and_everything_else_is_of_all(
@@ -121,16 +163,14 @@ def test_a_study_in_shards_ranks_and_tests_as_one_in_one_piece(
     file = rows_of_facts(lm, tmp_path / "facts.jsonl")
     asked: dict[str, Any] = {"pairs": file, "sites": ["mlp_out.3"], "validate_top": 3, "device": "cpu", "curves": False}
     one = saeattr.attribute(out=tmp_path / "one", figures=False, **asked)
-    monkeypatch.setattr(attribution, "SHARD_PAIRS", 4)
-    monkeypatch.setattr(shards, "SHARD_PAIRS", 4)
-    monkeypatch.setattr(attribution.attribute_in_shards, "__defaults__", (4,))
+    monkeypatch.setattr(attribution, "GroupParts", functools.partial(GroupParts, shard_pairs=4))
     several = saeattr.attribute(out=tmp_path / "several", **asked)
     assert not list((tmp_path / "several" / "attribution").glob(".partial*"))
-    (group,) = one.groups
+    (name,) = one.groups
     pd.testing.assert_frame_equal(several.features(), one.features(), rtol=1e-4, atol=1e-5)
     columns = ["feature", "exact_median", "verdict"]
     pd.testing.assert_frame_equal(several.validation()[columns], one.validation()[columns], rtol=1e-3, atol=1e-4)
-    parts = [Attribution.read(study.folder, PAIR_EFFECTS, group) for study in (one, several)]
+    parts = [Attribution.read(study.folder, PAIR_EFFECTS, name) for study in (one, several)]
     one_has, several_have = (set(zip(part["feature"], part["pair_id"], strict=True)) for part in parts)
     assert one_has == several_have
     # Entries under a hundredth of their site's sum are left out, and it is said; a use that needs them is refused.

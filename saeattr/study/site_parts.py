@@ -1,0 +1,200 @@
+"""A group's attribution in parts, pairs by sites: stored as they are made, and joined when all are there.
+
+Every SAE is opened once for all groups, so for hours no group is complete; and a group of many pairs is attributed in
+shards, of which one at a time has its rows in memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from saeattr.attribution.group import SiteTables, Unit, first_pairs, group_features
+from saeattr.attribution.means import group_means
+from saeattr.attribution.rows import SUMMARISED
+from saeattr.behaviours.pair import chunks
+from saeattr.files import read_rows, read_table, write_part
+from saeattr.runs.task import Task
+from saeattr.saes.formats import SaeFile
+from saeattr.sites import Site
+from saeattr.tables import ENTRIES, GROUP_FEATURE, GROUP_SITE, METRIC_BY_POINT, SITE_EFFECTS, TABLES
+
+#: Pairs of a group that are attributed together; a group of more is attributed in shards.
+SHARD_PAIRS = 256
+#: Of such a group attributions.parquet keeps the entries from this share of their site's sum of |effect| in the pair.
+SHARDED_KEEP_FROM = 0.01
+#: Parts are stored when this much work, in seconds, would be lost otherwise: files cost more than small parts do.
+STORED_AFTER = 2.0
+
+
+@dataclass(eq=False)
+class GroupParts:
+    """What is done of one group.
+
+    Attributes:
+        task: all pairs of the group, and the SAEs of the study's sites.
+        folder: where parts are stored; it need not be there.
+        keep_from: as in ``Unit``; None for the usual share where the group has shards, and all where it has none.
+        shard_pairs: pairs of a shard.
+        held: parts in memory: by shard and site its tables, without a site ``metric_by_point``.
+        since: when the oldest of them was begun.
+    """
+
+    task: Task
+    folder: Path
+    keep_from: float | None = None
+    shard_pairs: int = SHARD_PAIRS
+    held: dict[tuple[int, Site | None], Mapping[str, pd.DataFrame]] = field(default_factory=dict)
+    since: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        parts = list(chunks(self.task.pairs, self.shard_pairs))
+        share = self.keep_from if self.keep_from is not None else SHARDED_KEEP_FROM if len(parts) > 1 else 0.0
+        checked = first_pairs(self.task)
+        tasks = [dataclasses.replace(self.task, pairs=part) for part in parts]
+        self.units = [Unit(task, checked, share, number=number) for number, task in enumerate(tasks)]
+
+    def missing(self) -> list[Unit]:
+        """The shards with the SAEs that they still need; those that need none are left out."""
+        found = []
+        for unit in self.units:
+            saes = [file for file in self.task.saes if not self._is_there(unit.number, file.site)]
+            if saes:
+                found.append(dataclasses.replace(unit, task=dataclasses.replace(unit.task, saes=saes)))
+        if not found or len(self.units) == 1:
+            return found
+        means = group_means(self.task, self.shard_pairs)
+        return [dataclasses.replace(unit, means=means) for unit in found]
+
+    def put_points(self, unit: Unit, points: pd.DataFrame) -> None:
+        self.held[unit.number, None] = {METRIC_BY_POINT.name: points}
+
+    def put_site(self, unit: Unit, site: Site, tables: SiteTables) -> None:
+        """Take a part; it is stored, with those before it, when it is time."""
+        self.held[unit.number, site] = vars(tables)
+        if time.monotonic() - self.since >= STORED_AFTER:
+            self.store()
+
+    def store(self) -> None:
+        """Store what is held.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        for (number, site), tables in list(self.held.items()):
+            framed = {name: TABLES[name].frame(table) for name, table in tables.items()}
+            write_part(self._path(number, site), framed)
+            del self.held[number, site]
+        self.since = time.monotonic()
+
+    def tables(self) -> dict[str, Any]:
+        """The group's tables by name; where parts were stored, of those that may be large the folders.
+
+        Raises:
+            UserError: a part is damaged.
+        """
+        if self.folder.is_dir():
+            self.store()
+        sites = [file.site for file in self.task.saes]
+        places = [(unit.number, site) for site in sites for unit in self.units]
+        summed: dict[Site, pd.DataFrame] = {}
+
+        def read(site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
+            effects, carried = self._sums(site)
+            summed[site] = carried
+            return effects, carried
+
+        features, active = group_features(sites, read, self.task.times)
+        entries = self._frames(ENTRIES.name, places)
+        points = self._frames(METRIC_BY_POINT.name, [(unit.number, None) for unit in self.units])
+        found: dict[str, Any] = {
+            "site_effects": self._frames(SITE_EFFECTS.name, places),
+            "entries": _summed(entries, GROUP_SITE) if len(self.units) > 1 else entries,
+            # All clean runs before the corrupted ones, as in one piece.
+            "metric_by_point": points.sort_values("run", kind="stable", ignore_index=True),
+            "carriers": pd.concat([summed[site] for site in sites], ignore_index=True),
+            "features": features,
+            "active": active,
+        }
+        for name in ("attributions", "pair_effects"):
+            found[name] = self._frames(name, places) if self.held else [self._path(*place) for place in places]
+        return found
+
+    def _is_there(self, number: int, site: Site) -> bool:
+        return all((number, place) in self.held or self._path(number, place).is_dir() for place in (site, None))
+
+    def _sums(self, site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Each pair's effects at a site and what carries them, over all shards."""
+        places = [(unit.number, site) for unit in self.units]
+        if self.held:
+            effects, carried = (self._frames(name, places) for name in ("pair_effects", "carriers"))
+        else:
+            effects, carried = read_sums([self._path(*place) for place in places], site)
+        return effects, _summed(carried, [*GROUP_FEATURE, "what", "value"]) if len(places) > 1 else carried
+
+    def _frames(self, name: str, places: Sequence[tuple[int, Site | None]]) -> pd.DataFrame:
+        if self.held:
+            tables = [self.held[place][name] for place in places]
+        else:
+            tables = [read_table(self._path(*place) / f"{name}.parquet", TABLES[name]) for place in places]
+        return pd.concat(tables, ignore_index=True)
+
+    def _path(self, number: int, site: Site | None) -> Path:
+        file = next((file for file in self.task.saes if file.site == site), None)
+        what = "metric" if site is None else str(site)
+        return self.folder / f"{number:05d}-{what}-{_key(self.task, self.units[number], file)}"
+
+
+def read_sums(folders: Sequence[Path], site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Of one site, each pair's effects and what carries them, as the folders of a group or of its parts have them."""
+    here = {"layer": site.layer, "kind": site.kind}
+    effects = pd.concat([read_rows(one / "pair_effects.parquet", SUMMARISED, **here) for one in folders])
+    return effects, pd.concat([read_rows(one / "carriers.parquet", **here) for one in folders])
+
+
+def rounds(units: Sequence[Unit], room: int) -> Iterator[list[Unit]]:
+    """Units, as many together as their waiting runs have room for, in bytes; one at least."""
+    together: list[Unit] = []
+    taken = 0
+    for unit in units:
+        size = waiting_bytes(unit.task)
+        if together and taken + size > room:
+            yield together
+            together, taken = [], 0
+        together.append(unit)
+        taken += size
+    if together:
+        yield together
+
+
+def waiting_bytes(task: Task) -> int:
+    """Of x and g of the clean runs and x of the corrupted ones, at all sites of a task."""
+    longest = max(len(pair.clean_ids) for pair in task.pairs)
+    each = 3 * sum(file.d_in for file in task.saes) * task.lm.dtype.itemsize
+    return len(task.pairs) * longest * each
+
+
+def _summed(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    return table.groupby(list(keys), sort=True).sum().reset_index()
+
+
+def _key(task: Task, unit: Unit, file: SaeFile | None) -> str:
+    """Changes with everything that a part depends on; means are of all pairs."""
+    question = task.question
+    parts = [
+        task.lm.name,
+        [(pair.pair_id, *pair.evidence) for pair in unit.task.pairs],
+        hashlib.sha256(repr([pair.evidence for pair in task.pairs]).encode()).hexdigest(),
+        None if file is None else (str(file.site), file.name),
+        (question.metric.name, question.decision, question.base, question.method, question.ig_steps),
+        question.check_pairs,
+        unit.keep_from,
+    ]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
