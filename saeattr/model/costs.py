@@ -6,6 +6,7 @@ They come from a rehearsal on meta tensors: of the model at hand, or once and fo
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 #: Rows at which a part is counted; what it takes at others lies on the line through both.
@@ -57,6 +58,10 @@ class Costs:
     entropy: Cost
     sample: Cost = NOTHING
     cache: Cost = NOTHING
+
+    def writing(self, longer: Costs) -> Costs:
+        """The same, with lists of another length being written."""
+        return dataclasses.replace(self, sample=longer.sample, cache=longer.cache)
 
 
 def through(few: float, more: float, rows: tuple[int, int] = COUNTED_ROWS) -> Cost:

@@ -36,22 +36,25 @@ def model_snapshot(repo: str, *, weights: bool = True) -> Path:
 
 
 def hub_file(repo: str, name: str) -> Path:
-    """One file of a repository, from the cache or downloaded.
+    """One file of a repository, downloaded where it is not in the cache; what is there is not asked for again.
 
     Raises:
         UserError: as ``model_snapshot``.
     """
     from huggingface_hub import hf_hub_download
 
+    if (cached := cached_file(repo, name)) is not None:
+        return cached
     return Path(_fetch(repo, lambda: hf_hub_download(repo, name), name))
 
 
-def is_cached(repo: str, name: str) -> bool:
-    """Whether a file of a repository lies in the hub's cache already."""
+def cached_file(repo: str, name: str) -> Path | None:
+    """A file of a repository in the hub's cache; None where it is not there."""
     import huggingface_hub.constants as constants
     from huggingface_hub import try_to_load_from_cache
 
-    return isinstance(try_to_load_from_cache(repo, name, cache_dir=constants.HF_HUB_CACHE), str)
+    found = try_to_load_from_cache(repo, name, cache_dir=constants.HF_HUB_CACHE)
+    return Path(found) if isinstance(found, str) else None
 
 
 def has_weights(folder: Path) -> bool:
@@ -136,6 +139,7 @@ class NamedModel:
             opened, these are for listing SAEs without it.
         width: of the SAEs, unless another is asked for; None where there is one only.
         note: what a reader of results should know.
+        d_sae: features of its SAEs, where their names do not tell.
     """
 
     hub: str
@@ -144,6 +148,7 @@ class NamedModel:
     d_attn: int
     width: str | None = "16k"
     note: str = ""
+    d_sae: int | None = None
 
 
 _TRANSFER = "the SAEs were trained on the base model {base}: their reconstruction here is measured, not assumed"
@@ -162,7 +167,7 @@ def _scope_2(size: str) -> tuple[str, ...]:
 
 
 MODELS: dict[str, NamedModel] = {
-    "gemma-2b": NamedModel("google/gemma-2b", ("gemma-2b-res-jb",), 2048, 2048, width=None, note=_FIRST),
+    "gemma-2b": NamedModel("google/gemma-2b", ("gemma-2b-res-jb",), 2048, 2048, width=None, note=_FIRST, d_sae=16_384),
     "gemma-2-2b-it": NamedModel(
         "google/gemma-2-2b-it", _scope("2b-pt"), 2304, 2048, note=_TRANSFER.format(base="gemma-2-2b")
     ),
@@ -172,7 +177,7 @@ MODELS: dict[str, NamedModel] = {
     "gemma-3-1b-it": NamedModel("google/gemma-3-1b-it", _scope_2("1b-it"), 1152, 1024),
     "gemma-3-4b-it": NamedModel("google/gemma-3-4b-it", _scope_2("4b-it"), 2560, 2048),
     "gemma-3-12b-it": NamedModel("google/gemma-3-12b-it", _scope_2("12b-it"), 3840, 4096),
-    "gpt2": NamedModel("openai-community/gpt2", ("gpt2-small-res-jb",), 768, 768, width=None),
+    "gpt2": NamedModel("openai-community/gpt2", ("gpt2-small-res-jb",), 768, 768, width=None, d_sae=24_576),
 }
 
 

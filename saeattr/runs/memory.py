@@ -13,11 +13,23 @@ from typing import TYPE_CHECKING
 
 from saeattr.errors import UserError
 from saeattr.model.costs import Costs
-from saeattr.runs.needs import Load, Need, Sized, encode, held_runs, held_saes, stage_needs, table_bytes
+from saeattr.runs.needs import (
+    Load,
+    Need,
+    Sized,
+    encode,
+    held_runs,
+    held_saes,
+    patched_copies,
+    stage_needs,
+    table_bytes,
+)
 
 if TYPE_CHECKING:
     from saeattr.runs.question import Pace
 
+#: Tokens of a short list of a dozen items with its request.
+USUAL_LENGTH = 60
 #: What sampling, pandas and the allocator hold besides, on the CPU.
 HOST_BYTES = 56 * 2**20
 #: On a card: what CUDA takes before the first tensor, and the share of the tensors that the allocator's blocks are
@@ -91,14 +103,13 @@ class MemoryPlan:
 
     def pace(self, stage: str, pace: Pace) -> Pace:
         """The pace at which a stage keeps within the budget; one that is not predicted has attribution's."""
-        known = self.stages.get(stage) or self.stages.get(FIRST)
-        if known is None:
-            return pace
-        return dataclasses.replace(pace, batch_size=known.batch_size, copies=known.copies)
+        known = self.stages.get(stage)
+        batch_size = self.batch_size if known is None else known.batch_size
+        return dataclasses.replace(pace, batch_size=batch_size, copies=known.copies if known else self.copies)
 
 
 def plan_memory(
-    costs: Costs, saes: Sequence[Sized], load: Load, batch_size: int, budget: int | None = None
+    costs: Costs, saes: Sequence[Sized], load: Load, batch_size: int, budget: int | None = None, refuse: bool = True
 ) -> MemoryPlan:
     """The largest batches up to ``batch_size`` whose predicted peaks are within ``budget``, stage by stage.
 
@@ -106,6 +117,7 @@ def plan_memory(
         costs: of the load's length, with the sites of ``saes`` captured.
         saes: those that will be streamed; none where no stage opens any.
         budget: bytes; None plans without a limit.
+        refuse: whether a budget too small for attribution is an error.
 
     Raises:
         UserError: one pair at a time is too much for attribution; the message names the smallest budget that works.
@@ -119,7 +131,7 @@ def plan_memory(
         within = stages[FIRST].predicted if budget is None and name in OF_COPIES and FIRST in stages else None
         stages[name] = fit_stage(name, needs[name], saes, load, batch, budget, within)
     first = stages.get(FIRST)
-    if budget is not None and first is not None and with_overhead(first.predicted, load) > budget:
+    if refuse and budget is not None and first is not None and with_overhead(first.predicted, load) > budget:
         smallest, tensors = with_overhead(first.predicted, load), first.tensors - round(costs.weights)
         card = "" if load.on_host else f", CUDA and its allocator {megabytes(smallest - first.predicted)}"
         raise UserError(
@@ -128,7 +140,13 @@ def plan_memory(
             "fewer --sites, or ask for fewer --lists"
         )
     size = most if first is None else first.batch_size
-    copies = stages["validation"].copies if "validation" in stages else 1
+    if "validation" in stages:
+        copies = stages["validation"].copies
+    else:
+        # Of components that are patched nothing is predicted but that their copies take no more than a backward.
+        within = round(costs.weights + costs.recorded.of(most) + costs.capture.of(most))
+        need = patched_copies(costs, most)
+        copies = fit_stage("patching", need, saes, load, most, budget, within).copies
     peak = round(costs.weights + costs.record.of(size)) if first is None else first.predicted
     return MemoryPlan(
         batch_size=size,

@@ -20,7 +20,7 @@ ROW_BYTES = 350
 #: Assumed active features a token where no table says otherwise; Gemma Scope's canonical SAEs have 50 to 150.
 EXPECTED_L0 = 100
 #: Captured runs that are kept in the host's memory; past that they are on disk.
-HOST_RUNS = 4 * 2**30
+HELD_ON_HOST = 4 * 2**30
 #: Pairs of a group whose runs choose its sites, and on which features are tested, at most.
 CHOOSING_PAIRS, TESTING_PAIRS = 4, 100
 #: Bytes of keys and values that the lists of a batch may take, on the host and on a device of its own.
@@ -89,6 +89,12 @@ def stage_needs(costs: Costs, saes: Sequence[Sized], load: Load) -> dict[str, Ne
         needs["validation"] = lambda batch, copies: _validation(costs, saes, load, batch, copies)
         needs["generation"] = lambda batch, copies: _generation(costs, saes, load, batch, copies)
     return needs
+
+
+def patched_copies(costs: Costs, pairs: int) -> Need:
+    """Of edited copies beside the runs of a batch."""
+    base = costs.weights + costs.recorded.of(pairs)
+    return lambda batch, copies: {"edited copies": base + costs.recompute.of(copies)}
 
 
 def _entropy(costs: Costs, load: Load, batch: int) -> dict[str, float]:
@@ -168,7 +174,7 @@ def capture(costs: Costs, load: Load, batch: int) -> float:
 def held_runs(costs: Costs, saes: Sequence[Sized], load: Load) -> float:
     """Captured runs on the device while SAEs pass: of all groups on the host, of one site and group on a card."""
     if load.on_host:
-        return min(costs.captured.of(load.n_pairs) * load.n_groups, max(HOST_RUNS, costs.captured.of(load.n_pairs)))
+        return min(costs.captured.of(load.n_pairs) * load.n_groups, max(HELD_ON_HOST, costs.captured.of(load.n_pairs)))
     return 3.0 * load.n_pairs * load.length * max(file.d_in for file in saes) * load.number_bytes
 
 

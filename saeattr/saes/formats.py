@@ -17,8 +17,8 @@ from typing import Any
 
 from saeattr.digests import file_sha256
 from saeattr.errors import UserError
-from saeattr.model.hub import hub_file, is_cached
-from saeattr.saes.catalogue import READ_BY_LENS, Format, PublishedSae
+from saeattr.model.hub import cached_file, hub_file
+from saeattr.saes.catalogue import READ_BY_LENS, WEIGHT_FILES, Format, PublishedSae
 from saeattr.saes.lens import BY_TOKEN, check_usable, is_centred
 from saeattr.saes.lens_files import lens_config
 from saeattr.saes.sizes import float32_bytes
@@ -27,19 +27,6 @@ from saeattr.sites import Kind, Site, site_of_hook
 
 #: Read here, and opened by sae-lens.
 ARCHITECTURES, BY_LENS = ("jumprelu", "standard"), ("topk", "gated", "matching_pursuit")
-WEIGHT_FILES: dict[Format, str] = {
-    "sae_lens": "sae_weights.safetensors",
-    "gemma_scope": "params.npz",
-    "gemma_scope_2": "params.safetensors",
-    "llama_scope": "checkpoints/final.safetensors",
-    "llama_scope_r1": "sae_weights.safetensors",
-    "dictionary_learning": "ae.pt",
-    # The path is the file.
-    "qwen_scope": "",
-    "goodfire": "",
-    "deepseek_r1": "",
-    "hook_z": "",
-}
 
 
 @dataclass(frozen=True)
@@ -87,15 +74,14 @@ class SaeFile:
     @property
     def download(self) -> int:
         """Bytes still to be fetched from the hub, as float32; 0 where the file is here."""
-        if self.published is None or is_cached(self.published.repo, self._path):
+        if self.published is None or cached_file(self.published.repo, self._path) is not None:
             return 0
         return self.n_bytes
 
     @property
     def _path(self) -> str:
         """In the repository of a published SAE."""
-        path = self.published.path if self.published else ""
-        return f"{path}/{WEIGHT_FILES[self.format]}" if WEIGHT_FILES[self.format] else path
+        return self.published.file if self.published else ""
 
     @property
     def name(self) -> str:

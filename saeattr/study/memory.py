@@ -36,15 +36,20 @@ from saeattr.study.site_parts import SHARD_PAIRS
 
 T = TypeVar("T")
 
+#: Stages before those whose plan stands for a group's.
+MODEL_ALONE = ("pairs", "statistics", "entropy", "lens", "patching", "head_moves", "selection")
 #: Tokens in whose multiples lengths are rehearsed.
 LENGTHS_ALIKE = 16
 
 
-def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.device, n_groups: int = 1) -> MemoryPlan:
+def memory_plan(
+    prepared: Prepared, n_pairs: int, length: int, device: torch.device, n_groups: int = 1, refuse: bool = True
+) -> MemoryPlan:
     """How ``n_pairs`` of at most ``length`` tokens, a shard of them at a time, will be run within the settings' budget.
 
     Args:
         n_groups: whose pairs are run before the first SAE is opened.
+        refuse: whether a budget that attribution cannot keep to is an error.
 
     Raises:
         UserError: the budget is too small.
@@ -62,7 +67,7 @@ def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.dev
     )
     costs = runs_costs(prepared, length)
     budget = None if settings.vram is None else parse_bytes(settings.vram)
-    plan = plan_memory(costs, prepared.saes, load, settings.batch_size, budget)
+    plan = plan_memory(costs, prepared.saes, load, settings.batch_size, budget, refuse)
     missing = 0 if config.is_here else round(2 * costs.weights / NUMBER_BYTES[dtype])
     return dataclasses.replace(plan, download=missing + sum(file.download for file in prepared.saes))
 
@@ -80,7 +85,7 @@ def runs_costs(prepared: Prepared, length: int) -> Costs:
         return _rehearsed(prepared.passed.model, settings.model, dtype, sites, question, length, written)
     lists = fitted_costs(shape, dtype, sites, written, question.method, whole) if shape is not None else None
     assert lists is not None
-    return dataclasses.replace(known, sample=lists.sample, cache=lists.cache)
+    return known.writing(lists)
 
 
 def length_written(prepared: Prepared, length: int) -> int:
@@ -205,12 +210,30 @@ def note_sites(study: StudyFolder, prepared: Prepared) -> None:
     _write_plan(study, {**_read_plan(study), "sites": sites})
 
 
-def note_memory(study: StudyFolder, group: str, planned: Mapping[str, Any], peaks: Mapping[str, int | None]) -> None:
-    """Add to plan.json what is known of a group: bytes by part, predicted peak, and each stage's measured peak."""
+def note_stage(study: StudyFolder, group: str, plan: MemoryPlan, stage: str, pace: Pace, measured: int | None) -> None:
+    """Add to plan.json what a stage of a group took beside what was predicted, and how it was run.
+
+    The parts of the plan stand beside the stages as those of the stages that open SAEs have them.
+    """
     known = _read_plan(study)
     before = known.setdefault("groups", {}).get(group, {})
-    measured = {**before.get("measured_peak", {}), **peaks}
-    known["groups"][group] = {**before, **planned, "measured_peak": measured}
+    stages = {**before.get("stages", {})}
+    one = plan.stages.get(stage)
+    stages[stage] = {
+        "predicted": plan.predicted(stage),
+        "tensors": None if one is None else one.tensors,
+        "moment": None if one is None else one.most,
+        "measured": measured,
+        "batch_size": pace.batch_size,
+        "copies": pace.copies,
+    }
+    parts = {**before} if stage in MODEL_ALONE else {**before, **vars(plan), "copies": pace.copies}
+    parts["batch_size"] = pace.batch_size
+    known["groups"][group] = {
+        **{name: value for name, value in parts.items() if name != "stages"},
+        "measured_peak": {**before.get("measured_peak", {}), stage: measured},
+        "stages": stages,
+    }
     _write_plan(study, known)
 
 
