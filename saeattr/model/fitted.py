@@ -52,8 +52,12 @@ def fitted_costs(
     lowest = min(site.layer for site in sites)
     above = shape.n_layers - lowest
 
+    # Of the layer that a site lies in the middle of, nearly all runs.
+    inside = any(site.kind == "attn_z" for site in sites if site.layer == lowest)
+
     def cost(name: str) -> Cost:
-        return Cost(*(_value(part, above, lowest, length) for part in fits[name]))
+        more = int(inside and name.startswith(("capture_", "slope")))
+        return Cost(*(_value(part, above + more, lowest - more, length) for part in fits[name]))
 
     way = "relp" if method == "relp" else "attribution"
     own, both, grads = (part * length * NUMBER_BYTES[dtype] for part in _beyond_residual(sites, shape))

@@ -28,8 +28,8 @@ from saeattr.runs.needs import (
 if TYPE_CHECKING:
     from saeattr.runs.question import Pace
 
-#: Tokens of a short list of a dozen items with its request.
-USUAL_LENGTH = 60
+#: Tokens of a short list of a dozen items with its request, and of the request alone.
+USUAL_LENGTH, USUAL_REQUEST = 60, 32
 #: What sampling, pandas and the allocator hold besides, on the CPU.
 HOST_BYTES = 56 * 2**20
 #: On a card: what CUDA takes before the first tensor, and the share of the tensors that the allocator's blocks are

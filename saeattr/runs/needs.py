@@ -58,6 +58,7 @@ class Load:
         n_groups: whose runs are captured before the first SAE is opened.
         checked: pairs of a group in which whole sites are patched and reconstructed.
         number_bytes: of a number of the model's.
+        ablated_lists: that are written under ablation in all.
     """
 
     n_pairs: int
@@ -67,6 +68,7 @@ class Load:
     n_groups: int = 1
     checked: int = 3
     number_bytes: int = 4
+    ablated_lists: int = 2**20
 
     @property
     def points(self) -> int:
@@ -81,7 +83,7 @@ def stage_needs(costs: Costs, saes: Sequence[Sized], load: Load) -> dict[str, Ne
         "pairs": sampling,
         "test_pairs": sampling,
         "entropy": lambda batch, copies: _entropy(costs, load, batch),
-        "lens": lambda batch, copies: {"forward": costs.weights + costs.record.of(batch)},
+        "lens": lambda batch, copies: {"forward": costs.weights + forward(costs, batch)},
     }
     if saes:
         needs["selection"] = lambda batch, copies: _selection(costs, load, batch)
@@ -101,7 +103,7 @@ def _entropy(costs: Costs, load: Load, batch: int) -> dict[str, float]:
     # Every item and its newline are read.
     read = batch * load.points * 2
     return {
-        "forward": costs.weights + costs.record.of(batch),
+        "forward": costs.weights + forward(costs, batch),
         "the whole vocabulary": costs.weights + costs.entropy.of(read),
     }
 
@@ -151,7 +153,7 @@ def _validation(costs: Costs, saes: Sequence[Sized], load: Load, batch: int, cop
 
 def _generation(costs: Costs, saes: Sequence[Sized], load: Load, batch: int, copies: int) -> dict[str, float]:
     base = costs.weights + costs.recorded.of(min(load.n_pairs, TESTING_PAIRS)) + held_saes(saes, load)
-    lists = lists_at_once(batch, copies, costs.cache.each, load.on_host)
+    lists = min(lists_at_once(batch, copies, costs.cache.each, load.on_host), load.ablated_lists)
     # Beside each list another row may read it behind the corrupted request.
     return {"keys, values and logits": base + costs.sample.of(lists) + costs.cache.of(lists)}
 
@@ -164,6 +166,11 @@ def lists_at_once(batch: int, copies: int, cache: float, on_host: bool) -> int:
     """
     room = int((HOST_CACHE if on_host else DEVICE_CACHE) // (2 * cache)) if cache else batch * copies
     return max(batch, min(batch * copies, room))
+
+
+def forward(costs: Costs, batch: int) -> float:
+    """The most while prompts run and nothing of them is kept."""
+    return costs.record.of(batch) - costs.recorded.of(batch)
 
 
 def capture(costs: Costs, load: Load, batch: int) -> float:

@@ -25,12 +25,13 @@ from saeattr.model.loading import LanguageModel, find_model, read_config
 from saeattr.model.memory import give_back_free_memory, measure_peak, meta_model, meta_of, resident_bytes
 from saeattr.model.passed import PassedModel
 from saeattr.model.shapes import ModelShape, shape_of
-from saeattr.runs.memory import MemoryPlan, parse_bytes, plan_memory
+from saeattr.runs.memory import USUAL_REQUEST, MemoryPlan, parse_bytes, plan_memory
 from saeattr.runs.needs import Load
 from saeattr.runs.question import Pace, Question
 from saeattr.runs.rehearsal import Asked, rehearse_runs
 from saeattr.sites import Site
 from saeattr.study.folder import StudyFolder
+from saeattr.study.outlook import ablated_lists
 from saeattr.study.prepare import Prepared
 from saeattr.study.site_parts import SHARD_PAIRS
 
@@ -64,6 +65,7 @@ def memory_plan(
         n_groups=n_groups,
         checked=prepared.question.check_pairs,
         number_bytes=NUMBER_BYTES[dtype],
+        ablated_lists=ablated_lists(settings, len(prepared.saes)),
     )
     costs = runs_costs(prepared, length)
     budget = None if settings.vram is None else parse_bytes(settings.vram)
@@ -76,7 +78,7 @@ def runs_costs(prepared: Prepared, length: int) -> Costs:
     """What runs of the study's model take: of a shape that was rehearsed once and for all, or rehearsed now."""
     settings, question = prepared.settings, prepared.question
     sites = tuple(sorted(file.site for file in prepared.saes)) or (Site("resid_post", 0),)
-    dtype, written = settings.dtype or "float32", length_written(prepared, length)
+    dtype, written = settings.dtype or "float32", USUAL_REQUEST + settings.max_new_tokens
     shape, whole = model_config(prepared).shape, question.metric.whole_vocabulary
     known = None if shape is None else fitted_costs(shape, dtype, sites, length, question.method, whole)
     if known is None:
@@ -86,13 +88,6 @@ def runs_costs(prepared: Prepared, length: int) -> Costs:
     lists = fitted_costs(shape, dtype, sites, written, question.method, whole) if shape is not None else None
     assert lists is not None
     return known.writing(lists)
-
-
-def length_written(prepared: Prepared, length: int) -> int:
-    """Tokens of the longest text that the model may write, with its request."""
-    if not prepared.behaviour.writes(prepared.settings):
-        return length
-    return length + prepared.settings.max_new_tokens
 
 
 @functools.lru_cache(maxsize=8)

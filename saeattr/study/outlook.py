@@ -15,7 +15,7 @@ from pathlib import Path
 from saeattr.model.fitted import NUMBER_BYTES, fits_of, fitted_costs
 from saeattr.model.hub import NamedModel, cached_file, named
 from saeattr.model.shapes import KnownShape, known_shapes, shape_of
-from saeattr.runs.memory import USUAL_LENGTH, MemoryPlan, parse_bytes, plan_memory, with_overhead
+from saeattr.runs.memory import USUAL_LENGTH, USUAL_REQUEST, MemoryPlan, parse_bytes, plan_memory, with_overhead
 from saeattr.runs.needs import Load
 from saeattr.saes.catalogue import PublishedSae, pick_saes, sae_directory
 from saeattr.saes.sizes import float32_bytes
@@ -25,6 +25,8 @@ from saeattr.study.named_sites import choose_sites
 
 #: Of SAEs from the hub, what is downloaded where nothing else is said; and the word for no limit.
 USUAL_DOWNLOAD, NO_LIMIT = "4GiB", "all"
+#: Sets of control features beside those that are ablated while lists are written.
+CONTROL_SETS = 3
 #: Metrics that read the whole vocabulary; the others read a few tokens.
 WHOLE_VOCABULARY = ("log-prob-difference", "log-prob", "probability", "neg-log-prob")
 METHODS = ("attribution", "relp", "ig")
@@ -102,6 +104,7 @@ def named_outlook(settings: StudySettings, length: int = USUAL_LENGTH) -> Outloo
         on_host=device == HOST,
         checked=settings.check_pairs,
         number_bytes=NUMBER_BYTES[dtype],
+        ablated_lists=ablated_lists(settings, len(saes)),
     )
     budget = None if settings.vram is None else parse_bytes(settings.vram)
 
@@ -134,6 +137,12 @@ def named_outlook(settings: StudySettings, length: int = USUAL_LENGTH) -> Outloo
     )
 
 
+def ablated_lists(settings: StudySettings, n_sites: int) -> int:
+    """Lists that ``--generate`` writes: at each site a set of features and its controls, the other base, and nothing."""
+    sites = n_sites if settings.generate_sites else min(n_sites, max(1, settings.validate_top))
+    return settings.n_pairs * (1 + sites * (1 + len(settings.generate_features) * (1 + CONTROL_SETS)))
+
+
 def _plan(
     settings: StudySettings,
     model: KnownShape,
@@ -147,7 +156,7 @@ def _plan(
     """The plan for a method and a kind of metric."""
     sites = [sae.site for sae in saes]
     costs = fitted_costs(model.shape, dtype, sites, load.length, *asked)
-    written = fitted_costs(model.shape, dtype, sites, load.length + settings.max_new_tokens, *asked)
+    written = fitted_costs(model.shape, dtype, sites, USUAL_REQUEST + settings.max_new_tokens, *asked)
     assert costs is not None
     assert written is not None
     costs = costs.writing(written)
