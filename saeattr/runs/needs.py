@@ -78,10 +78,9 @@ class Load:
 
 def stage_needs(costs: Costs, saes: Sequence[Sized], load: Load) -> dict[str, Need]:
     """What each stage needs; stages that are not named here are not predicted."""
-    sampling: Need = lambda batch, copies: {"keys, values and logits": costs.weights + costs.sample.of(batch)}  # noqa: E731
     needs: dict[str, Need] = {
-        "pairs": sampling,
-        "test_pairs": sampling,
+        "pairs": lambda batch, copies: _writing(costs, load, batch),
+        "test_pairs": lambda batch, copies: _writing(costs, load, batch),
         "entropy": lambda batch, copies: _entropy(costs, load, batch),
         "lens": lambda batch, copies: {"forward": costs.weights + forward(costs, batch)},
     }
@@ -91,6 +90,10 @@ def stage_needs(costs: Costs, saes: Sequence[Sized], load: Load) -> dict[str, Ne
         needs["validation"] = lambda batch, copies: _validation(costs, saes, load, batch, copies)
         needs["generation"] = lambda batch, copies: _generation(costs, saes, load, batch, copies)
     return needs
+
+
+def _writing(costs: Costs, load: Load, batch: int) -> dict[str, float]:
+    return {"keys, values and logits": costs.weights + costs.sample.of(min(batch, load.n_pairs))}
 
 
 def patched_copies(costs: Costs, pairs: int) -> Need:

@@ -39,6 +39,8 @@ T = TypeVar("T")
 
 #: Stages before those whose plan stands for a group's.
 MODEL_ALONE = ("pairs", "statistics", "entropy", "lens", "patching", "head_moves", "selection")
+#: How a lack of memory is said where no type of error says it.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 #: Tokens in whose multiples lengths are rehearsed.
 LENGTHS_ALIKE = 16
 
@@ -160,7 +162,7 @@ def _meta_model(folder: Path, dtype: str) -> LanguageModel:
 
 
 def within_memory(lm: LanguageModel, pace: Pace, attempt: Callable[[Pace], T]) -> tuple[T, Pace, int | None]:
-    """Attempt work and measure its peak; where a CUDA device runs out of memory, with half as much at a time.
+    """Attempt work and measure its peak; where memory runs out, with half as much at a time (``until_it_fits``).
 
     Returns:
         what the attempt gave, the pace it was made at, and the peak in bytes (None where the system does not tell).
@@ -169,21 +171,41 @@ def within_memory(lm: LanguageModel, pace: Pace, attempt: Callable[[Pace], T]) -
         UserError: one pair and one copy at a time do not fit.
     """
     with measure_peak(lm.device, idle_bytes(lm)) as peak:
-        while True:
-            try:
-                found = attempt(pace)
-                break
-            except torch.cuda.OutOfMemoryError as error:
-                if pace.batch_size == 1 and pace.copies == 1:
-                    raise UserError(
-                        f"{lm.device} has too little memory for one pair at a time: name fewer --sites, or use --dtype "
-                        "bfloat16 or --device cpu"
-                    ) from error
-            # Behind the error, which held on to the tensors of the attempt.
-            torch.cuda.empty_cache()
-            halved = {"batch_size": (pace.batch_size + 1) // 2, "copies": (pace.copies + 1) // 2}
-            pace = dataclasses.replace(pace, **halved)
+        found, pace = until_it_fits(lm.device, pace, attempt)
     return found, pace, peak.n_bytes
+
+
+def until_it_fits(device: torch.device, pace: Pace, attempt: Callable[[Pace], T]) -> tuple[T, Pace]:
+    """Attempt work, with half as many pairs and copies at a time as often as memory runs out.
+
+    Raises:
+        UserError: one pair and one copy at a time do not fit.
+    """
+    while True:
+        try:
+            return attempt(pace), pace
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if pace.batch_size == 1 and pace.copies == 1:
+                raise UserError(
+                    f"{device} has too little memory for one pair at a time: name fewer --sites, or use --dtype "
+                    "bfloat16 or --device cpu"
+                ) from error
+        # Behind the error, which held on to the tensors of the attempt.
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        halved = {"batch_size": (pace.batch_size + 1) // 2, "copies": (pace.copies + 1) // 2}
+        pace = dataclasses.replace(pace, **halved)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device or the host has no room, by its type or, where it has none, its words."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    # Metal and the CPU's allocator raise a RuntimeError.
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in said for words in OUT_OF_MEMORY)
 
 
 def idle_bytes(lm: LanguageModel) -> int | None:

@@ -138,7 +138,7 @@ def named_outlook(settings: StudySettings, length: int = USUAL_LENGTH) -> Outloo
 
 
 def ablated_lists(settings: StudySettings, n_sites: int) -> int:
-    """Lists that ``--generate`` writes: at each site a set of features and its controls, the other base, and nothing."""
+    """Lists that ``--generate`` writes: at each site sets of features, their controls and steering; and untouched."""
     sites = n_sites if settings.generate_sites else min(n_sites, max(1, settings.validate_top))
     return settings.n_pairs * (1 + sites * (1 + len(settings.generate_features) * (1 + CONTROL_SETS)))
 
