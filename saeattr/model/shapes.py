@@ -46,13 +46,14 @@ class KnownShape:
     """A named model's shape.
 
     Attributes:
-        parameters: as the hub counts them, image encoder included.
+        parameters: as the hub counts them, image encoder included; n_bytes: of its files there.
         config: the fields of config.json that make it, for transformers.
     """
 
     name: str
     shape: ModelShape
     parameters: int
+    n_bytes: int
     config: Mapping[str, Any]
 
     def line(self) -> str:
@@ -75,8 +76,9 @@ def known_shapes() -> dict[str, KnownShape]:
     """By the name that ``--model`` takes."""
     read: dict[str, Any] = yaml.safe_load(SHAPES.read_text(encoding="utf-8"))
     return {
-        name: KnownShape(name, shape_of(one["config"]), int(one["published"]), one["config"])
+        name: KnownShape(name, shape_of(one["config"]), n, n * one.get("number_bytes", 2), one["config"])
         for name, one in read.items()
+        for n in [int(one["published"])]
     }
 
 
