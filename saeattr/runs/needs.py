@@ -150,7 +150,10 @@ def _validation(costs: Costs, saes: Sequence[Sized], load: Load, batch: int, cop
         "forward": runs - costs.recorded.of(batch) + max(costs.record.of(batch), costs.read.of(batch * load.points)),
         "encoding": base + encode(saes, batch * load.length),
         "edited copies": base + edited,
-        "many features together": base + min(CURVE_BYTES, CURVE_SETS * pairs * hidden) + edited,
+        # Whole SAEs are encoded in the copies, at the half of their tokens that can have an effect.
+        "many features together": base
+        + min(CURVE_BYTES, CURVE_SETS * pairs * hidden)
+        + max(edited, encode(saes, copies * load.length // 2)),
     }
 
 
