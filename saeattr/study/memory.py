@@ -59,7 +59,7 @@ def memory_plan(
     """
     settings = prepared.settings
     config = model_config(prepared)
-    dtype = settings.dtype or "float32"
+    dtype = model_dtype(prepared)
     load = Load(
         min(n_pairs, SHARD_PAIRS),
         length,
@@ -80,7 +80,7 @@ def runs_costs(prepared: Prepared, length: int) -> Costs:
     """What runs of the study's model take: of a shape that was rehearsed once and for all, or rehearsed now."""
     settings, question = prepared.settings, prepared.question
     sites = tuple(sorted(file.site for file in prepared.saes)) or (Site("resid_post", 0),)
-    dtype, written = settings.dtype or "float32", USUAL_REQUEST + settings.max_new_tokens
+    dtype, written = model_dtype(prepared), USUAL_REQUEST + settings.max_new_tokens
     shape, whole = model_config(prepared).shape, question.metric.whole_vocabulary
     known = None if shape is None else fitted_costs(shape, dtype, sites, length, question.method, whole)
     if known is None:
@@ -129,6 +129,12 @@ def model_config(prepared: Prepared) -> ModelConfig:
         return ModelConfig(_shape(passed.lm.hf.config), True)
     folder = find_model(prepared.settings.model, weights=False)
     return ModelConfig(_shape(read_config(folder)), has_weights(folder))
+
+
+def model_dtype(prepared: Prepared) -> str:
+    """Of the model that was passed, or as the settings have it."""
+    passed = prepared.passed.model
+    return (prepared.settings.dtype or "float32") if passed is None else passed.dtype
 
 
 def _shape(config: PreTrainedConfig) -> ModelShape | None:
