@@ -159,6 +159,11 @@ def attribute_units(
     on_step("attribution", len(files), len(files))
 
 
+def waiting_values(task: Task) -> int:
+    """Numbers that a waiting run keeps of a token: x and g of the clean run, x of the corrupted one, at each site."""
+    return 3 * sum(file.d_in for file in task.saes)
+
+
 def _waiting_runs(unit: Unit, store: RunStore) -> list[BatchRuns]:
     """The runs of a unit, with what the method and the checks compute again."""
     task, method = unit.task, find_method(unit.task.question.method)

@@ -7,7 +7,7 @@ them. x and g of 26 layers of a prompt of 60 tokens are about 15 MB in bfloat16.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +64,10 @@ class RunStore:
         beside = None if batch.corrupted is None else off(batch.corrupted, batch.corrupted.calls)
         return dataclasses.replace(batch, clean=off(batch.clean, kept), corrupted=beside)
 
+    def clear(self) -> None:
+        """Count what was kept so far as let go of."""
+        self.held = 0
+
     def _moved(self, tensors: Iterable[Tensor]) -> dict[int, Tensor]:
         """By ``id``, where each tensor is now."""
         distinct = {id(tensor): tensor for tensor in tensors}
@@ -99,14 +103,23 @@ class RunStore:
 
 def at_site(batch: BatchRuns, site: HookPoint) -> BatchRuns:
     """Waiting runs with what one site needs on the model's device: x and g there, inputs of its layer and above."""
+    return _placed(batch, lambda other: other == site, site.layer)
+
+
+def on_device(batch: BatchRuns) -> BatchRuns:
+    """Waiting runs with all that they keep on the model's device."""
+    return _placed(batch, lambda other: True, 0)
+
+
+def _placed(batch: BatchRuns, wanted: Callable[[HookPoint], bool], lowest: int) -> BatchRuns:
     device = batch.lm.device
     if device.type == "cpu":
         return batch
     calls = batch.clean.calls
-    inputs = [value.to(device) if layer >= site.layer else value for layer, value in enumerate(calls.inputs)]
+    inputs = [value.to(device) if layer >= lowest else value for layer, value in enumerate(calls.inputs)]
 
     def on(run: Run, calls: LayerCalls) -> Run:
-        x, g = ({site: part[site].to(device)} if site in part else {} for part in (run.x, run.g))
+        x, g = ({site: value.to(device) for site, value in part.items() if wanted(site)} for part in (run.x, run.g))
         return dataclasses.replace(run, x=x, g=g, calls=calls)
 
     beside = None if batch.corrupted is None else on(batch.corrupted, batch.corrupted.calls)

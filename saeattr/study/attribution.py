@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,16 +11,16 @@ from typing import ClassVar
 import pandas as pd
 import torch
 
-from saeattr.attribution.group import attribute_units
+from saeattr.attribution.group import attribute_units, waiting_values
 from saeattr.attribution.rounding import dtype_warning, measure_rounding
 from saeattr.progress import OnStep
-from saeattr.runs.kept import HELD_ON_HOST, RunStore
 from saeattr.runs.task import Task
 from saeattr.saes.loading import load_sae
 from saeattr.sites import Site
 from saeattr.study.folder import StudyFolder
-from saeattr.study.site_parts import GroupParts, rounds
+from saeattr.study.site_parts import GroupParts
 from saeattr.study.stage import Outcome, Stage, Work
+from saeattr.study.waiting import in_rounds, run_bytes, waiting_store
 from saeattr.tables import (
     ACTIVE,
     ATTRIBUTIONS,
@@ -87,20 +86,15 @@ def attribute_parts(parts: Sequence[GroupParts], root: Path, on_step: OnStep) ->
     """
     of_group = {one.task.group: one for one in parts}
     missing = [unit for one in parts for unit in one.missing()]
-    # Half of what the disk has left, beside what stays in memory.
-    room = HELD_ON_HOST + shutil.disk_usage(root).free // 2
-    for units in rounds(missing, room):
-        waiting = root / f".unfinished-runs-{os.getpid()}"
-        try:
+    for units in in_rounds(missing, lambda unit: run_bytes(unit.task, waiting_values(unit.task)), root):
+        with waiting_store(root) as store:
             attribute_units(
                 units,
-                RunStore(waiting),
+                store,
                 lambda unit, points: of_group[unit.task.group].put_points(unit, points),
                 lambda unit, site, tables: of_group[unit.task.group].put_site(unit, site, tables),
                 on_step,
             )
-        finally:
-            shutil.rmtree(waiting, ignore_errors=True)
 
 
 def entries_warnings(group: str, entries: pd.DataFrame) -> list[str]:

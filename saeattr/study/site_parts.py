@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,28 +157,6 @@ def read_sums(folders: Sequence[Path], site: Site) -> tuple[pd.DataFrame, pd.Dat
     here = {"layer": site.layer, "kind": site.kind}
     effects = pd.concat([read_rows(one / "pair_effects.parquet", SUMMARISED, **here) for one in folders])
     return effects, pd.concat([read_rows(one / "carriers.parquet", **here) for one in folders])
-
-
-def rounds(units: Sequence[Unit], room: int) -> Iterator[list[Unit]]:
-    """Units, as many together as their waiting runs have room for, in bytes; one at least."""
-    together: list[Unit] = []
-    taken = 0
-    for unit in units:
-        size = waiting_bytes(unit.task)
-        if together and taken + size > room:
-            yield together
-            together, taken = [], 0
-        together.append(unit)
-        taken += size
-    if together:
-        yield together
-
-
-def waiting_bytes(task: Task) -> int:
-    """Of x and g of the clean runs and x of the corrupted ones, at all sites of a task."""
-    longest = max(len(pair.clean_ids) for pair in task.pairs)
-    each = 3 * sum(file.d_in for file in task.saes) * task.lm.dtype.itemsize
-    return len(task.pairs) * longest * each
 
 
 def _summed(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import pandas as pd
 
-from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
 from saeattr.files import read_metadata, read_table, write_table
-from saeattr.runs.task import Task
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder
 from saeattr.study.pairs import stored_test_pairs
 from saeattr.study.site_parts import read_sums
 from saeattr.study.stage import Outcome, Stage, Work
+from saeattr.study.waiting import in_rounds, run_bytes, waiting_store
 from saeattr.tables import (
     AGREEMENT,
     ATTRIBUTIONS,
@@ -33,10 +32,12 @@ from saeattr.tables import (
     Table,
     features_of,
 )
+from saeattr.validation.begin import GroupInput, ValidationPlan
 from saeattr.validation.evidence import FEWEST_PAIRS, Estimates
-from saeattr.validation.group import ValidationPlan, ValidationTables, validate_features
+from saeattr.validation.group import ValidationTables, validate_groups
 from saeattr.validation.parts import Parts
 from saeattr.validation.verdicts import judge
+from saeattr.validation.waiting import waiting_values
 
 _POWER, _JUDGED = "saeattr.power", "saeattr.judged_over_groups"
 
@@ -56,8 +57,24 @@ class Validation(Stage):
     joined: ClassVar[tuple[Table, ...]] = (VALIDATION, CURVES, AGREEMENT)
     kept: ClassVar[tuple[Table, ...]] = (COMPARED, EXACT)
     over_groups: ClassVar[tuple[Table, ...]] = (VALIDATION,)
+    together: ClassVar[bool] = True
 
     def run(self, work: Work) -> Outcome:
+        return next(self.run_groups([work]))
+
+    def run_groups(self, works: Sequence[Work]) -> Iterator[Outcome]:
+        """Every SAE is opened once for all groups' tests; exact effects are stored as soon as they are measured."""
+        names = [table.name for table in (*self.joined, *self.kept)]
+        root = works[0].study.root
+        for some in in_rounds(works, lambda work: run_bytes(work.task, waiting_values(work.task)), root):
+            with waiting_store(root) as store:
+                tables = validate_groups([self._input(work) for work in some], store)
+                for work, own in zip(some, tables, strict=True):
+                    found = {name: getattr(own, name) for name in names}
+                    yield Outcome(found, _warnings(work.group, own), {_POWER: own.power})
+
+    def _input(self, work: Work) -> GroupInput:
+        """A group's pairs and estimates, and what an interrupted validation measured of the same."""
         features = Attribution.read(work.study, FEATURES, work.group)
         attributions = None
         if self.plan.positions == "single":
@@ -65,11 +82,8 @@ class Validation(Stage):
             attributions = Attribution.read(work.study, ATTRIBUTIONS, work.group)
         fresh = None if self.fresh is None else stored_test_pairs(work.study, work.group)
         sums = functools.partial(read_sums, [Attribution.folder(work.study, work.group)])
-        estimates = Estimates(features, attributions, sums)
-        partial = self.partial(work.study, work.group)
-        tables = validate_group(work.task, estimates, self.plan, fresh, partial)
-        found = {table.name: getattr(tables, table.name) for table in (*self.joined, *self.kept)}
-        return Outcome(found, _warnings(work.group, tables), {_POWER: tables.power})
+        group = GroupInput(work.task, Estimates(features, attributions, sums), self.plan, fresh)
+        return dataclasses.replace(group, parts=stored_parts(group, self.partial(work.study, work.group)))
 
     def write(self, study: StudyFolder, group: str, outcome: Outcome) -> None:
         super().write(study, group, outcome)
@@ -111,32 +125,23 @@ def _warnings(group: str, tables: ValidationTables) -> list[str]:
     return [f"{group}: {tables.power}"] if few else []
 
 
-def validate_group(
-    task: Task,
-    estimates: Estimates,
-    wanted: ValidationPlan,
-    fresh: Sequence[Pair] | None = None,
-    partial: Path | None = None,
-) -> ValidationTables:
-    """``validate_features``, with exact effects stored as soon as they are measured.
+def stored_parts(group: GroupInput, partial: Path) -> Parts:
+    """What an interrupted validation of a group measured, and where what is measured is stored at once.
 
     Args:
-        partial: a folder for what is measured so far; an interrupted validation goes on from it, if pairs, SAEs and
-            plans are the same. ``discard_partial`` removes it once the tables are stored. None stores nothing.
+        partial: the folder; ``discard_partial`` removes it once the tables are stored.
 
     Raises:
         UserError: the folder cannot be written, or what it holds is damaged.
     """
-    if partial is None:
-        return validate_features(task, estimates, wanted, fresh)
-    path = partial / f"exact-{_key(task, estimates, wanted, fresh)}.parquet"
+    path = partial / f"exact-{_key(group)}.parquet"
     known = [read_table(path, EXACT) if path.exists() else EXACT.empty()]
 
     def store(part: pd.DataFrame) -> None:
         known.append(part)
         write_table(path, EXACT.frame(pd.concat([rows for rows in known if len(rows)])))
 
-    return validate_features(task, estimates, wanted, fresh, Parts(known[0], store))
+    return Parts(known[0], store)
 
 
 def discard_partial(partial: Path) -> None:
@@ -147,17 +152,17 @@ def discard_partial(partial: Path) -> None:
         partial.rmdir()
 
 
-def _key(task: Task, estimates: Estimates, wanted: ValidationPlan, fresh: Sequence[Pair] | None) -> str:
+def _key(group: GroupInput) -> str:
     """Changes with everything that exact effects depend on; of the pace only the seed, which draws controls, does."""
-    top = estimates.features.sort_values("rank", kind="stable").head(wanted.top)
-    question = task.question
+    task, plan, question = group.task, group.plan, group.task.question
+    top = group.estimates.features.sort_values("rank", kind="stable").head(plan.top)
     parts = [
         task.lm.name,
         [(pair.pair_id, *pair.evidence) for pair in task.pairs],
-        None if fresh is None else [(pair.pair_id, *pair.evidence) for pair in fresh],
+        None if group.fresh is None else [(pair.pair_id, *pair.evidence) for pair in group.fresh],
         [(str(file.site), file.name) for file in task.saes],
         [(str(site), feature) for site, feature in features_of(top)],
         (question.metric.name, question.decision, question.base),
-        (wanted.n_controls, wanted.positions, wanted.most_pairs, task.pace.seed),
+        (plan.n_controls, plan.positions, plan.most_pairs, task.pace.seed),
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

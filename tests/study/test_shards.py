@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ import pytest
 
 import saeattr
 from saeattr.attribution import group
-from saeattr.attribution.group import attribute_group
+from saeattr.attribution.group import attribute_group, waiting_values
 from saeattr.behaviours.facts.behaviour import fact_pairs, relations
 from saeattr.behaviours.given.export import export_pairs
 from saeattr.behaviours.pair import Pair
@@ -26,9 +27,10 @@ from saeattr.runs.task import Task
 from saeattr.saes.loading import SaeFile
 from saeattr.settings import BaseName
 from saeattr.sites import Site
-from saeattr.study import attribution, site_parts
+from saeattr.study import attribution, site_parts, waiting
 from saeattr.study.attribution import Attribution, attribute_parts
-from saeattr.study.site_parts import GroupParts, rounds, waiting_bytes
+from saeattr.study.site_parts import GroupParts
+from saeattr.study.waiting import in_rounds, run_bytes
 from saeattr.tables import PAIR_EFFECTS, TABLES
 
 SITES = [Site("resid_post", 2), Site("mlp_out", 4)]
@@ -119,18 +121,21 @@ def test_a_part_that_is_stored_is_not_done_again_whatever_stopped_the_run(
 
 
 def test_units_go_together_as_far_as_there_is_room_for_their_runs(
-    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], tmp_path: Path
+    lm: LanguageModel, saes: dict[Site, SaeFile], pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     units = GroupParts(task_of(lm, saes, pairs), tmp_path, 0.0, 1).units
-    sizes = [waiting_bytes(unit.task) for unit in units]
+    sizes = {unit.number: run_bytes(unit.task, waiting_values(unit.task)) for unit in units}
     # x of two runs and g, float32, at two sites as wide as the residual stream.
     width = lm.hf.config.get_text_config().hidden_size
     assert sizes[0] == len(pairs[0].clean_ids) * width * 2 * 3 * 4
-    together = list(rounds(units, sizes[0] + sizes[1]))
-    assert [unit.number for some in together for unit in some] == [0, 1, 2, 3, 4]
-    assert [unit.number for unit in together[0]] == [0, 1]
-    assert all(sum(waiting_bytes(unit.task) for unit in some) <= sizes[0] + sizes[1] for some in together)
-    assert [len(some) for some in rounds(units, 1)] == [1] * 5
+    for room, expected in ((sizes[0] + sizes[1], [0, 1]), (1, [0]), (sum(sizes.values()), [0, 1, 2, 3, 4])):
+        # Half of what is free, beside what stays in memory.
+        monkeypatch.setattr(waiting, "HELD_ON_HOST", room - 1)
+        monkeypatch.setattr(waiting.shutil, "disk_usage", lambda root: SimpleNamespace(free=2))
+        together = list(in_rounds(units, lambda unit: sizes[unit.number], tmp_path))
+        assert [unit.number for unit in together[0]] == expected
+        assert [unit.number for some in together for unit in some] == [0, 1, 2, 3, 4]
+        assert all(len(some) == 1 or sum(sizes[unit.number] for unit in some) <= room for some in together)
 
 
 def test_small_entries_are_left_out_and_everything_else_is_of_all(

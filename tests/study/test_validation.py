@@ -15,13 +15,16 @@ from saeattr.behaviours.lists.pairs import make_pairs
 from saeattr.behaviours.lists.sampling import Sampling, sample_lists
 from saeattr.behaviours.pair import Pair, distinct_pairs
 from saeattr.errors import UserError
+from saeattr.runs.kept import RunStore
 from saeattr.runs.metric import METRICS
 from saeattr.runs.question import Pace, Question
 from saeattr.study.folder import StudyFolder
 from saeattr.study.stage import Outcome
-from saeattr.study.validation import Validation, discard_partial, power_of, validate_group
+from saeattr.study.validation import Validation, discard_partial, power_of, stored_parts
 from saeattr.tables import VALIDATION
-from saeattr.validation.group import Estimates, ValidationPlan, ValidationTables
+from saeattr.validation.begin import GroupInput, ValidationPlan
+from saeattr.validation.evidence import Estimates
+from saeattr.validation.group import ValidationTables, validate_groups
 from saeattr.validation.site import SiteTest
 from saeattr.validation.verdicts import judge
 from tests.validation.validated import SMALL, attributed
@@ -34,7 +37,9 @@ def run(partial: Path | None, wanted: ValidationPlan = WANTED, **changes: Any) -
     found = attributed()
     fresh = changes.pop("fresh", None)
     task = dataclasses.replace(found.task(), **changes)
-    return validate_group(task, Estimates(found.features, found.tables.attributions), wanted, fresh, partial)
+    group = GroupInput(task, Estimates(found.features, found.tables.attributions), wanted, fresh)
+    parts = group.parts if partial is None else stored_parts(group, partial)
+    return next(validate_groups([dataclasses.replace(group, parts=parts)], RunStore()))
 
 
 @pytest.fixture
