@@ -13,8 +13,8 @@ from typing import Protocol
 from saeattr.model.costs import Costs
 from saeattr.saes.sizes import DENSE_BYTES
 
-#: Bytes at once for each (token, feature) of a dense encode: f of the clean run beside pre, relu and mask of the base.
-ENCODE_BYTES = 17
+#: Bytes at once for each (token, feature) of a dense encode: f of the clean run and of the base, and three masks.
+ENCODE_BYTES = 11
 #: Bytes for each row of attributions.parquet while a group's tables are put together (on the CPU).
 ROW_BYTES = 350
 #: Assumed active features a token where no table says otherwise; Gemma Scope's canonical SAEs have 50 to 150.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
@@ -96,25 +97,10 @@ def _run_missing(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage]
         prepared = with_choice(prepared, study)
         begun = any(Attribution.is_there(study, group) for group in prepared.groups)
         choosing = not (begun or Choosing.is_there(study, WHOLE))
-    each, of_all = ([stage for stage in stages if stage.of_all == whole] for whole in (False, True))
-    missing: dict[str, list[Stage]] = {}
-    for group, own in [*((group, each) for group in prepared.groups if each), *([(WHOLE, of_all)] if of_all else [])]:
-        lacking = [stage for stage in own if not stage.is_done(study, group)]
-        if lacking:
-            missing[group] = lacking
-        else:
-            on_progress(group, "already done", 1, 1)
+    missing = _missing(prepared, study, stages, on_progress)
     if not missing:
         return []
-    finished, all_of_them = 0, sum(map(len, missing.values()))
-
-    def carry(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None = None) -> list[str]:
-        nonlocal finished
-        told = carry_out(stage, works, plan)
-        finished += len(works)
-        on_progress(WHOLE, "stages", finished, all_of_them)
-        return told
-
+    carry = _Counted(on_progress, sum(map(len, missing.values())))
     lm = open_model(prepared, next(iter(missing)), on_progress)
     warnings, works = _device_warnings(lm), []
     for group in [group for group in missing if group != WHOLE]:
@@ -123,18 +109,14 @@ def _run_missing(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage]
         if work.task.pairs:
             works.append(work)
             for stage in missing[group]:
-                warnings += [] if stage.opens_saes else carry(stage, [work])
+                warnings += [] if stage.opens_saes else carry.out(stage, [work])
     if any(stage.opens_saes for work in works for stage in missing[work.group]):
         works, choosing = _with_saes(works, choosing), False
-        prepared = works[0].prepared
-    plan = None
-    for stage in [stage for stage in each if stage.opens_saes]:
-        own = [work for work in works if stage in missing[work.group]]
-        if own:
-            plan = plan or plan_of(works)
-            warnings += carry(stage, own, plan)
-        if own and isinstance(stage, MakingTestPairs):
-            plan = plan_of(works)
+        prepared, plan = works[0].prepared, plan_of(works)
+        for stage in [stage for stage in stages if stage.opens_saes and not stage.of_all]:
+            warnings += carry.out(stage, [work for work in works if stage in missing[work.group]], plan)
+            if isinstance(stage, MakingTestPairs):
+                plan = plan_of(works)
     if WHOLE in missing:
         work, told = with_pairs(begin_work(lm, prepared, study, WHOLE, on_progress), prepared.groups)
         warnings += told
@@ -143,8 +125,39 @@ def _run_missing(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage]
             (work,) = _with_saes([work], choosing)
             plan = plan_of([work])
         for stage in missing[WHOLE] if work.task.pairs else ():
-            warnings += carry(stage, [work], plan if stage.opens_saes else None)
+            warnings += carry.out(stage, [work], plan if stage.opens_saes else None)
     return warnings
+
+
+def _missing(
+    prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], on_progress: OnProgress
+) -> dict[str, list[Stage]]:
+    """By group, the stages that are not stored as they are wanted; ``WHOLE`` has those of all groups as one."""
+    each, of_all = ([stage for stage in stages if stage.of_all == whole] for whole in (False, True))
+    missing: dict[str, list[Stage]] = {}
+    for group, own in [*((group, each) for group in prepared.groups if each), *([(WHOLE, of_all)] if of_all else [])]:
+        lacking = [stage for stage in own if not stage.is_done(study, group)]
+        if lacking:
+            missing[group] = lacking
+        else:
+            on_progress(group, "already done", 1, 1)
+    return missing
+
+
+@dataclass
+class _Counted:
+    """Carries stages out, and tells how many of all that were missing are done."""
+
+    on_progress: OnProgress
+    total: int
+    done: int = 0
+
+    def out(self, stage: Stage, works: Sequence[Work], plan: MemoryPlan | None = None) -> list[str]:
+        told = carry_out(stage, works, plan) if works else []
+        self.done += len(works)
+        if works:
+            self.on_progress(WHOLE, "stages", self.done, self.total)
+        return told
 
 
 def _with_saes(works: Sequence[Work], choosing: bool) -> list[Work]:
