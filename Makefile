@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS := .venv-peers
 
 .PHONY: demo test lint format bench mutants clean
 
@@ -21,8 +22,16 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)
-	HF_HUB_OFFLINE=1 $(BIN)/python scripts/benchmark.py cost
+bench: $(PEERS)/.installed  ## what attribution costs, and what it costs with other tools: half an hour
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmark.py cost
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PEERS)/bin/python scripts/benchmark.py peers
+
+# The peers stand in an environment of their own, which sees the project's packages beside theirs.
+$(PEERS)/.installed: $(INSTALLED) scripts/benchmarks/peers/requirements.txt
+	$(BIN)/python -m venv $(PEERS)
+	$(PEERS)/bin/python scripts/benchmarks/peers/environment.py $(VENV)
+	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt -r scripts/benchmarks/peers/requirements.txt
+	touch $@
 
 # Half an hour: the core is changed one small thing at a time; the share that the tests notice stands in CONTRIBUTING.md.
 mutants: $(INSTALLED)
@@ -38,4 +47,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(PEERS) runs

@@ -8,10 +8,11 @@ so what is claimed of a feature is claimed of its median over pairs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, binom, t
+from scipy.special import betainc, betaincinv, stdtrit
 
 #: Of intervals and tests.
 LEVEL = 0.95
@@ -33,10 +34,8 @@ def median_interval(
         low and high, each [rows]; NaN with so few pairs that none reaches ``level`` (fewer than six at 95 %).
     """
     n = values.shape[1]
-    depth = int(binom.ppf((1 - level) / 2, n, 0.5))
-    # ppf may land on the depth whose tail is exactly the level's.
-    while depth > 0 and _held(n, depth) < level:
-        depth -= 1
+    # The deeper, the less often.
+    depth = int((_held(n, np.arange(1, n // 2 + 1)) >= level).sum())
     if depth == 0:
         return np.full(len(values), np.nan), np.full(len(values), np.nan)
     ordered = np.sort(values, axis=1)
@@ -48,9 +47,14 @@ def median_interval(
     return low, high
 
 
-def _held(n: int, depth: int) -> float:
+def _held(n: int, depth: Any) -> Any:
     """How often the median lies between the ``depth``-th smallest and the ``depth``-th largest of n values."""
-    return float(1 - 2 * binom.cdf(depth - 1, n, 0.5))
+    return 1 - 2 * _at_least(n + 1 - depth, n)
+
+
+def _at_least(k: Any, n: int) -> Any:
+    """P(Binomial(n, 1/2) >= k), 1 for k = 0: an incomplete beta function (scipy.stats takes longer to import)."""
+    return np.where(np.asarray(k) > 0, betainc(np.maximum(k, 1), n + 1 - np.maximum(k, 1), 0.5), 1.0)
 
 
 def sign_test(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -62,7 +66,7 @@ def sign_test(values: NDArray[np.float64]) -> NDArray[np.float64]:
         values: [rows, pairs].
     """
     most = np.maximum((values > 0).sum(axis=1), (values < 0).sum(axis=1))
-    return np.minimum(1.0, 2 * binom.sf(most - 1, values.shape[1], 0.5))
+    return np.minimum(1.0, 2 * _at_least(most, values.shape[1]))
 
 
 def mean_interval(values: NDArray[np.float64], level: float = LEVEL) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -74,7 +78,7 @@ def mean_interval(values: NDArray[np.float64], level: float = LEVEL) -> tuple[ND
     n = values.shape[1]
     if n < 2:
         return np.full(len(values), np.nan), np.full(len(values), np.nan)
-    reach = t.ppf((1 + level) / 2, n - 1) * values.std(axis=1, ddof=1) / np.sqrt(n)
+    reach = stdtrit(n - 1, (1 + level) / 2) * values.std(axis=1, ddof=1) / np.sqrt(n)
     return values.mean(axis=1) - reach, values.mean(axis=1) + reach
 
 
@@ -119,8 +123,8 @@ def share_interval(hits: int, n: int, level: float = LEVEL) -> tuple[float, floa
     if n == 0:
         return float("nan"), float("nan")
     tail = (1 - level) / 2
-    low = float(beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0
-    high = float(beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
+    low = float(betaincinv(hits, n - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0
     return low, high
 
 

@@ -15,6 +15,7 @@ BENCHMARKS = {
     "verdicts": ("verdicts.measure", "how often are verdicts wrong?"),
     "dtype": ("dtype.measure", "what does bfloat16 cost?"),
     "weights": ("dtype.weights", "may an SAE be held in bfloat16?"),
+    "exact-dtype": ("dtype.exact", "and exact effects?"),
     "generation": ("generation.measure", "what do lists become when features are ablated while they are written?"),
     "generation-saes": ("generation.saes", "and with other SAEs of the same site?"),
     "selection": ("selection.measure", "is the choice of layers any good?"),
@@ -23,6 +24,7 @@ BENCHMARKS = {
     "swaps": ("lists.swaps", "do both pairs of requests find the same features?"),
     "emergence": ("emergence.measure", "when do facts, their phases and their movers appear in training?"),
     "cost": ("cost.measure", "what does attribution cost?"),
+    "peers": ("peers.measure", "and what does the same cost with other tools?"),
     "scale": ("scale.measure", "and at full size?"),
     "topics": ("scale.topics", "what is saved by opening every SAE once for all topics?"),
 }

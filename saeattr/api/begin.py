@@ -14,6 +14,7 @@ from saeattr.progress import OnProgress
 from saeattr.settings import make_settings
 from saeattr.study.borrowed import with_borrowed
 from saeattr.study.folder import StudyFolder, open_study, remove_leftovers
+from saeattr.study.growing import grow, with_grown
 from saeattr.study.pairs import MakingTestPairs, store_given
 from saeattr.study.passed import take_passed
 from saeattr.study.prepare import Prepared, default_folder, prepare
@@ -68,12 +69,14 @@ def validation_stages(prepared: Prepared) -> list[Stage]:
 
 
 def folder_for(prepared: Prepared, out: str | Path | None) -> StudyFolder:
-    """The operation's study folder, made or opened, without what an interrupted run left half done.
+    """The operation's study folder, made, opened or grown, without what an interrupted run left half done.
 
     Raises:
         UserError: it holds another study, or one whose sites were chosen within other limits than those given.
     """
-    folder = open_study(Path(out) if out is not None else default_folder(prepared), prepared.record)
+    root = Path(out) if out is not None else default_folder(prepared)
+    grow(root, prepared)
+    folder = open_study(root, prepared.record)
     check_limits(folder, prepared)
     remove_leftovers(folder)
     store_given(folder, prepared.behaviour)
@@ -84,7 +87,8 @@ def run_and_draw(
     prepared: Prepared, folder: StudyFolder, stages: Sequence[Stage], figures: bool, on_progress: OnProgress
 ) -> Study:
     """Run what is missing of every group, join the tables, draw the figures."""
-    warnings = run_stages(prepared, folder, stages, on_progress)
+    prepared, told = with_grown(prepared, folder, stages)
+    warnings = [*told, *run_stages(prepared, folder, stages, on_progress)]
     study = Study(folder, join_stages(folder, prepared.groups))
     study = dataclasses.replace(study, warnings=(*warnings, *agreement_warnings(study.agreement())))
     link_study(study)

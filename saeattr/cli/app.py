@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import gc
 from types import ModuleType
@@ -51,6 +52,8 @@ def load_api() -> ModuleType:
 
     gc.freeze()
     gc.enable()
+    # Nor at the end, where it would look through all of them before the process may go.
+    atexit.register(gc.freeze)
     return api
 
 

@@ -73,7 +73,7 @@ def generate_lists(
     """
     heats = None if temperatures is None else read_numbers("temperatures", temperatures)
     api = load_api()
-    from saeattr.reporting.terminal.study import StageProgress
+    from saeattr.reporting.terminal.progress import StageProgress
 
     settings = {"temperature": temperature, "lists": lists, "top_p": top_p, "max_new_tokens": max_new_tokens}
     settings |= {"seed": seed, "model": model, "dtype": dtype, "batch_size": batch_size, "device": device}
@@ -153,7 +153,7 @@ def stats(
     """
     api = load_api()
     from saeattr.reporting.terminal.lists import print_statistics
-    from saeattr.reporting.terminal.study import StageProgress
+    from saeattr.reporting.terminal.progress import StageProgress
 
     with StageProgress() as progress:
         found = api.list_statistics(

@@ -20,7 +20,7 @@ def report(
 ) -> None:
     """Write report.html of a study: one file that works offline."""
     api = load_api()
-    from saeattr.reporting.terminal.study import StageProgress
+    from saeattr.reporting.terminal.progress import StageProgress
 
     with StageProgress() as progress:
         path = api.report(run, top=top, model=model, open_page=open_page, on_progress=progress)
@@ -60,7 +60,7 @@ def compare(
     """
     api = load_api()
     from saeattr.reporting.terminal.comparison import print_comparison
-    from saeattr.reporting.terminal.study import StageProgress
+    from saeattr.reporting.terminal.progress import StageProgress
 
     with StageProgress() as progress:
         found = api.compare(
@@ -97,7 +97,7 @@ def inspect(
     """Look the top features up on Neuronpedia: pages, explanations, quick lists, lists."""
     from saeattr.neuronpedia.inspection import inspect as run_inspect
     from saeattr.reporting.terminal.inspection import print_inspection
-    from saeattr.reporting.terminal.study import StageProgress
+    from saeattr.reporting.terminal.progress import StageProgress
 
     with StageProgress() as progress:
         found = run_inspect(

@@ -56,7 +56,7 @@ def patch(
     """
     api = load_api()
     from saeattr.reporting.terminal.patching import print_patching
-    from saeattr.reporting.terminal.study import StageProgress
+    from saeattr.reporting.terminal.progress import StageProgress
     from saeattr.study.patching import patching_stages, usual_components
 
     asked = {"component": component, "by": by, "direction": direction, "method": method, "most_pairs": most_pairs}

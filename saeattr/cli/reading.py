@@ -36,8 +36,8 @@ def entropy(out: Out = None, config: Config = None, at: At = None, figures: Figu
     are also written to the long request and read under both.
     """
     api = load_api()
+    from saeattr.reporting.terminal.progress import StageProgress
     from saeattr.reporting.terminal.reading import print_entropy
-    from saeattr.reporting.terminal.study import StageProgress
 
     with StageProgress() as progress:
         study = api.entropy(at=at, out=out, config=config, figures=figures, on_progress=progress, **settings)
@@ -69,8 +69,8 @@ def lens(
     in the corrupted run.
     """
     api = load_api()
+    from saeattr.reporting.terminal.progress import StageProgress
     from saeattr.reporting.terminal.reading import print_lens
-    from saeattr.reporting.terminal.study import StageProgress
 
     with StageProgress() as progress:
         study = api.lens(

@@ -109,8 +109,8 @@ def check(
     """
     api = load_api()
     from saeattr.files import write_text
+    from saeattr.reporting.terminal.progress import StageProgress
     from saeattr.reporting.terminal.recall import print_recall_check
-    from saeattr.reporting.terminal.study import StageProgress
 
     with StageProgress() as progress:
         settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
@@ -147,8 +147,8 @@ def triage(
 ) -> None:
     """Rank facts by the swing of LD = logit(clean_target) - logit(corrupt_target) between both prompts; select some."""
     api = load_api()
+    from saeattr.reporting.terminal.progress import StageProgress
     from saeattr.reporting.terminal.recall import print_triage
-    from saeattr.reporting.terminal.study import StageProgress
 
     with StageProgress() as progress:
         settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
@@ -180,8 +180,8 @@ def patch(
     The stream and its parts at the entity and at the final position, token by token, and every head's z.
     """
     api = load_api()
+    from saeattr.reporting.terminal.progress import StageProgress
     from saeattr.reporting.terminal.recall_patch import print_localisation
-    from saeattr.reporting.terminal.study import StageProgress
 
     with StageProgress() as progress:
         settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size}
@@ -217,8 +217,8 @@ def run(
 ) -> None:
     """Everything that can be asked of how a model recalls facts, in one folder and one report."""
     api = load_api()
+    from saeattr.reporting.terminal.progress import StageProgress
     from saeattr.reporting.terminal.recall_study import print_recall_study
-    from saeattr.reporting.terminal.study import StageProgress
 
     with StageProgress() as progress:
         settings: dict[str, Any] = {"model": model, "dtype": dtype, "device": device, "batch_size": batch_size, **saes}

@@ -20,6 +20,8 @@ EXAMPLES = """
 
 `saeattr attribute --topic rivers --out runs/two`: add a topic to that study; the others are not computed again
 
+`saeattr attribute --topic cities --lists 20 --out runs/two`: ten more of each of its topics; the first ten are kept
+
 `saeattr attribute --topic cities --base zero --sites resid_post.3,mlp_out.3`: other base, two sites
 
 `saeattr attribute --topic cities --max-sites 4`: the four sites that the layer scores choose
@@ -52,7 +54,8 @@ def attribute(
             raise UserError("--no-validate leaves nothing for --validate-top: give one of them")
         settings["validate_top"] = 0
     api = load_api()
-    from saeattr.reporting.terminal.study import StageProgress, print_study
+    from saeattr.reporting.terminal.progress import StageProgress
+    from saeattr.reporting.terminal.study import print_study
 
     page = None
     with StageProgress() as progress:
@@ -93,7 +96,8 @@ def study(
     single stages add to the same folder.
     """
     api = load_api()
-    from saeattr.reporting.terminal.study import StageProgress, print_parts, print_study
+    from saeattr.reporting.terminal.progress import StageProgress
+    from saeattr.reporting.terminal.study import print_parts, print_study
 
     with StageProgress() as progress:
         found = api.run_study(
@@ -139,7 +143,7 @@ def select(
     """
     api = load_api()
     from saeattr.reporting.terminal.listings import print_selection
-    from saeattr.reporting.terminal.study import StageProgress
+    from saeattr.reporting.terminal.progress import StageProgress
 
     with StageProgress() as progress:
         found = api.select(out=out, config=config, on_progress=progress, **settings)
@@ -162,7 +166,8 @@ def validate(
     the activation as far along the directions of other features. An interrupted run goes on at the next feature.
     """
     api = load_api()
-    from saeattr.reporting.terminal.study import StageProgress, print_study
+    from saeattr.reporting.terminal.progress import StageProgress
+    from saeattr.reporting.terminal.study import print_study
     from saeattr.settings import SETTINGS
 
     with StageProgress() as progress:

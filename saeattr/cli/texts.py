@@ -62,7 +62,7 @@ def look(
     from saeattr.reporting.looks import write_firing, write_pictures
     from saeattr.reporting.page.look import write_look
     from saeattr.reporting.terminal.look import print_look
-    from saeattr.reporting.terminal.study import StageProgress
+    from saeattr.reporting.terminal.progress import StageProgress
     from saeattr.study.looking import look as run_look
 
     sites = [name for part in site or () for name in part.split(",") if name.strip()]

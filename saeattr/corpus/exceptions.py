@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import fisher_exact, mannwhitneyu
 
 from saeattr.corpus.summary import distinct_lists, ends_in_blank
 from saeattr.stats import benjamini_hochberg
@@ -87,6 +86,9 @@ def _unlike(lists: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _p_value(own: NDArray[np.float64], others: NDArray[np.float64]) -> float:
     """That a topic's lists are like the others."""
+    # Importing it takes most of a second, and every study's figures import this module.
+    from scipy.stats import fisher_exact, mannwhitneyu
+
     both = np.concatenate([own, others])
     if (both == both[0]).all():
         return 1.0

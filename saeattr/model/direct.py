@@ -53,7 +53,7 @@ def direct_gradients(
         written = [attention_writes(lm.layers[layer], leaf) for layer, leaf in enumerate(leaves)]
         # Nothing is added: the stream holds what was written already.
         whole = stream + sum((one - one.detach()).to(stream.device) for one in written)
-        values = read(lm.bridge.ln_final(whole))
+        values = read(lm.final_norm(whole))
         return list(torch.autograd.grad(values.sum(), leaves))
 
 

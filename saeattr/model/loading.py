@@ -77,6 +77,11 @@ class LanguageModel:
         """Where hooks can be put, by transformer-lens' names; the bridge looks all of them up for every hook."""
         return self.bridge.hook_dict
 
+    def final_norm(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The output of the final norm, which lies on the last card where the layers are on several."""
+        norm = self.bridge.ln_final
+        return norm(hidden.to(next(norm.parameters()).device))
+
     @contextmanager
     def hooks(self, hooks: Iterable[tuple[str, Hook]]) -> Iterator[None]:
         """While the block runs, functions that are given what stands at a hook, and may return what is put there.

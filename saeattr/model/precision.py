@@ -7,7 +7,7 @@ backward layer by layer, each converted in place and back, which loses nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -32,7 +32,7 @@ def run_in_float32(lm: LanguageModel, run: Run, sites: Sequence[Site], metric: R
             inputs.append(_call_layer(lm, run, layer, inputs[-1]))
     top = inputs[-1].requires_grad_()
     with torch.enable_grad(), _float32(lm.bridge.ln_final):
-        values = metric(lm.bridge.ln_final(top))
+        values = metric(lm.final_norm(top))
         (slope,) = torch.autograd.grad(values.sum(), [top])
     x: dict[HookPoint, Tensor] = {}
     g: dict[HookPoint, Tensor] = {}
@@ -44,9 +44,10 @@ def run_in_float32(lm: LanguageModel, run: Run, sites: Sequence[Site], metric: R
             above = _call_layer(lm, run, layer, below)
             slopes = torch.autograd.grad(above, [below, *seen.values()], slope)
         slope = slopes[0]
-        x |= {site: value.detach().flatten(2) for site, value in seen.items()}
-        g |= {site: value.flatten(2) for site, value in zip(seen, slopes[1:], strict=True)}
-    return Run(run.lm, run.prompts, x, g, values.detach(), run.calls)
+        # Gathered on the first card, as ``capture`` does.
+        x |= {site: value.detach().flatten(2).to(lm.device) for site, value in seen.items()}
+        g |= {site: value.flatten(2).to(lm.device) for site, value in zip(seen, slopes[1:], strict=True)}
+    return Run(run.lm, run.prompts, x, g, values.detach().to(lm.device), run.calls)
 
 
 def _call_layer(lm: LanguageModel, run: Run, layer: int, hidden: Tensor) -> Tensor:
@@ -83,6 +84,34 @@ def _float32(module: nn.Module) -> Iterator[None]:
     finally:
         for tensor, data in zip(tensors, before, strict=True):
             tensor.data = data
+
+
+@contextmanager
+def layers_in_float32(lm: LanguageModel) -> Iterator[None]:
+    """While the block runs, every decoder layer and the final norm compute in float32, converted one at a time.
+
+    What is captured then is float32 too; what comes before the first layer is kept as it was rounded.
+    """
+    with ExitStack() as undo:
+        for module in (*lm.layers, lm.bridge.ln_final):
+            converted = ExitStack()
+
+            def enter(
+                module: nn.Module, args: Any, kwargs: dict[str, Any], converted: ExitStack = converted
+            ) -> tuple[Any, dict[str, Any]]:
+                converted.enter_context(_float32(module))
+                return _as_float32(args), _as_float32(kwargs)
+
+            def leave(module: nn.Module, args: Any, output: Any, converted: ExitStack = converted) -> None:
+                converted.close()
+
+            for handle in (
+                module.register_forward_pre_hook(enter, with_kwargs=True, prepend=True),
+                # However the layer ends.
+                module.register_forward_hook(leave, always_call=True),
+            ):
+                undo.callback(handle.remove)
+        yield
 
 
 #: Relative difference of gradients that float32 rounding does not explain.

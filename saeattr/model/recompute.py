@@ -54,7 +54,9 @@ def recompute(
     """
     lm, span = run.lm, span or Span.whole(run)
     if site.lies in ("input", "output"):
-        return _continue(run, site.layer + (site.lies == "output"), x.to(lm.dtype), rows, span, at)
+        # As the run was made: it may have been in float32 whatever the model's dtype.
+        x = x.to(run.calls.inputs[0].dtype)
+        return _continue(run, site.layer + (site.lies == "output"), x, rows, span, at)
     # It lies inside a layer: that layer runs again with the edited value put in.
     last, wanted = site.layer == lm.n_layers - 1, at
     if at is not None and last:
@@ -74,12 +76,12 @@ def recompute(
         return _continue(run, site.layer + 1, hidden, rows, span, at)
     if at is not None and wanted is None:
         hidden = _take_positions(hidden, at, span)
-    return lm.bridge.ln_final(hidden)
+    return lm.final_norm(hidden)
 
 
 def layer_input(run: Run, layer: int, rows: Int[Tensor, " edits"], span: Span) -> Float[Tensor, "edits span d_model"]:
     """What a decoder layer was given in ``run``, for copies of its rows."""
-    return run.calls.inputs[layer][:, span.first : span.stop][rows]
+    return _of_rows(run.calls.inputs[layer][:, span.first : span.stop], rows)
 
 
 def _continue(
@@ -95,7 +97,7 @@ def _continue(
         hidden = run_layer(run, layer, hidden, rows, span, at)
     if at is not None and first == lm.n_layers:
         hidden = _take_positions(hidden, at, span)
-    return lm.bridge.ln_final(hidden)
+    return lm.final_norm(hidden)
 
 
 def run_layer(
@@ -115,7 +117,7 @@ def run_layer(
     if span.first:
         keys, values = _clean_keys_values(lm, run, layer)
         before = slice(None, span.first)
-        kwargs["past_key_values"] = _Prefix(keys[:, :, before][rows], values[:, :, before][rows])
+        kwargs["past_key_values"] = _Prefix(*(_of_rows(part[:, :, before], rows) for part in (keys, values)))
     if at is None or layer < lm.n_layers - 1:
         return _call(lm, layer, hidden, kwargs)
     if not _knows_mask(run, layer):
@@ -139,6 +141,7 @@ def _knows_mask(run: Run, layer: int) -> bool:
 
 
 def _call(lm: LanguageModel, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
+    # A layer moves what it is given to its own card.
     output = lm.layers[layer](hidden, **kwargs)
     return output[0] if isinstance(output, tuple) else output
 
@@ -202,18 +205,22 @@ def _clean_keys_values(lm: LanguageModel, run: Run, layer: int) -> list[Tensor]:
 def _take_positions(
     hidden: Float[Tensor, "edits span width"], at: Int[Tensor, "edits reads"], span: Span
 ) -> Float[Tensor, "edits reads width"]:
-    return hidden[torch.arange(len(hidden), device=hidden.device)[:, None], at - span.first]
+    return hidden[torch.arange(len(hidden), device=hidden.device)[:, None], (at - span.first).to(hidden.device)]
 
 
 def _take_queries(name: str, value: Any, at: Int[Tensor, "edits reads"]) -> Any:
     """An argument of a span at single positions of it, which differ from copy to copy."""
-    copy = torch.arange(len(at), device=at.device)[:, None]
+
+    def at_queries(part: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.arange(len(at), device=part.device)[:, None], at.to(part.device)
+
     if name == "attention_mask":
-        return value.expand(len(at), -1, -1, -1)[copy, 0, at][:, None]
+        copy, query = at_queries(value)
+        return value.expand(len(at), -1, -1, -1)[copy, 0, query][:, None]
     if name == "position_embeddings":
-        return tuple(part.expand(len(at), -1, -1)[copy, at] for part in value)
+        return tuple(part.expand(len(at), -1, -1)[at_queries(part)] for part in value)
     if name == "position_ids" and value is not None:
-        return value.expand(len(at), -1)[copy, at]
+        return value.expand(len(at), -1)[at_queries(value)]
     # Positions of a cache make no sense to it.
     return None if name == "cache_position" else value
 
@@ -240,5 +247,10 @@ def _take_rows(value: Any, rows: Int[Tensor, " edits"], n_rows: int) -> Any:
     if isinstance(value, tuple):
         return tuple(_take_rows(part, rows, n_rows) for part in value)
     if isinstance(value, torch.Tensor) and value.ndim > 1 and value.shape[0] == n_rows > 1:
-        return value[rows]
+        return _of_rows(value, rows)
     return value
+
+
+def _of_rows(value: Tensor, rows: Int[Tensor, " edits"]) -> Tensor:
+    """Some rows of a tensor, which may lie on another card than what says which."""
+    return value[rows.to(value.device)]

@@ -133,7 +133,7 @@ def _gain_and_bias(lm: LanguageModel, norm: nn.Module) -> tuple[Float[Tensor, " 
     probe = torch.ones(lm.hf.config.get_text_config().hidden_size, device=lm.device, dtype=lm.dtype)
     probe[1::2] = -1
     up, down = norm(probe[None, None])[0, 0].float(), norm(-probe[None, None])[0, 0].float()
-    return (up - down) / 2 * probe.float(), (up + down) / 2
+    return (up - down) / 2 * probe.to(up), (up + down) / 2
 
 
 def _norms(lm: LanguageModel) -> list[Any]:

@@ -2,7 +2,8 @@
 
 x becomes x + (f_i^base - f_i^clean) W_dec[i] at the feature's positions; nothing else changes at the site, so the error
 term is kept. Only the layers above run, from the first edited position on: many edited copies of the prompts in one
-batch, whichever feature they are of.
+batch, whichever feature they are of. An effect is the difference to the clean run, or where the dtype is coarser than
+float32 to an unedited copy in the same forward (``saeattr.runs.unedited``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from saeattr.model.recompute import Span, recompute
 from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import BatchRuns, effect_tokens
 from saeattr.runs.metric import weighted_sums
+from saeattr.runs.unedited import forwards, unedited_rows, with_unedited
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
 
@@ -133,15 +135,16 @@ def exact_effects(batch: BatchRuns, sae: SparseAutoencoder, edits: Edits, copies
     by_place = place.argsort(stable=True)
     effects = torch.empty(len(order), device=x_clean.device)
     at = decision_slots(batch)[0].to(x_clean.device)
-    for start in range(0, len(order), copies):
-        together = order[start : start + copies]
+    for part in forwards(batch, edits.row[order], copies):
+        together = order[part]
         rows, span = edits.row[together], Span(int(first[together].min()), int(last[together].max()) + 1)
-        low, high = torch.searchsorted(place[by_place], torch.tensor([start, start + len(rows)], device=rows.device))
-        mine = by_place[int(low) : int(high)]
-        x = x_clean[:, span.first : span.stop][rows].float()
+        ends = torch.tensor([part.start, part.start + len(rows)], device=rows.device)
+        low, high = torch.searchsorted(place[by_place], ends)
+        mine, every = by_place[int(low) : int(high)], with_unedited(batch, rows)
+        x = x_clean[:, span.first : span.stop][every].float()
         moved = edits.change[mine, None] * sae.W_dec[edits.feature[mine]]
-        x.index_put_((place[mine] - start, edits.position[mine] - span.first), moved, accumulate=True)
-        hidden = recompute(batch.clean, sae.site, x, rows, span, at[rows].clamp(min=span.first))
+        x.index_put_((place[mine] - part.start, edits.position[mine] - span.first), moved, accumulate=True)
+        hidden = recompute(batch.clean, sae.site, x, every, span, at[every].clamp(min=span.first))
         effects[together] = metric_change(batch, hidden, rows, span.first)
     return effects
 
@@ -152,14 +155,21 @@ def total_effect(
 ) -> Float[Tensor, " rows"]:
     """The exact change of the metric when the activation at ``site`` becomes ``x_base`` at every position.
 
-    What a site's effects should add up to. One forward of the layers above the site.
+    What a site's effects should add up to. One forward of the layers above the site, of no more copies than the batch
+    has rows; two where unedited copies run with them.
 
     Args:
         rows: those of the batch that ``x_base`` is of; all by default.
     """
     rows = torch.arange(len(x_base), device=x_base.device) if rows is None else rows
-    at = decision_slots(batch)[0].to(x_base.device)[rows]
-    return metric_change(batch, recompute(batch.clean, site, x_base, rows, at=at), rows, 0)
+    at = decision_slots(batch)[0].to(x_base.device)
+    found = []
+    for part in forwards(batch, rows, len(batch.pairs)):
+        every, beside = with_unedited(batch, rows[part]), unedited_rows(batch, rows[part])
+        x = torch.cat([x_base[part], batch.clean.x[site][beside].to(x_base.dtype)])
+        hidden = recompute(batch.clean, site, x, every, at=at[every])
+        found.append(metric_change(batch, hidden, rows[part], 0))
+    return torch.cat(found) if found else x_base.new_zeros(0)
 
 
 def decision_slots(batch: BatchRuns) -> tuple[Int[Tensor, "batch slots"], Int[Tensor, " reads"]]:
@@ -174,24 +184,34 @@ def decision_slots(batch: BatchRuns) -> tuple[Int[Tensor, "batch slots"], Int[Te
 
 
 def metric_change(
-    batch: BatchRuns, hidden: Float[Tensor, "copies slots d_model"], rows: Int[Tensor, " copies"], since: int
-) -> Float[Tensor, " copies"]:
-    """How the metric of copies of a batch's rows differs from the clean one, from the final norm's output.
+    batch: BatchRuns, hidden: Float[Tensor, "copies slots d_model"], rows: Int[Tensor, " edits"], since: int
+) -> Float[Tensor, " edits"]:
+    """How the metric of edited copies of a batch's rows differs from the clean one, from the final norm's output.
 
     Args:
-        hidden: at the positions of ``decision_slots``.
+        hidden: at the positions of ``decision_slots``; behind the edited copies the unedited ones (``with_unedited``),
+            whose metric is then the clean one.
         since: nothing before this position was computed again, so nothing changed there.
     """
     reads, (_, slot), metric = batch.reads, decision_slots(batch), batch.question.metric
+    # The final norm may lie on another card than the unembedding; changes are gathered where the SAEs are.
+    device = batch.lm.device
+    clean_reads = batch.clean_reads.to(device)
     used = ((reads.weight > 0) & (reads.position >= since)).nonzero()[:, 0]
-    copy, nth = (rows.cpu()[:, None] == reads.row[used]).nonzero(as_tuple=True)
-    at, device = used[nth], hidden.device
-    values = metric.values(batch.lm, hidden[copy.to(device), slot[at].to(device)], reads.take(at))
-    change = (values - batch.clean_reads[at.to(device)]) * reads.weight[at].to(device)
-    total = torch.zeros(len(rows), device=device).index_add(0, copy.to(device), change)
+    # Edited and unedited copies are read in one go: the unembedding rounds by its batch's shape too.
+    every = rows if len(hidden) == len(rows) else with_unedited(batch, rows)
+    copy, nth = (every.cpu()[:, None] == reads.row[used]).nonzero(as_tuple=True)
+    at = used[nth]
+    read = hidden[copy.to(hidden.device), slot[at].to(hidden.device)]
+    values = metric.values(batch.lm, read, reads.take(at)).to(device)
+    n_edited = int((copy < len(rows)).sum())
+    at, copy = at.to(device), copy[:n_edited].to(device)
+    clean_reads = clean_reads.index_copy(0, at[n_edited:], values[n_edited:])
+    change = (values[:n_edited] - clean_reads[at[:n_edited]]) * reads.weight.to(device)[at[:n_edited]]
+    total = torch.zeros(len(rows), device=device).index_add(0, copy, change)
     if metric.of_prompt is None:
         return total
-    clean = weighted_sums(reads, batch.clean_reads.to(device))[rows]
+    clean = weighted_sums(reads, clean_reads)[rows.to(device)]
     return metric.of_prompt(clean + total) - metric.of_prompt(clean)
 
 

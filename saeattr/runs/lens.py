@@ -48,6 +48,4 @@ def residuals_at(
 @torch.no_grad()
 def as_final(lm: LanguageModel, stream: Float[Tensor, "reads d_model"]) -> Float[Tensor, "reads d_model"]:
     """A residual stream as the final norm would pass it to the unembedding."""
-    norm = lm.bridge.ln_final
-    # With the layers on several cards the norm lies on the last.
-    return norm(stream[None].to(next(norm.parameters()).device))[0]
+    return lm.final_norm(stream[None])[0]

@@ -16,6 +16,7 @@ from saeattr.model.hookpoints import HookPoint
 from saeattr.model.recompute import Span, recompute
 from saeattr.runs.batch import BatchRuns
 from saeattr.runs.effects import decision_slots, metric_change
+from saeattr.runs.unedited import forwards, unedited_rows
 
 #: In place of a head: all of them.
 ALL_HEADS = -1
@@ -27,7 +28,7 @@ class Patches:
 
     Attributes:
         row: the row of the batch that each copy is made of.
-        mask: the positions patched, one at least.
+        mask: the positions patched, one at least; none in an unedited copy.
         head: the head patched, or ``ALL_HEADS``.
         n_heads: how many the activation has, side by side.
     """
@@ -40,6 +41,15 @@ class Patches:
     def take(self, which: Int[Tensor, " some"]) -> Patches:
         """Some of the copies."""
         return Patches(self.row[which], self.mask[which], self.head[which], self.n_heads)
+
+    def with_unedited(self, batch: BatchRuns) -> Patches:
+        """With the unedited copies that run beside these, behind them (``saeattr.runs.unedited``)."""
+        beside = unedited_rows(batch, self.row)
+        if not len(beside):
+            return self
+        mask = torch.cat([self.mask, self.mask.new_zeros(len(beside), self.mask.shape[1])])
+        head = torch.cat([self.head, torch.full_like(beside, ALL_HEADS)])
+        return Patches(torch.cat([self.row, beside]), mask, head, self.n_heads)
 
     def put(
         self, own: Float[Tensor, "copies pos width"], other: Float[Tensor, "copies pos width"]
@@ -79,7 +89,7 @@ def patch_changes(
     Args:
         asked: the same pairs run for one question after the other, all read at the same points; the first's clean run
             was captured at ``point`` with what ``recompute`` needs.
-        copies: in one forward.
+        copies: in one forward, unedited ones among them.
         other: what is put in; by default the corrupted run's activation.
     """
     batch = asked[0]
@@ -92,14 +102,14 @@ def patch_changes(
     first = patches.mask.long().argmax(1)
     order = torch.argsort(first * n_positions + last, stable=True)
     effects = torch.empty(len(asked), len(order), device=own.device)
-    for start in range(0, len(order), copies):
-        which = order[start : start + copies]
-        some = patches.take(which)
+    for part in forwards(batch, patches.row[order], copies):
+        which = order[part]
+        some = patches.take(which).with_unedited(batch)
         span = Span(int(first[which].min()), max(int(last[which].max()), int(first[which].max())) + 1)
         inside = slice(span.first, span.stop)
         spanned = Patches(some.row, some.mask[:, inside], some.head, some.n_heads)
         x = spanned.put(own[:, inside][some.row], other[:, inside][some.row])
         hidden = recompute(batch.clean, point, x, some.row, span, at[some.row].clamp(min=span.first))
         for nth, one in enumerate(asked):
-            effects[nth, which] = metric_change(one, hidden, some.row, span.first)
+            effects[nth, which] = metric_change(one, hidden, patches.row[which], span.first)
     return effects

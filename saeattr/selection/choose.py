@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from saeattr.errors import UserError
 from saeattr.runs.memory import megabytes
@@ -125,6 +124,9 @@ def best_options(options: Sequence[Option], budget: int | None = None, most: int
 
 def _solve(values: np.ndarray, rows: np.ndarray, limits: np.ndarray) -> list[int]:
     """The positions chosen under ``rows @ chosen <= limits``."""
+    # Importing it takes a while, and most studies choose nothing.
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
     found = milp(
         -_LARGEST * (values / values.max()),
         integrality=np.ones(len(values)),

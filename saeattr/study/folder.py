@@ -17,7 +17,7 @@ FORMAT = 4
 
 #: Parts of study.yaml that may differ when a study goes on: groups are added, libraries are updated, and the label is
 #: that of the pairs once there are some.
-NOT_COMPARED = ("groups", "versions", "metric_label", "source")
+NOT_COMPARED = ("groups", "versions", "metric_label", "source", "growing")
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,15 @@ def open_study(root: Path, record: Mapping[str, Any]) -> StudyFolder:
     study = StudyFolder(root)
     if study.record_path.exists():
         known = read_record(study)
-        differences = list(_differences(*_comparable(known, record)))
-        if differences:
+        found = list(differences(known, record))
+        if found:
             raise UserError(
-                f"{root} holds a study with other settings ({'; '.join(differences)}): "
+                f"{root} holds a study with other settings ({'; '.join(found)}): "
                 "give the same settings, or another folder with --out"
             )
         if _of_saes(record) and not _of_saes(known):
-            write_record(study, {**record, "groups": known["groups"], "metric_label": known["metric_label"]})
+            kept = {key: known[key] for key in ("groups", "metric_label", "growing") if key in known}
+            write_record(study, {**record, **kept})
         return study
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UserError(f"{root} exists and is not a study folder: give another folder with --out")
@@ -114,6 +115,11 @@ def remove_leftovers(study: StudyFolder) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     for leftover in study.root.rglob(".*.tmp"):
         leftover.unlink(missing_ok=True)
+
+
+def differences(known: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[str]:
+    """Where two records of one study may not differ and do, as ``settings.n_pairs is 10 there and 5 here``."""
+    return _differences(*_comparable(known, record))
 
 
 def _comparable(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError
@@ -106,6 +106,15 @@ def _run_missing(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage]
             on_progress(group, "already done", 1, 1)
     if not missing:
         return []
+    finished, all_of_them = 0, sum(map(len, missing.values()))
+
+    def carry(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None = None) -> list[str]:
+        nonlocal finished
+        told = carry_out(stage, works, plan)
+        finished += len(works)
+        on_progress(WHOLE, "stages", finished, all_of_them)
+        return told
+
     lm = open_model(prepared, next(iter(missing)), on_progress)
     warnings, works = _device_warnings(lm), []
     for group in [group for group in missing if group != WHOLE]:
@@ -114,11 +123,18 @@ def _run_missing(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage]
         if work.task.pairs:
             works.append(work)
             for stage in missing[group]:
-                warnings += [] if stage.opens_saes else carry_out(stage, [work])
+                warnings += [] if stage.opens_saes else carry(stage, [work])
     if any(stage.opens_saes for work in works for stage in missing[work.group]):
         works, choosing = _with_saes(works, choosing), False
         prepared = works[0].prepared
-    warnings += _run_with_saes(works, [stage for stage in each if stage.opens_saes], missing)
+    plan = None
+    for stage in [stage for stage in each if stage.opens_saes]:
+        own = [work for work in works if stage in missing[work.group]]
+        if own:
+            plan = plan or plan_of(works)
+            warnings += carry(stage, own, plan)
+        if own and isinstance(stage, MakingTestPairs):
+            plan = plan_of(works)
     if WHOLE in missing:
         work, told = with_pairs(begin_work(lm, prepared, study, WHOLE, on_progress), prepared.groups)
         warnings += told
@@ -127,23 +143,7 @@ def _run_missing(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage]
             (work,) = _with_saes([work], choosing)
             plan = plan_of([work])
         for stage in missing[WHOLE] if work.task.pairs else ():
-            warnings += carry_out(stage, [work], plan if stage.opens_saes else None)
-    return warnings
-
-
-def _run_with_saes(works: Sequence[Work], stages: Sequence[Stage], missing: Mapping[str, Sequence[Stage]]) -> list[str]:
-    """Stages that open SAEs, one after the other, each for the groups that miss it."""
-    warnings: list[str] = []
-    plan = None
-    for stage in stages:
-        own = [work for work in works if stage in missing[work.group]]
-        if not own:
-            continue
-        if plan is None:
-            plan = plan_of(works)
-        warnings += carry_out(stage, own, plan)
-        if isinstance(stage, MakingTestPairs):
-            plan = plan_of(works)
+            warnings += carry(stage, [work], plan if stage.opens_saes else None)
     return warnings
 
 
@@ -280,6 +280,8 @@ def join_stages(study: StudyFolder, groups: Sequence[str]) -> tuple[str, ...]:
     for stage in STAGES:
         stage.join(study, [WHOLE] if stage.of_all or stage is Choosing else done)
     now = {**record, "groups": done, "metric_label": contrast_label(study, done, record["metric_label"])}
+    # Here all groups that were to grow have.
+    now.pop("growing", None)
     if now != record:
         write_record(study, now)
     return tuple(done)

@@ -17,6 +17,7 @@ from saeattr.files import read_metadata, read_table, write_table
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder
 from saeattr.study.pairs import stored_test_pairs
+from saeattr.study.rounding import exact_rounding_warnings
 from saeattr.study.site_parts import read_sums
 from saeattr.study.stage import Outcome, Stage, Work
 from saeattr.study.waiting import in_rounds, run_bytes, waiting_store
@@ -71,7 +72,9 @@ class Validation(Stage):
                 tables = validate_groups([self._input(work) for work in some], store)
                 for work, own in zip(some, tables, strict=True):
                     found = {name: getattr(own, name) for name in names}
-                    yield Outcome(found, _warnings(work.group, own), {_POWER: own.power})
+                    features = Attribution.read(work.study, FEATURES, work.group)
+                    warnings = _warnings(work.group, own) + exact_rounding_warnings(work.task, features)
+                    yield Outcome(found, warnings, {_POWER: own.power})
 
     def _input(self, work: Work) -> GroupInput:
         """A group's pairs and estimates, and what an interrupted validation measured of the same."""

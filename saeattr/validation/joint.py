@@ -21,6 +21,7 @@ from saeattr.progress import OnCount, quiet
 from saeattr.runs.base import SiteBase, token_chunks
 from saeattr.runs.batch import BatchRuns, CorruptedTokens, effect_tokens
 from saeattr.runs.effects import decision_slots, metric_change
+from saeattr.runs.unedited import forwards, with_unedited
 from saeattr.saes.formats import SaeFile
 from saeattr.saes.loading import stream_saes
 from saeattr.saes.sae import SparseAutoencoder
@@ -29,6 +30,9 @@ from saeattr.validation.controls import stand_in_move
 
 #: Hidden states of edited copies held at a time; more copies take another sweep over the layers.
 HELD_BYTES = 2**28
+
+#: In place of a set's number: the copy is patched with none.
+UNEDITED = -1
 
 
 @dataclass(frozen=True)
@@ -94,10 +98,11 @@ class SitePatch:
     ) -> Callable[[Tensor, Any], Tensor]:
         """A forward hook for a span of copies of a batch's ``rows``, copy i patched with set ``number[i]``."""
         chosen = effect_tokens(batch, self.base.name)[:, span.first : span.stop][rows]
-        copy, position = chosen.nonzero(as_tuple=True)
+        copy, position = (chosen & (number != UNEDITED)[:, None]).nonzero(as_tuple=True)
 
         def patch(value: Tensor, hook: Any) -> Tensor:
-            x = value.flatten(2).clone()
+            # The layer may lie on another card than the SAE.
+            x = value.flatten(2).to(rows.device, copy=True)
             for chunk in token_chunks(self.base.sae, len(copy)):
                 at = copy[chunk], position[chunk]
                 corrupted = batch.corrupted_tokens(self.site, rows[at[0]], at[1] + span.first)
@@ -107,7 +112,7 @@ class SitePatch:
                     mine = numbers == nth
                     own = None if corrupted is None else corrupted.take(mine)
                     x[at[0][mine], at[1][mine]] = self._stood_in(nth, was[mine], own, x.dtype)
-            return x.view_as(value)
+            return x.to(value.device).view_as(value)
 
         return patch
 
@@ -148,6 +153,35 @@ class SitePatch:
         both = np.array([float((moved.float() - x).norm(dim=1).sum()), float(wanted.sum())])
         self.lengths[nth] = self.lengths.get(nth, np.zeros(2)) + both
         return moved
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Copies of a batch's rows, forward by forward; in each the edited ones, then unedited ones where they are needed.
+
+    Attributes:
+        row: of the batch.
+        number: of the set that each is patched with, or ``UNEDITED``; the others stand in order (set, pair).
+        forwards: which copies run together.
+    """
+
+    row: Int[Tensor, " copies"]
+    number: Int[Tensor, " copies"]
+    forwards: list[slice]
+
+    @classmethod
+    def of(cls, batch: BatchRuns, n_sets: int, copies: int) -> Copies:
+        n_pairs, device = len(batch.pairs), batch.lm.device
+        edited = torch.arange(n_pairs, device=device).repeat(n_sets)
+        of_set = torch.arange(n_sets, device=device).repeat_interleave(n_pairs)
+        rows, numbers, parts, start = [], [], [], 0
+        for part in forwards(batch, edited, copies):
+            rows.append(with_unedited(batch, edited[part]))
+            beside = of_set.new_full((len(rows[-1]) - len(edited[part]),), UNEDITED)
+            numbers.append(torch.cat([of_set[part], beside]))
+            parts.append(slice(start, start + len(rows[-1])))
+            start = parts[-1].stop
+        return cls(torch.cat(rows), torch.cat(numbers), parts)
 
 
 @dataclass(frozen=True)
@@ -217,39 +251,37 @@ def _sweep(
     lm = batches[0].lm
     first, device = files[0].site.layer, lm.device
     spans = [effect_span(batch) for batch in batches]
-    # Copies stand in the order of (set, pair).
-    rows = [torch.arange(len(batch.pairs), device=device).repeat(len(sets)) for batch in batches]
-    number = [torch.arange(len(sets), device=device).repeat_interleave(len(batch.pairs)) for batch in batches]
-    hidden = [layer_input(batch.clean, first, own, span) for batch, own, span in zip(batches, rows, spans, strict=True)]
+    made = [Copies.of(batch, len(sets), copies) for batch in batches]
+    hidden = [layer_input(one.clean, first, of.row, span) for one, of, span in zip(batches, made, spans, strict=True)]
     opened = stream_saes(files, device)
     lengths = np.zeros((len(sets), 2))
     for layer in range(first, lm.n_layers):
         on_layer(layer - first, lm.n_layers - first)
         patches = [SitePatch.of(next(opened), batches, sets) for _ in range(sum(f.site.layer == layer for f in files))]
         for at, batch in enumerate(batches):
-            for start in range(0, len(rows[at]), copies):
-                part = slice(start, start + copies)
-                own = rows[at][part]
-                hooks = [
-                    (patch.site.hook_name, patch.hook(batch, own, number[at][part], spans[at])) for patch in patches
-                ]
+            for part in made[at].forwards:
+                own, number = made[at].row[part], made[at].number[part]
+                hooks = [(patch.site.hook_name, patch.hook(batch, own, number, spans[at])) for patch in patches]
                 with lm.hooks(hooks):
                     hidden[at][part] = run_layer(batch.clean, layer, hidden[at][part], own, spans[at])
         for patch in patches:
             for nth, both in patch.lengths.items():
                 lengths[nth] += both
     on_layer(lm.n_layers - first, lm.n_layers - first)
-    effects = []
-    for at, batch in enumerate(batches):
-        positions = decision_slots(batch)[0].to(device) - spans[at].first
-        parts = []
-        for start in range(0, len(rows[at]), copies):
-            part = slice(start, start + copies)
-            own = rows[at][part]
-            final = lm.bridge.ln_final(hidden[at][part][torch.arange(len(own), device=device)[:, None], positions[own]])
-            parts.append(metric_change(batch, final, own, spans[at].first))
-        effects.append(torch.cat(parts).view(len(sets), -1))
-    return torch.cat(effects, dim=1), lengths
+    read = [_read_changes(*of_batch).view(len(sets), -1) for of_batch in zip(batches, made, hidden, spans, strict=True)]
+    return torch.cat(read, dim=1), lengths
+
+
+def _read_changes(batch: BatchRuns, made: Copies, hidden: Tensor, span: Span) -> Float[Tensor, " edits"]:
+    """The change of the metric in every edited copy, from what the last layer made of all copies."""
+    positions = decision_slots(batch)[0].to(hidden.device) - span.first
+    changes = []
+    for part in made.forwards:
+        own, edited = made.row[part], made.row[part][made.number[part] != UNEDITED]
+        copy = torch.arange(len(own), device=hidden.device)[:, None]
+        final = batch.lm.final_norm(hidden[part][copy, positions[own.to(hidden.device)]])
+        changes.append(metric_change(batch, final, edited, span.first))
+    return torch.cat(changes)
 
 
 def effect_span(batch: BatchRuns) -> Span:

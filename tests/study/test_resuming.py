@@ -127,7 +127,7 @@ def test_what_is_attributed_is_only_validated(whole: Study, copy: Path) -> None:
         **SMALL,
     )
     assert stages == {
-        *["loading the model", "forward", "exact effects where features were ranked", "exact effects"],
+        *["loading the model", "forward", "exact effects where features were ranked", "exact effects", "stages"],
         *["cumulative curves", whole.power("cities"), whole.power("rivers")],
     }
     assert tables(copy) == tables(whole.folder.root)
@@ -227,7 +227,7 @@ def test_validation_that_runs_out_of_memory_goes_on_at_the_next_feature(copy: Pa
 
     def on_progress(group: str, stage: str, done: int, total: int) -> None:
         if (group, stage, done) == ("cities", "exact effects", 2):
-            stored.extend(len(pd.read_parquet(path)) for path in copy.rglob("exact-*.parquet"))
+            stored.extend(len(pd.read_parquet(path)) for path in copy.rglob(".partial-cities/exact-*.parquet"))
             if len(stored) == 1:
                 raise torch.cuda.OutOfMemoryError
 

@@ -128,19 +128,28 @@ def _put_behind(
 
 
 def topic_lists(topic: str, request: Request, length: Length | None = None) -> list[SampledList]:
-    """The topic's lists: read if as many were sampled before, else sampled and stored.
+    """The topic's lists: those that were sampled before are read, and what is missing is sampled and stored with them.
+
+    A list depends on its number and the seed alone, so it is the same whenever it is sampled.
 
     Args:
         length: of the request; by default that of the clean prompts.
     """
     lm, settings = request.lm, request.settings
     path = request.folder / f"{slug(topic)}.parquet"
+    there: list[SampledList] = []
     if path.exists():
         table = read_table(path, LISTS)
-        if len(table) == settings.n_pairs:
-            return lists_from_rows(table, ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer))
+        there = lists_from_rows(table, ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer))
+    if len(there) > settings.n_pairs:
+        # As if more had never been asked for: the folder shows what the tables were made of.
+        there = there[: settings.n_pairs]
+        write_table(path, lists_to_rows(there))
+    if len(there) == settings.n_pairs:
+        return there
     sampling = Sampling(
-        n_lists=settings.n_pairs,
+        n_lists=settings.n_pairs - len(there),
+        first=len(there),
         length=length or SWAPS[settings.swap][0],
         temperature=settings.temperature,
         top_p=settings.top_p,
@@ -148,7 +157,7 @@ def topic_lists(topic: str, request: Request, length: Length | None = None) -> l
         batch_size=request.batch_size,
         seed=settings.seed,
     )
-    lists = sample_lists(lm, topic, sampling, on_count=counting(request.on_step, "sampling lists"))
+    lists = there + sample_lists(lm, topic, sampling, on_count=counting(request.on_step, "sampling lists"))
     write_table(path, lists_to_rows(lists))
     return lists
 

@@ -48,7 +48,7 @@ def answer_directions(lm: LanguageModel, writes: Writes) -> Float[ndarray, "fact
 
 def as_passed(lm: LanguageModel, stream: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_model"]:
     """The final norm's output, with a gradient."""
-    return lm.bridge.ln_final(stream[None])[0]
+    return lm.final_norm(stream[None])[0]
 
 
 def intercept_rows(fits: Sequence[MlpFit], directions: Float[ndarray, "facts d_model"], seed: int) -> pd.DataFrame:

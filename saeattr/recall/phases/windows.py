@@ -26,6 +26,7 @@ from saeattr.runs.batch import BatchRuns
 from saeattr.runs.effects import decision_slots, metric_change
 from saeattr.runs.patches import Patches
 from saeattr.runs.task import Task, run_pairs
+from saeattr.runs.unedited import forwards
 from saeattr.tables import WINDOW_PATCHES
 
 #: What is patched in windows of layers, and where; places as ``recall.localisation.curves`` calls them.
@@ -104,20 +105,21 @@ def joint_effects(batch: BatchRuns, parts: Sequence[Part], patches: Patches, cop
     assert batch.corrupted is not None
     at, device = decision_slots(batch)[0].to(patches.row.device), patches.row.device
     effects = torch.empty(len(patches.row), device=device)
-    for start in range(0, len(patches.row), copies):
-        which = torch.arange(start, min(start + copies, len(patches.row)), device=device)
-        some = patches.take(which)
+    for part in forwards(batch, patches.row, copies):
+        which = torch.arange(len(patches.row), device=device)[part]
+        edited = patches.take(which)
+        some = edited.with_unedited(batch)
         # All slots are read from the same span: a shorter one for each copy would save little here.
-        span = Span(int(some.mask.long().argmax(1).min()), int(at[some.row].max()) + 1)
+        span = Span(int(edited.mask.long().argmax(1).min()), int(at[some.row].max()) + 1)
         inside = slice(span.first, span.stop)
         spanned = Patches(some.row, some.mask[:, inside], some.head, some.n_heads)
         own, other = (run.x[parts[0]][:, inside][some.row] for run in (batch.clean, batch.corrupted))
-        later = [(part.hook_name, _putter(batch, part, spanned, inside)) for part in parts[1:]]
+        later = [(one.hook_name, _putter(batch, one, spanned, inside)) for one in parts[1:]]
         with batch.lm.hooks(later):
             hidden = recompute(batch.clean, parts[0], spanned.put(own, other), some.row, span)
         slots = at[some.row].clamp(min=span.first) - span.first
-        read = hidden[torch.arange(len(which), device=hidden.device)[:, None], slots.to(hidden.device)]
-        effects[which] = metric_change(batch, read, some.row, span.first).to(device)
+        read = hidden[torch.arange(len(hidden), device=hidden.device)[:, None], slots.to(hidden.device)]
+        effects[which] = metric_change(batch, read, edited.row, span.first).to(device)
     return effects
 
 

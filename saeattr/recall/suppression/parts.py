@@ -136,7 +136,7 @@ def _direct(batch: BatchRuns, read: Callable[[Tensor], Tensor]) -> dict[Suppress
     slopes = direct_gradients(lm, z, stream, read)
     leaf = stream.detach().clone().requires_grad_()
     with torch.enable_grad(), held_scales(lm):
-        (slope,) = torch.autograd.grad(read(lm.bridge.ln_final(leaf)).sum(), [leaf])
+        (slope,) = torch.autograd.grad(read(lm.final_norm(leaf)).sum(), [leaf])
     found = {}
     for layer in last_layers(lm.n_layers):
         heads = (z[layer][:, last] * slopes[layer][:, last]).float().unflatten(1, (n_heads, -1)).sum(2)

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import dendrogram, linkage
 
 from saeattr.reporting.figures.style import GRID, PALETTE, figure_text, house_style, new_figure, show_token
 from saeattr.tables import FEATURE
@@ -84,11 +83,16 @@ def _centred_columns(cells: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _tree(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Of a study of one group nothing is clustered, and the import takes a while.
+    from scipy.cluster.hierarchy import linkage
+
     return linkage(rows - rows.mean(axis=0), "average", metric="euclidean", optimal_ordering=len(rows) <= 600)
 
 
 def _draw_tree(axes: Axes, tree: NDArray[np.float64], side: str) -> list[int]:
     """Draw the tree and return the order of its leaves."""
+    from scipy.cluster.hierarchy import dendrogram
+
     plot = dendrogram(tree, ax=axes, orientation=side, no_labels=True, color_threshold=0, above_threshold_color=GRID)
     if side == "left":
         axes.invert_yaxis()

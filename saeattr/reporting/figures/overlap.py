@@ -9,8 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import squareform
 
 from saeattr.reporting.figures.style import GRID, NOTHING, PALETTE, figure_text, house_style, new_figure, show_token
 
@@ -152,6 +150,10 @@ def _like_together(cells: NDArray[np.float64]) -> NDArray[np.int64]:
     """An order of groups in which those of like sets are neighbours (average linkage, optimal leaves)."""
     if len(cells) < 3:
         return np.arange(len(cells))
+    # Of a study of one group nothing is clustered, and the import takes a while.
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
     distance = 1 - np.nan_to_num(cells)
     np.fill_diagonal(distance, 0)
     return leaves_list(linkage(squareform(distance, checks=False), "average", optimal_ordering=True))

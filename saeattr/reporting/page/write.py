@@ -147,6 +147,11 @@ def _hash(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:
+    # Most are text and numbers, and asking what a dict might be takes long.
+    if type(value) is str or type(value) is int:
+        return value
+    if type(value) is float:
+        return float(f"{value:.5g}") if math.isfinite(value) else None
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value))
     if isinstance(value, Mapping):
@@ -155,6 +160,4 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if isinstance(value, np.generic):
         return _plain(value.item())
-    if isinstance(value, float):
-        return float(f"{value:.5g}") if math.isfinite(value) else None
     return value

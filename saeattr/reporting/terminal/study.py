@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from saeattr.neuronpedia.links import read_links
@@ -93,37 +92,6 @@ def _check_text(check: SiteCheck) -> str:
 
 #: Columns where no terminal says how many it has.
 PIPE = 120
-
-
-class StageProgress:
-    """A progress bar for each stage of each group, on standard error; called as ``OnProgress``."""
-
-    def __init__(self) -> None:
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-        )
-        self._tasks: dict[tuple[str, str], TaskID] = {}
-
-    def __enter__(self) -> StageProgress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._tasks:
-            self._progress.stop()
-
-    def __call__(self, group: str, stage: str, done: int, total: int) -> None:
-        key = (group, stage)
-        if not self._tasks:
-            # Not before there is something to show: a refusal prints its one line only.
-            self._progress.start()
-        if key not in self._tasks:
-            self._tasks[key] = self._progress.add_task(f"{escape(group)}: {stage}", total=total)
-        self._progress.update(self._tasks[key], completed=done, total=total)
 
 
 def print_study(study: Study, top: int, console: Console | None = None) -> None:

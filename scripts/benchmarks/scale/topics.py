@@ -129,8 +129,8 @@ def write_page(rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> N
         "",
         f"Made by `python scripts/benchmark.py topics` (CPU, {torch.get_num_threads()} threads of {os.cpu_count()}, "
         f"torch {torch.__version__}). Gemma 2 2B's shape, random weights in bfloat16; {options.layers} residual SAEs "
-        "of 16,384 features in Gemma Scope's files (302 MB each), read from the system's file cache; attribution of each "
-        "topic by itself, one after the other, against all together (`attribute_units`), in turn, median of "
+        "of 16,384 features in Gemma Scope's files (302 MB each), read from the system's file cache; attribution of "
+        "each topic by itself, one after the other, against all together (`attribute_units`), in turn, median of "
         f"{options.rounds}. Both include the runs; neither the loading of the model. Opened: how often each SAE's file "
         "was. Difference: the largest of an effect.",
         "",
@@ -144,8 +144,8 @@ def write_page(rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> N
             for row in rows
         ),
         "",
-        "What is saved is reading, so it is the less the longer a topic's tokens take to encode, and the more the slower "
-        "the disk.",
+        "What is saved is reading, so it is the less the longer a topic's tokens take to encode, and the more the "
+        "slower the disk.",
         "",
     ]
     write_text(options.out / "measured" / "topics.md", "\n".join(lines))

@@ -1,0 +1,1 @@
+"""How fast is saeattr beside the tools that people use for the same?"""
