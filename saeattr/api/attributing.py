@@ -10,7 +10,7 @@ from saeattr.api.begin import folder_for, prepared_for, run_and_draw, validation
 from saeattr.errors import UserError
 from saeattr.model.loading import resolve_device
 from saeattr.progress import OnProgress, quiet
-from saeattr.runs.memory import MemoryPlan
+from saeattr.runs.memory import USUAL_LENGTH, MemoryPlan
 from saeattr.selection.measure import Selection
 from saeattr.settings import changed_settings, recorded_settings
 from saeattr.study.attribution import Attribution
@@ -24,9 +24,6 @@ from saeattr.study.reopen import opened
 from saeattr.study.results import Study
 from saeattr.study.run import choose_sites_of
 from saeattr.study.stage import Stage
-
-#: Tokens of a short list of a dozen items with its request.
-USUAL_LENGTH = 60
 
 
 def attribute(

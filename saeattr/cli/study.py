@@ -116,14 +116,21 @@ def plan(
     length: Annotated[int, typer.Option(help="Tokens of the longest prompt, with its answer.", min=1)] = 60,
     **settings: Any,
 ) -> None:
-    """Say what memory an attribution needs, part by part, without loading weights.
+    """Say what a study needs before anything is loaded: downloads, the peak of each stage, what streams.
 
-    Sites that are still to be chosen (--max-sites) all count: they are captured before some are chosen.
+    Of the models that have a name here it is known without any file. Sites that are still to be chosen all count: they
+    are captured before some are chosen.
     """
+    from saeattr.reporting.terminal.plan import print_outlook, print_plan
+    from saeattr.settings import make_settings
+    from saeattr.study.outlook import named_outlook
+
+    known = named_outlook(make_settings(settings, config), length)
+    if known is not None:
+        print_outlook(known)
+        return
     api = load_api()
     from saeattr.model.loading import resolve_device
-    from saeattr.reporting.terminal.listings import print_plan
-    from saeattr.settings import make_settings
 
     found = api.plan(config=config, length=length, **settings)
     print_plan(found, str(resolve_device(make_settings(settings, config).device)))

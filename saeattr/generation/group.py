@@ -16,6 +16,7 @@ from saeattr.model.loading import LanguageModel
 from saeattr.progress import OnStep
 from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import BatchRuns
+from saeattr.runs.needs import lists_at_once
 from saeattr.runs.task import Task, run_pairs
 from saeattr.saes.loading import stream_saes
 from saeattr.saes.sae import SparseAutoencoder
@@ -25,8 +26,6 @@ from saeattr.validation.controls import draw_stand_ins, profile_site
 
 #: Features ablated together at a site, and sets of as many controls.
 TOP_FEATURES, CONTROL_SETS = 5, 3
-#: Bytes of keys and values that the lists of a batch may take, on the host and on a device of its own.
-HOST_CACHE, DEVICE_CACHE = 2**30, 2**32
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def generate_group(
         batches = run_pairs(task, [file.site for file in missing])
         saes = stream_saes(missing, task.lm.device)
         of_sites = (site_cells(sae, batches, top[sae.site], wanted, task.pace.seed) for sae in saes)
-        sampling = replace(sampling, batch_size=lists_at_once(task.lm, task.group, sampling, task.pace.copies))
+        sampling = replace(sampling, batch_size=lists_in_batch(task.lm, task.group, sampling, task.pace.copies))
         for cells in together(of_sites, sampling):
             known = next(iter(done.values()), None)
             nothing = None if known is None else known[known["condition"] == "nothing"]
@@ -145,12 +144,10 @@ def _n_lists(cells: Sequence[Cell], sampling: Sampling) -> int:
     return sampling.n_lists * len({edit for cell in cells for _, _, edit in cell.edits})
 
 
-def lists_at_once(lm: LanguageModel, topic: str, sampling: Sampling, copies: int) -> int:
-    """How many lists are written in one batch: of each list so many copies, as far as their caches have room."""
+def lists_in_batch(lm: LanguageModel, topic: str, sampling: Sampling, copies: int) -> int:
+    """How many lists are written in one batch, which the memory plan counts the same way (``lists_at_once``)."""
     length = len(prompt_ids(lm.tokenizer, topic, sampling.length)) + sampling.max_new_tokens
-    # Beside a list, at most one more row reads it behind the corrupted request.
-    room = (HOST_CACHE if lm.device.type == "cpu" else DEVICE_CACHE) // (2 * length * cached_bytes(lm))
-    return max(sampling.batch_size, min(sampling.batch_size * copies, room))
+    return lists_at_once(sampling.batch_size, copies, length * cached_bytes(lm), lm.device.type == "cpu")
 
 
 def controlled_ablation(

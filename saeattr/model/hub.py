@@ -139,6 +139,7 @@ class NamedModel:
             opened, these are for listing SAEs without it.
         width: of the SAEs, unless another is asked for; None where there is one only.
         note: what a reader of results should know.
+        d_sae: features of its SAEs, where their names do not tell.
     """
 
     hub: str
@@ -147,6 +148,7 @@ class NamedModel:
     d_attn: int
     width: str | None = "16k"
     note: str = ""
+    d_sae: int | None = None
 
 
 _TRANSFER = "the SAEs were trained on the base model {base}: their reconstruction here is measured, not assumed"
@@ -165,7 +167,7 @@ def _scope_2(size: str) -> tuple[str, ...]:
 
 
 MODELS: dict[str, NamedModel] = {
-    "gemma-2b": NamedModel("google/gemma-2b", ("gemma-2b-res-jb",), 2048, 2048, width=None, note=_FIRST),
+    "gemma-2b": NamedModel("google/gemma-2b", ("gemma-2b-res-jb",), 2048, 2048, width=None, note=_FIRST, d_sae=16_384),
     "gemma-2-2b-it": NamedModel(
         "google/gemma-2-2b-it", _scope("2b-pt"), 2304, 2048, note=_TRANSFER.format(base="gemma-2-2b")
     ),
@@ -175,7 +177,7 @@ MODELS: dict[str, NamedModel] = {
     "gemma-3-1b-it": NamedModel("google/gemma-3-1b-it", _scope_2("1b-it"), 1152, 1024),
     "gemma-3-4b-it": NamedModel("google/gemma-3-4b-it", _scope_2("4b-it"), 2560, 2048),
     "gemma-3-12b-it": NamedModel("google/gemma-3-12b-it", _scope_2("12b-it"), 3840, 4096),
-    "gpt2": NamedModel("openai-community/gpt2", ("gpt2-small-res-jb",), 768, 768, width=None),
+    "gpt2": NamedModel("openai-community/gpt2", ("gpt2-small-res-jb",), 768, 768, width=None, d_sae=24_576),
 }
 
 

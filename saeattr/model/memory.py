@@ -30,7 +30,6 @@ from saeattr.model.prompts import Prompts
 from saeattr.model.recompute import recompute
 from saeattr.model.unembed import log_normaliser
 from saeattr.model.weights import unusable
-from saeattr.sites import Site
 
 
 @dataclass(frozen=True)
@@ -109,26 +108,6 @@ def meta_of(
     with mock.patch("transformer_lens.utilities.quantization.unreadable_weight_reason", return_value=None):
         bridge = boot(folder, tokenizer, hf_model=hf_model, device="meta", dtype=DTYPES[dtype])
     return LanguageModel(folder.name, bridge, tokenizer)
-
-
-def rehearse(lm: LanguageModel, sites: Sequence[Site], batch: int, length: int) -> Rehearsal:
-    """Capture a clean batch with gradients and a corrupted one, then recompute from the first layer, on meta tensors.
-
-    Args:
-        lm: from ``meta_model``.
-        sites: those captured; at least one.
-        batch, length: prompts, and tokens in each.
-    """
-    prompts, parameters = _prompts(batch, length), list(lm.hf.parameters())
-    with LiveBytes(parameters) as live:
-        clean = capture(lm, prompts, sites, _read, keep=("g", "calls"))
-        corrupted = capture(lm, prompts, sites, _read)
-        kept, peak = live.now, live.peak
-    with LiveBytes(parameters) as again, torch.no_grad():
-        first = min(sites)
-        rows = torch.arange(batch, device="meta")
-        _read(recompute(clean, first, corrupted.x[first].float(), rows))
-    return Rehearsal(_weights(lm), kept, peak, again.peak)
 
 
 def rehearse_patches(lm: LanguageModel, points: Sequence[HookPoint], batch: int, length: int, copies: int) -> Rehearsal:

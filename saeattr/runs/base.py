@@ -25,12 +25,10 @@ from torch import Tensor
 
 from saeattr.runs.batch import BatchRuns, CorruptedTokens, clean_tokens
 from saeattr.saes.sae import SparseAutoencoder
+from saeattr.saes.sizes import DENSE_BYTES
 from saeattr.settings import BaseName
 
 BASES: tuple[BaseName, ...] = get_args(BaseName)
-
-#: Dense feature activations are made for so many bytes of tokens at a time.
-DENSE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,8 @@ from saeattr.files import disk_errors
 from saeattr.model.capture import LayerCalls, Run
 from saeattr.model.hookpoints import HookPoint
 from saeattr.runs.batch import BatchRuns
+from saeattr.runs.needs import HELD_ON_HOST
 
-#: Bytes of waiting runs that stay in memory; those beyond are mapped from files.
-HELD_ON_HOST = 4 * 2**30
 #: In a file each tensor begins at a multiple of so many bytes.
 _ALIGNED = 64
 

@@ -1,48 +1,84 @@
-"""A plan of memory that holds: what stays resident, what is streamed, and how many prompts share a batch.
+"""A plan of memory that holds: what stays resident, what is streamed, and how many prompts share a batch in each stage.
 
-The model's part is rehearsed on meta tensors (``saeattr.model.memory``); the SAE's part follows from its width.
+The model's part is rehearsed on meta tensors (``saeattr.runs.rehearsal``) or was (``saeattr.model.fitted``); the SAE's
+part follows from its width. Nothing slow is imported here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from saeattr.errors import UserError
-from saeattr.model.memory import Rehearsal
-from saeattr.runs.base import DENSE_BYTES
-from saeattr.saes.loading import SaeFile
+from saeattr.model.costs import Costs
+from saeattr.runs.needs import (
+    Load,
+    Need,
+    Sized,
+    encode,
+    held_runs,
+    held_saes,
+    patched_copies,
+    stage_needs,
+    table_bytes,
+)
 
-#: Bytes at once for each (token, feature) of a dense encode: f of the clean run beside pre, relu and mask of the base.
-ENCODE_BYTES = 17
-#: Bytes for each row of attributions.parquet while a group's tables are put together (on the CPU).
-ROW_BYTES = 350
+if TYPE_CHECKING:
+    from saeattr.runs.question import Pace
+
+#: Tokens of a short list of a dozen items with its request, and of the request alone.
+USUAL_LENGTH, USUAL_REQUEST = 60, 32
 #: What sampling, pandas and the allocator hold besides, on the CPU.
 HOST_BYTES = 56 * 2**20
-#: Assumed active features a token where no table says otherwise; Gemma Scope's canonical SAEs have 50 to 150.
-EXPECTED_L0 = 100
+#: On a card: what CUDA takes before the first tensor, and the share of the tensors that the allocator's blocks are
+#: larger than them.
+CONTEXT_BYTES, ALLOCATOR_SHARE = 512 * 2**20, 0.05
 
 #: More edited copies in one forward than these are not faster: caches overflow on a CPU, a GPU is busy.
 MOST_COPIES_ON_HOST, MOST_COPIES = 32, 512
 
-#: From a batch size to what such a batch takes.
-Rehearse = Callable[[int], Rehearsal]
+#: The stage whose smallest peak a budget must hold.
+FIRST = "attribution"
+#: Stages whose batches are not of a group's pairs, and those that are limited by their edited copies.
+OF_SETTINGS, OF_COPIES = ("pairs", "test_pairs", "generation", "selection"), ("validation",)
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """How a stage runs, and what it will hold.
+
+    Attributes:
+        batch_size, copies: pairs and edited copies in one forward.
+        tensors: predicted bytes of tensors on the device; ``most``: at which moment.
+        predicted: what is measured there: the tensors, and on the CPU what the tables and the process take besides.
+    """
+
+    batch_size: int
+    copies: int
+    tensors: int
+    predicted: int
+    most: str
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes by part, and the batch size that keeps the peak within the budget.
+    """Bytes by part, and for each stage the batch size that keeps the peak within the budget.
 
     Attributes:
         batch_size: pairs in one forward and backward.
-        weights, captured: resident throughout: the model, and x, g and recompute's needs of all pairs.
+        weights, captured: resident throughout: the model, and what is on the device of the captured runs.
         working: the most that a batch's forward and backward needs beside them.
         sae, encode: the SAEs in memory (the present one and the next), and the dense activations of one.
         tables: rows of attributions before they are written; on the host whatever the device.
-        peak: predicted, on the device (host tables included where the device is the CPU).
+        peak: predicted for attribution, on the device (host tables included where the device is the CPU).
         budget: what was allowed; None for no limit.
         copies: edited copies of a prompt in one forward of the validation.
-        validation: the most that such a forward needs; never more than the attribution's peak, or the budget.
+        validation: the most that such a forward needs.
+        overhead: of a card what no tensor takes: CUDA's context, and blocks that are larger than what is in them. It
+            counts against the budget; a peak as it is measured has no part of it.
+        stages: by name.
         download: still to be fetched from the hub.
     """
 
@@ -57,50 +93,115 @@ class MemoryPlan:
     budget: int | None
     copies: int
     validation: int
+    overhead: int = 0
+    stages: Mapping[str, StagePlan] = field(default_factory=dict)
     download: int = 0
 
+    def predicted(self, stage: str) -> int | None:
+        """Bytes at a stage's peak; None for one that is not predicted."""
+        return self.stages[stage].predicted if stage in self.stages else None
 
-@dataclass(frozen=True)
-class Load:
-    """What is to be held.
-
-    Attributes:
-        n_pairs, length: pairs of a group, and tokens of the longest.
-        on_host: whether the device is the CPU, so that tables count too.
-        saes_in_memory: how many SAEs are held at once.
-    """
-
-    n_pairs: int
-    length: int
-    on_host: bool = True
-    saes_in_memory: int = 2
+    def pace(self, stage: str, pace: Pace) -> Pace:
+        """The pace at which a stage keeps within the budget; one that is not predicted has attribution's."""
+        known = self.stages.get(stage)
+        batch_size = self.batch_size if known is None else known.batch_size
+        return dataclasses.replace(pace, batch_size=batch_size, copies=known.copies if known else self.copies)
 
 
 def plan_memory(
-    rehearse: Rehearse, saes: Sequence[SaeFile], load: Load, batch_size: int, budget: int | None = None
+    costs: Costs, saes: Sequence[Sized], load: Load, batch_size: int, budget: int | None = None, refuse: bool = True
 ) -> MemoryPlan:
-    """The largest batch size up to ``batch_size`` whose predicted peak is within ``budget``.
+    """The largest batches up to ``batch_size`` whose predicted peaks are within ``budget``, stage by stage.
 
     Args:
-        rehearse: what a batch of so many pairs takes (of the load's length, with the sites of ``saes`` captured).
-        saes: those that will be streamed.
+        costs: of the load's length, with the sites of ``saes`` captured.
+        saes: those that will be streamed; none where no stage opens any.
         budget: bytes; None plans without a limit.
+        refuse: whether a budget too small for attribution is an error.
 
     Raises:
-        UserError: one pair at a time is too much; the message names the smallest budget that works.
+        UserError: one pair at a time is too much for attribution; the message names the smallest budget that works.
     """
-    size = min(batch_size, load.n_pairs)
-    while True:
-        plan = _plan(rehearse(size), saes, load, size, budget)
-        if budget is None or plan.peak <= budget:
-            return plan
-        if size == 1:
-            raise UserError(
-                f"a budget of {megabytes(budget)} is too small: the smallest that works here is "
-                f"{megabytes(plan.peak)} (model {megabytes(plan.weights)}, captured runs {megabytes(plan.captured)}); "
-                "raise --vram, name fewer --sites, or ask for fewer --lists"
-            )
-        size = (size + 1) // 2
+    needs = stage_needs(costs, saes, load)
+    most = min(batch_size, load.n_pairs)
+    stages: dict[str, StagePlan] = {}
+    for name in sorted(needs, key=lambda name: name != FIRST):
+        batch = batch_size if name in OF_SETTINGS else most
+        # Without a limit more copies are to take no more than attribution does.
+        within = stages[FIRST].predicted if budget is None and name in OF_COPIES and FIRST in stages else None
+        stages[name] = fit_stage(name, needs[name], saes, load, batch, budget, within)
+    first = stages.get(FIRST)
+    if refuse and budget is not None and first is not None and with_overhead(first.predicted, load) > budget:
+        smallest, tensors = with_overhead(first.predicted, load), first.tensors - round(costs.weights)
+        card = "" if load.on_host else f", CUDA and its allocator {megabytes(smallest - first.predicted)}"
+        raise UserError(
+            f"a budget of {megabytes(budget)} is too small: the smallest that works here is {megabytes(smallest)} "
+            f"(model {megabytes(round(costs.weights))}, {first.most} {megabytes(tensors)}{card}); raise --vram, name "
+            "fewer --sites, or ask for fewer --lists"
+        )
+    size = most if first is None else first.batch_size
+    if "validation" in stages:
+        copies = stages["validation"].copies
+    else:
+        # Of components that are patched nothing is predicted but that their copies take no more than a backward.
+        within = round(costs.weights + costs.recorded.of(most) + costs.capture.of(most))
+        need = patched_copies(costs, most)
+        copies = fit_stage("patching", need, saes, load, most, budget, within).copies
+    peak = round(costs.weights + costs.record.of(size)) if first is None else first.predicted
+    return MemoryPlan(
+        batch_size=size,
+        weights=round(costs.weights),
+        captured=round(held_runs(costs, saes, load)) if saes else 0,
+        working=round(costs.capture.of(size) - (costs.captured.of(size) if load.on_host else 0)),
+        sae=held_saes(saes, load) if saes else 0,
+        encode=encode(saes, size * load.length) if saes else 0,
+        tables=table_bytes(saes, load) if saes else 0,
+        peak=peak,
+        budget=budget,
+        copies=copies,
+        validation=round(costs.recompute.of(copies)),
+        overhead=with_overhead(peak, load) - peak,
+        stages=stages,
+    )
+
+
+def fit_stage(
+    name: str, need: Need, saes: Sequence[Sized], load: Load, batch: int, budget: int | None, within: int | None = None
+) -> StagePlan:
+    """The largest batch and then the most copies that keep a stage within the budget; the smallest where none does.
+
+    Args:
+        within: what more than one copy may take where there is no budget.
+    """
+    plan = _stage(name, need, saes, load, batch, 1)
+    while plan.batch_size > 1 and not _fits(plan, load, budget):
+        plan = _stage(name, need, saes, load, (plan.batch_size + 1) // 2, 1)
+    most = MOST_COPIES_ON_HOST if load.on_host else MOST_COPIES
+    while plan.copies < most:
+        more = _stage(name, need, saes, load, plan.batch_size, min(2 * plan.copies, most))
+        if not _fits(more, load, budget) or (within is not None and more.predicted > within):
+            break
+        plan = more
+    return plan
+
+
+def _stage(name: str, need: Need, saes: Sequence[Sized], load: Load, batch: int, copies: int) -> StagePlan:
+    moments = need(batch, copies)
+    most = max(moments, key=lambda moment: moments[moment])
+    tensors = round(moments[most])
+    besides = 0
+    if load.on_host:
+        besides = HOST_BYTES + (table_bytes(saes, load) if name == FIRST else 0)
+    return StagePlan(batch, copies, tensors, tensors + besides, most)
+
+
+def _fits(plan: StagePlan, load: Load, budget: int | None) -> bool:
+    return budget is None or with_overhead(plan.predicted, load) <= budget
+
+
+def with_overhead(n_bytes: int, load: Load) -> int:
+    """What a peak takes of a card, with CUDA's context and the allocator's blocks; on the CPU the same."""
+    return n_bytes if load.on_host else CONTEXT_BYTES + round(n_bytes * (1 + ALLOCATOR_SHARE))
 
 
 def megabytes(n_bytes: int) -> str:
@@ -127,25 +228,3 @@ def parse_bytes(text: str) -> int:
     if not 0 < value < 2**60:
         raise UserError(f"{text!r} is not an amount of memory: it must be positive, for example 8GiB")
     return int(value)
-
-
-def _plan(one: Rehearsal, saes: Sequence[SaeFile], load: Load, size: int, budget: int | None) -> MemoryPlan:
-    """The plan for batches of ``size`` pairs, each of which takes what ``one`` says."""
-    captured = one.kept * load.n_pairs // size
-    widest = max(saes, key=lambda file: file.d_sae)
-    sae = sorted((file.n_bytes for file in saes), reverse=True)
-    held = sum(sae[: load.saes_in_memory])
-    tokens = min(size * load.length, max(1, DENSE_BYTES // (4 * widest.d_sae)))
-    encode = ENCODE_BYTES * tokens * widest.d_sae
-    # Half of the longest pair's tokens have an effect in a typical pair.
-    active = sum(min(EXPECTED_L0, file.d_sae // 20) for file in saes)
-    tables = ROW_BYTES * load.n_pairs * load.length * active // 2
-    host = HOST_BYTES if load.on_host else 0
-    capturing = host + one.weights + captured + one.peak - one.kept
-    attributing = one.weights + captured + held + max(encode, one.recompute) + (host + tables if load.on_host else 0)
-    peak = max(capturing, attributing)
-    working = one.peak - one.kept
-    free = working if budget is None else max(working, budget - one.weights - captured - held - encode)
-    each = max(1, one.recompute // size)
-    copies = max(1, min(free // each, MOST_COPIES_ON_HOST if load.on_host else MOST_COPIES))
-    return MemoryPlan(size, one.weights, captured, working, held, encode, tables, peak, budget, copies, copies * each)

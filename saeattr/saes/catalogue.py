@@ -31,6 +31,20 @@ Format = Literal[
     "hook_z",
 ]
 READ_BY_LENS: tuple[Format, ...] = get_args(Format)[4:]
+#: The file of weights in an SAE's folder.
+WEIGHT_FILES: dict[Format, str] = {
+    "sae_lens": "sae_weights.safetensors",
+    "gemma_scope": "params.npz",
+    "gemma_scope_2": "params.safetensors",
+    "llama_scope": "checkpoints/final.safetensors",
+    "llama_scope_r1": "sae_weights.safetensors",
+    "dictionary_learning": "ae.pt",
+    # The path is the file.
+    "qwen_scope": "",
+    "goodfire": "",
+    "deepseek_r1": "",
+    "hook_z": "",
+}
 
 _WIDTHS = {"1k": 2**10, "4k": 2**12, "16k": 2**14, "32k": 2**15, "65k": 2**16, "131k": 2**17, "262k": 2**18}
 _WIDTHS |= {"64k": 2**16, "80k": 80 * 2**10, "128k": 2**17, "524k": 2**19, "1m": 2**20}
@@ -86,6 +100,12 @@ class PublishedSae:
     model: str
     overrides: dict[str, Any] = field(default_factory=dict, compare=False)
     scale: float | None = None
+
+    @property
+    def file(self) -> str:
+        """The file of weights in its repository."""
+        name = WEIGHT_FILES[self.format]
+        return f"{self.path}/{name}" if name else self.path
 
     @property
     def d_sae(self) -> int | None:

@@ -18,27 +18,15 @@ from typing import Any
 from saeattr.digests import file_sha256
 from saeattr.errors import UserError
 from saeattr.model.hub import cached_file, hub_file
-from saeattr.saes.catalogue import READ_BY_LENS, Format, PublishedSae
+from saeattr.saes.catalogue import READ_BY_LENS, WEIGHT_FILES, Format, PublishedSae
 from saeattr.saes.lens import BY_TOKEN, check_usable, is_centred
 from saeattr.saes.lens_files import lens_config
+from saeattr.saes.sizes import float32_bytes
 from saeattr.saes.tensors import read_shapes
 from saeattr.sites import Kind, Site, site_of_hook
 
 #: Read here, and opened by sae-lens.
 ARCHITECTURES, BY_LENS = ("jumprelu", "standard"), ("topk", "gated", "matching_pursuit")
-WEIGHT_FILES: dict[Format, str] = {
-    "sae_lens": "sae_weights.safetensors",
-    "gemma_scope": "params.npz",
-    "gemma_scope_2": "params.safetensors",
-    "llama_scope": "checkpoints/final.safetensors",
-    "llama_scope_r1": "sae_weights.safetensors",
-    "dictionary_learning": "ae.pt",
-    # The path is the file.
-    "qwen_scope": "",
-    "goodfire": "",
-    "deepseek_r1": "",
-    "hook_z": "",
-}
 
 
 @dataclass(frozen=True)
@@ -93,8 +81,7 @@ class SaeFile:
     @property
     def _path(self) -> str:
         """In the repository of a published SAE."""
-        path = self.published.path if self.published else ""
-        return f"{path}/{WEIGHT_FILES[self.format]}" if WEIGHT_FILES[self.format] else path
+        return self.published.file if self.published else ""
 
     @property
     def name(self) -> str:
@@ -113,11 +100,6 @@ class SaeFile:
     def n_bytes(self) -> int:
         """In memory, as float32."""
         return float32_bytes(self.d_in, self.d_sae)
-
-
-def float32_bytes(d_in: int, d_sae: int) -> int:
-    """Of an SAE in memory: encoder, decoder, thresholds and biases."""
-    return 4 * (2 * d_in * d_sae + 2 * d_sae + d_in)
 
 
 def published_file(sae: PublishedSae, widths: Mapping[Kind, int]) -> SaeFile | None:

@@ -7,43 +7,142 @@ import dataclasses
 import functools
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from transformers import PreTrainedConfig
 
+from saeattr.attribution.methods import find_method
+from saeattr.behaviours.lists.rehearsal import rehearse_writing
 from saeattr.errors import UserError
 from saeattr.files import write_text
+from saeattr.model.costs import Costs
+from saeattr.model.fitted import NUMBER_BYTES, fitted_costs
 from saeattr.model.hub import has_weights
-from saeattr.model.loading import LanguageModel, find_model
-from saeattr.model.memory import give_back_free_memory, measure_peak, meta_model, meta_of, rehearse, resident_bytes
+from saeattr.model.loading import LanguageModel, find_model, read_config
+from saeattr.model.memory import give_back_free_memory, measure_peak, meta_model, meta_of, resident_bytes
 from saeattr.model.passed import PassedModel
-from saeattr.runs.memory import Load, MemoryPlan, parse_bytes, plan_memory
-from saeattr.runs.question import Pace
+from saeattr.model.shapes import ModelShape, shape_of
+from saeattr.runs.memory import USUAL_REQUEST, MemoryPlan, parse_bytes, plan_memory
+from saeattr.runs.needs import Load
+from saeattr.runs.question import Pace, Question
+from saeattr.runs.rehearsal import Asked, rehearse_runs
+from saeattr.sites import Site
 from saeattr.study.folder import StudyFolder
+from saeattr.study.limits import most_download
+from saeattr.study.outlook import ablated_lists
 from saeattr.study.prepare import Prepared
 from saeattr.study.site_parts import SHARD_PAIRS
 
 T = TypeVar("T")
 
+#: Stages before those whose plan stands for a group's.
+MODEL_ALONE = ("pairs", "statistics", "entropy", "lens", "patching", "head_moves", "selection")
+#: How a lack of memory is said where no type of error says it.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+#: Tokens in whose multiples lengths are rehearsed.
+LENGTHS_ALIKE = 16
 
-def memory_plan(prepared: Prepared, n_pairs: int, length: int, device: torch.device) -> MemoryPlan:
+
+def memory_plan(
+    prepared: Prepared, n_pairs: int, length: int, device: torch.device, n_groups: int = 1, refuse: bool = True
+) -> MemoryPlan:
     """How ``n_pairs`` of at most ``length`` tokens, a shard of them at a time, will be run within the settings' budget.
+
+    Args:
+        n_groups: whose pairs are run before the first SAE is opened.
+        refuse: whether a budget that attribution cannot keep to is an error.
 
     Raises:
         UserError: the budget is too small.
     """
     settings = prepared.settings
-    meta, download = model_without_weights(prepared)
-    sites = [file.site for file in prepared.saes]
-    plan = plan_memory(
-        functools.cache(lambda batch: rehearse(meta, sites, batch, length)),
-        prepared.saes,
-        Load(min(n_pairs, SHARD_PAIRS), length, on_host=device.type == "cpu"),
-        settings.batch_size,
-        None if settings.vram is None else parse_bytes(settings.vram),
+    config = model_config(prepared)
+    dtype = model_dtype(prepared)
+    load = Load(
+        min(n_pairs, SHARD_PAIRS),
+        length,
+        on_host=device.type == "cpu",
+        n_groups=n_groups,
+        checked=prepared.question.check_pairs,
+        number_bytes=NUMBER_BYTES[dtype],
+        ablated_lists=ablated_lists(settings, len(prepared.saes)),
     )
-    return dataclasses.replace(plan, download=download + sum(file.download for file in prepared.saes))
+    costs = runs_costs(prepared, length)
+    budget = None if settings.vram is None else parse_bytes(settings.vram)
+    plan = plan_memory(costs, prepared.saes, load, settings.batch_size, budget, refuse)
+    missing = 0 if config.is_here else round(2 * costs.weights / NUMBER_BYTES[dtype])
+    return dataclasses.replace(plan, download=missing + most_download(settings, prepared.saes))
+
+
+def runs_costs(prepared: Prepared, length: int) -> Costs:
+    """What runs of the study's model take: of a shape that was rehearsed once and for all, or rehearsed now."""
+    settings, question = prepared.settings, prepared.question
+    sites = tuple(sorted(file.site for file in prepared.saes)) or (Site("resid_post", 0),)
+    dtype, written = model_dtype(prepared), USUAL_REQUEST + settings.max_new_tokens
+    shape, whole = model_config(prepared).shape, question.metric.whole_vocabulary
+    known = None if shape is None else fitted_costs(shape, dtype, sites, length, question.method, whole)
+    if known is None:
+        # Lengths differ from group to group: one rehearsal serves those that are nearly alike.
+        length, written = (-(-n // LENGTHS_ALIKE) * LENGTHS_ALIKE for n in (length, written))
+        return _rehearsed(prepared.passed.model, settings.model, dtype, sites, question, length, written)
+    lists = fitted_costs(shape, dtype, sites, written, question.method, whole) if shape is not None else None
+    assert lists is not None
+    return known.writing(lists)
+
+
+@functools.lru_cache(maxsize=8)
+def _rehearsed(
+    passed: PassedModel | None,
+    model: str,
+    dtype: str,
+    sites: tuple[Site, ...],
+    question: Question,
+    length: int,
+    written: int,
+) -> Costs:
+    meta = _meta_of_passed(passed) if passed is not None else _meta_model(find_model(model, weights=False), dtype)
+    method = find_method(question.method)
+    asked = Asked(sites, question, method.rules, method.slope if method.name == "ig" else None)
+    sample, cache = rehearse_writing(meta, written)
+    return dataclasses.replace(rehearse_runs(meta, asked, length), sample=sample, cache=cache)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is known of a model from its configuration.
+
+    Attributes:
+        shape: None where its configuration says it in other words.
+        is_here: whether its weights need not be fetched.
+    """
+
+    shape: ModelShape | None
+    is_here: bool
+
+
+def model_config(prepared: Prepared) -> ModelConfig:
+    """Of the model that was passed, or that the settings name."""
+    passed = prepared.passed.model
+    if passed is not None:
+        return ModelConfig(_shape(passed.lm.hf.config), True)
+    folder = find_model(prepared.settings.model, weights=False)
+    return ModelConfig(_shape(read_config(folder)), has_weights(folder))
+
+
+def model_dtype(prepared: Prepared) -> str:
+    """Of the model that was passed, or as the settings have it."""
+    passed = prepared.passed.model
+    return (prepared.settings.dtype or "float32") if passed is None else passed.dtype
+
+
+def _shape(config: PreTrainedConfig) -> ModelShape | None:
+    try:
+        return shape_of(config.to_dict())
+    except (KeyError, StopIteration, TypeError, ValueError):
+        return None
 
 
 def model_without_weights(prepared: Prepared) -> tuple[LanguageModel, int]:
@@ -70,7 +169,7 @@ def _meta_model(folder: Path, dtype: str) -> LanguageModel:
 
 
 def within_memory(lm: LanguageModel, pace: Pace, attempt: Callable[[Pace], T]) -> tuple[T, Pace, int | None]:
-    """Attempt work and measure its peak; where a CUDA device runs out of memory, with half as much at a time.
+    """Attempt work and measure its peak; where memory runs out, with half as much at a time (``until_it_fits``).
 
     Returns:
         what the attempt gave, the pace it was made at, and the peak in bytes (None where the system does not tell).
@@ -79,21 +178,41 @@ def within_memory(lm: LanguageModel, pace: Pace, attempt: Callable[[Pace], T]) -
         UserError: one pair and one copy at a time do not fit.
     """
     with measure_peak(lm.device, idle_bytes(lm)) as peak:
-        while True:
-            try:
-                found = attempt(pace)
-                break
-            except torch.cuda.OutOfMemoryError as error:
-                if pace.batch_size == 1 and pace.copies == 1:
-                    raise UserError(
-                        f"{lm.device} has too little memory for one pair at a time: name fewer --sites, or use --dtype "
-                        "bfloat16 or --device cpu"
-                    ) from error
-            # Behind the error, which held on to the tensors of the attempt.
-            torch.cuda.empty_cache()
-            halved = {"batch_size": (pace.batch_size + 1) // 2, "copies": (pace.copies + 1) // 2}
-            pace = dataclasses.replace(pace, **halved)
+        found, pace = until_it_fits(lm.device, pace, attempt)
     return found, pace, peak.n_bytes
+
+
+def until_it_fits(device: torch.device, pace: Pace, attempt: Callable[[Pace], T]) -> tuple[T, Pace]:
+    """Attempt work, with half as many pairs and copies at a time as often as memory runs out.
+
+    Raises:
+        UserError: one pair and one copy at a time do not fit.
+    """
+    while True:
+        try:
+            return attempt(pace), pace
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if pace.batch_size == 1 and pace.copies == 1:
+                raise UserError(
+                    f"{device} has too little memory for one pair at a time: name fewer --sites, or use --dtype "
+                    "bfloat16 or --device cpu"
+                ) from error
+        # Behind the error, which held on to the tensors of the attempt.
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        halved = {"batch_size": (pace.batch_size + 1) // 2, "copies": (pace.copies + 1) // 2}
+        pace = dataclasses.replace(pace, **halved)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device or the host has no room, by its type or, where it has none, its words."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    # Metal and the CPU's allocator raise a RuntimeError.
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in said for words in OUT_OF_MEMORY)
 
 
 def idle_bytes(lm: LanguageModel) -> int | None:
@@ -115,12 +234,30 @@ def note_sites(study: StudyFolder, prepared: Prepared) -> None:
     _write_plan(study, {**_read_plan(study), "sites": sites})
 
 
-def note_memory(study: StudyFolder, group: str, planned: Mapping[str, Any], peaks: Mapping[str, int | None]) -> None:
-    """Add to plan.json what is known of a group: bytes by part, predicted peak, and each stage's measured peak."""
+def note_stage(study: StudyFolder, group: str, plan: MemoryPlan, stage: str, pace: Pace, measured: int | None) -> None:
+    """Add to plan.json what a stage of a group took beside what was predicted, and how it was run.
+
+    The parts of the plan stand beside the stages as those of the stages that open SAEs have them.
+    """
     known = _read_plan(study)
     before = known.setdefault("groups", {}).get(group, {})
-    measured = {**before.get("measured_peak", {}), **peaks}
-    known["groups"][group] = {**before, **planned, "measured_peak": measured}
+    stages = {**before.get("stages", {})}
+    one = plan.stages.get(stage)
+    stages[stage] = {
+        "predicted": plan.predicted(stage),
+        "tensors": None if one is None else one.tensors,
+        "moment": None if one is None else one.most,
+        "measured": measured,
+        "batch_size": pace.batch_size,
+        "copies": pace.copies,
+    }
+    parts = {**before} if stage in MODEL_ALONE else {**before, **vars(plan), "copies": pace.copies}
+    parts["batch_size"] = pace.batch_size
+    known["groups"][group] = {
+        **{name: value for name, value in parts.items() if name != "stages"},
+        "measured_peak": {**before.get("measured_peak", {}), stage: measured},
+        "stages": stages,
+    }
     _write_plan(study, known)
 
 

@@ -33,9 +33,10 @@ from saeattr.runs.question import Question
 from saeattr.saes.formats import SaeFile
 from saeattr.saes.loading import check_weights, check_width, find_saes
 from saeattr.settings import StudySettings
-from saeattr.sites import Kind, Site, parse_site
+from saeattr.sites import Kind, Site
 from saeattr.study.folder import FORMAT
 from saeattr.study.limits import check_amounts, unusual_limits
+from saeattr.study.named_sites import choose_sites
 from saeattr.study.passed import NOTHING, Passed
 
 
@@ -205,43 +206,6 @@ def chosen_saes(settings: StudySettings, passed: Passed, widths: dict[Kind, int]
     if passed.saes is not None:
         return dict(passed.saes)
     return find_saes(settings.saes or "bundled", widths, width=settings.sae_width, l0=settings.sae_l0)
-
-
-def choose_sites(settings: StudySettings, available: list[Site]) -> list[Site]:
-    """The sites that the settings name, out of those with an SAE; without any name, all of them.
-
-    Raises:
-        UserError: a named layer, kind or site has no SAE.
-    """
-    if settings.sites is not None:
-        wanted = [parse_site(address) for address in settings.sites]
-        for site in wanted:
-            if site not in available:
-                raise UserError(f"there is no SAE for {site}: {_offer(available)}")
-        return sorted(set(wanted))
-    layers, kinds = {site.layer for site in available}, {site.kind for site in available}
-    named = None if settings.layers == "all" else settings.layers
-    for layer in named or ():
-        if layer not in layers:
-            raise UserError(f"there is no SAE for layer {layer}: {_offer(available)}")
-    for kind in settings.kinds or ():
-        if kind not in kinds:
-            raise UserError(f"there is no SAE of the kind {kind}: {_offer(available)}")
-    layers = set(layers if named is None else named)
-    kinds = set(kinds if settings.kinds is None else settings.kinds)
-    chosen = [site for site in available if site.layer in layers and site.kind in kinds]
-    if not chosen:
-        raise UserError(f"no SAE is of a named kind in a named layer: {_offer(available)}")
-    return sorted(chosen)
-
-
-def _offer(available: list[Site]) -> str:
-    """What could be named instead, in one line."""
-    layers: dict[str, list[int]] = {}
-    for site in sorted(available):
-        layers.setdefault(site.kind, []).append(site.layer)
-    listed = (f"{kind} in layers {', '.join(map(str, numbers))}" for kind, numbers in layers.items())
-    return "there are SAEs for " + "; ".join(listed)
 
 
 def default_folder(prepared: Prepared) -> Path:

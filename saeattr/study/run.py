@@ -12,7 +12,7 @@ from saeattr.model.loading import LanguageModel, load_model
 from saeattr.model.memory import without_collecting_what_is_there
 from saeattr.model.precision import device_warning
 from saeattr.progress import OnProgress, about
-from saeattr.runs.memory import MemoryPlan
+from saeattr.runs.memory import USUAL_LENGTH, MemoryPlan
 from saeattr.runs.question import Pace
 from saeattr.runs.task import Task
 from saeattr.selection.measure import Selection
@@ -22,7 +22,7 @@ from saeattr.study.fetching import fetch_saes
 from saeattr.study.folder import StudyFolder, read_record, write_record
 from saeattr.study.generation import Generating
 from saeattr.study.lens import Lens
-from saeattr.study.memory import memory_plan, note_memory, note_sites, within_memory
+from saeattr.study.memory import memory_plan, note_sites, note_stage, within_memory
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, stored_pairs, stored_test_pairs
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.prepare import Prepared
@@ -223,14 +223,22 @@ def plan_of(works: Sequence[Work]) -> MemoryPlan:
     first = works[0]
     kinds = [pairs for work in works for pairs in (work.task.pairs, stored_test_pairs(work.study, work.group) or [])]
     longest = max(len(pair.clean_ids) for pairs in kinds for pair in pairs)
-    return memory_plan(first.prepared, max(map(len, kinds)), longest, first.task.lm.device)
+    return memory_plan(first.prepared, max(map(len, kinds)), longest, first.task.lm.device, len(works))
+
+
+def early_plan(work: Work) -> MemoryPlan:
+    """The plan of a stage that needs no SAE: of the group's pairs, or of usual ones where there are none yet."""
+    pairs, settings = work.task.pairs, work.prepared.settings
+    longest = max((len(pair.clean_ids) for pair in pairs), default=USUAL_LENGTH)
+    n_pairs = len(pairs) or work.prepared.behaviour.most_pairs(settings)
+    return memory_plan(work.prepared, n_pairs, longest, work.task.lm.device, refuse=False)
 
 
 def carry_out(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None = None) -> list[str]:
     """Run one stage for some groups as the memory plan says, measure its peak, and store what each group gave.
 
     Args:
-        plan: None keeps the batch size of the settings.
+        plan: None makes one of pairs of the usual number and length.
 
     Returns:
         What the reader should know, one line each.
@@ -241,8 +249,9 @@ def carry_out(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None = Non
 
 def _carry_out(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None) -> list[str]:
     lm, pace = works[0].task.lm, works[0].task.pace
-    if plan is not None:
-        pace = dataclasses.replace(pace, batch_size=plan.batch_size, copies=plan.copies)
+    if plan is None:
+        plan = early_plan(works[0])
+    pace = plan.pace(stage.name, pace)
     left, told = list(works), []
 
     def attempt(pace: Pace) -> None:
@@ -253,9 +262,8 @@ def _carry_out(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None) -> 
             told.extend(outcome.warnings)
 
     _, pace, peak = within_memory(lm, pace, attempt)
-    planned = {} if plan is None else {**dataclasses.asdict(plan), "copies": pace.copies}
     for work in works:
-        note_memory(work.study, work.group, {**planned, "batch_size": pace.batch_size}, {stage.name: peak})
+        note_stage(work.study, work.group, plan, stage.name, pace, peak)
     return told
 
 

@@ -49,7 +49,7 @@ def limits(work: Work) -> Limits:
         return asked
     longest = max(len(pair.clean_ids) for pair in pairs)
     plan = memory_plan(work.prepared, len(pairs), longest, work.task.lm.device)
-    return dataclasses.replace(asked, budget_bytes=asked.vram_bytes - (plan.peak - plan.sae))
+    return dataclasses.replace(asked, budget_bytes=asked.vram_bytes - plan.overhead - (plan.peak - plan.sae))
 
 
 def stored_selection(study: StudyFolder, saes: Sequence[SaeFile]) -> Selection | None:

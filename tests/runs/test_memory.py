@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saeattr.errors import UserError
-from saeattr.model.memory import Rehearsal
-from saeattr.runs.memory import Load, megabytes, parse_bytes, plan_memory
+from saeattr.model.costs import NOTHING, Cost, Costs
+from saeattr.runs.memory import CONTEXT_BYTES, megabytes, parse_bytes, plan_memory
+from saeattr.runs.needs import HELD_ON_HOST, Load
+from saeattr.runs.question import Pace
 from saeattr.saes.loading import SaeFile
 from saeattr.sites import Site
 
@@ -19,14 +21,29 @@ MIB = 2**20
 SAE = SaeFile(Site("resid_post", 0), Path("x"), 128, 512)
 
 
-def rehearse(batch: int) -> Rehearsal:
-    return Rehearsal(weights=7 * MIB, kept=batch * MIB, peak=4 * batch * MIB, recompute=MIB // 2)
+def each(mib: float) -> Cost:
+    return Cost(0, mib * MIB)
+
+
+COSTS = Costs(
+    weights=7 * MIB,
+    captured=each(1),
+    capture=each(4),
+    recorded=each(0.5),
+    record=each(1),
+    recompute=each(0.05),
+    slope=NOTHING,
+    read=NOTHING,
+    entropy=NOTHING,
+    sample=each(0.5),
+    cache=each(0.25),
+)
 
 
 @given(st.integers(80, 4000), st.integers(1, 64), st.integers(1, 64))
 def test_the_plan_keeps_its_budget_or_names_one_that_works(budget: int, n_pairs: int, batch_size: int) -> None:
     def plan(limit: int | None):
-        return plan_memory(rehearse, [SAE], Load(n_pairs, 60), batch_size, limit)
+        return plan_memory(COSTS, [SAE], Load(n_pairs, 60), batch_size, limit)
 
     free = plan(None)
     assert free.batch_size == min(n_pairs, batch_size)
@@ -42,34 +59,71 @@ def test_the_plan_keeps_its_budget_or_names_one_that_works(budget: int, n_pairs:
 
 
 def test_a_smaller_budget_gives_a_smaller_batch() -> None:
-    sizes = [plan_memory(rehearse, [SAE], Load(16, 60), 16, budget * MIB).batch_size for budget in (400, 144, 119)]
+    sizes = [plan_memory(COSTS, [SAE], Load(16, 60), 16, budget * MIB).batch_size for budget in (400, 144, 119)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == 16
     assert sizes[-1] < 16
 
 
 def test_streaming_holds_two_saes_however_many_there_are() -> None:
-    one = plan_memory(rehearse, [SAE] * 2, Load(4, 60, on_host=False), 4)
-    many = plan_memory(rehearse, [SAE] * 100, Load(4, 60, on_host=False), 4)
+    one = plan_memory(COSTS, [SAE] * 2, Load(4, 60, on_host=False), 4)
+    many = plan_memory(COSTS, [SAE] * 100, Load(4, 60, on_host=False), 4)
     assert one.peak == many.peak
     assert one.sae == 2 * SAE_BYTES
 
 
-def test_the_runs_of_all_pairs_are_captured_whatever_the_batch() -> None:
-    plans = {size: plan_memory(rehearse, [SAE], Load(16, 60, on_host=False), size) for size in (1, 4, 16)}
+def test_the_runs_of_all_pairs_and_groups_are_captured_on_the_host_whatever_the_batch() -> None:
+    plans = {size: plan_memory(COSTS, [SAE], Load(16, 60), size) for size in (1, 4, 16)}
     assert {plan.captured for plan in plans.values()} == {16 * MIB}
     for size, plan in plans.items():
         # The last batch's forward and backward runs beside what all batches captured.
         assert plan.peak >= (7 + 16 + 3 * size) * MIB
-    more = plan_memory(rehearse, [SAE], Load(32, 60, on_host=False), 4)
-    assert more.peak == plans[4].peak + 16 * MIB
+    assert plan_memory(COSTS, [SAE], Load(16, 60, n_groups=3), 4).captured == 48 * MIB
+    many = plan_memory(COSTS, [SAE], Load(16, 60, n_groups=1000), 4)
+    assert many.captured == HELD_ON_HOST
+
+
+def test_on_a_card_one_site_of_one_group_is_held_and_the_rest_waits_on_the_host() -> None:
+    one, many = (plan_memory(COSTS, [SAE] * 9, Load(16, 60, on_host=False, n_groups=n), 4) for n in (1, 50))
+    assert one.peak == many.peak
+    assert one.captured == 3 * 16 * 60 * 128 * 4
+
+
+def test_a_cards_budget_holds_what_no_tensor_takes() -> None:
+    free = plan_memory(COSTS, [SAE], Load(4, 60, on_host=False), 4)
+    assert free.overhead > CONTEXT_BYTES
+    assert plan_memory(COSTS, [SAE], Load(4, 60), 4).overhead == 0
+    need = free.peak + free.overhead
+    assert plan_memory(COSTS, [SAE], Load(4, 60, on_host=False), 4, need).batch_size == 4
+    assert plan_memory(COSTS, [SAE], Load(4, 60, on_host=False), 4, need - MIB).batch_size < 4
+
+
+def test_every_stage_keeps_the_budget_with_batches_of_its_own() -> None:
+    budget = 110 * MIB
+    plan = plan_memory(COSTS, [SAE], Load(16, 60), 16, budget)
+    for name, stage in plan.stages.items():
+        assert stage.predicted <= budget, name
+        pace = plan.pace(name, Pace(99, 99, seed=5))
+        assert pace == Pace(stage.batch_size, stage.copies, seed=5)
+        assert plan.predicted(name) == stage.predicted
+    sizes = {name: stage.batch_size for name, stage in plan.stages.items()}
+    assert sizes["attribution"] < sizes["pairs"] == 16
+    assert plan.predicted("movers") is None
+    assert plan.pace("movers", Pace(99, 99)) == Pace(plan.batch_size, plan.copies)
+
+
+def test_a_method_with_runs_of_its_own_and_a_metric_of_the_whole_vocabulary_count() -> None:
+    plain = plan_memory(COSTS, [SAE], Load(4, 60), 4)
+    steps = plan_memory(dataclasses.replace(COSTS, slope=each(30)), [SAE], Load(4, 60), 4)
+    assert steps.stages["attribution"].most == "steps to the base"
+    assert steps.peak >= plain.peak + (4 * 30 - 4 * 4) * MIB
+    whole = plan_memory(dataclasses.replace(COSTS, read=Cost(50 * MIB, 0)), [SAE], Load(4, 60), 4)
+    assert whole.peak == plain.peak + 50 * MIB
 
 
 def test_each_sae_counts_its_own_table_rows() -> None:
     wide = dataclasses.replace(SAE, d_sae=1024)
-    narrow, mixed, both = (
-        plan_memory(rehearse, saes, Load(4, 60), 4).tables for saes in ([SAE], [SAE, wide], [wide] * 2)
-    )
+    narrow, mixed, both = (plan_memory(COSTS, saes, Load(4, 60), 4).tables for saes in ([SAE], [SAE, wide], [wide] * 2))
     assert mixed == pytest.approx(narrow + both / 2, rel=1e-6)
 
 
@@ -94,19 +148,14 @@ def test_printed_amounts_suffice() -> None:
         assert parse_bytes(megabytes(n_bytes)) >= n_bytes
 
 
-def test_edited_copies_fill_what_the_budget_leaves_up_to_where_more_are_no_faster() -> None:
-    def copies(budget: int | None, on_host: bool = True) -> int:
-        return plan_memory(rehearse, [SAE], Load(10, 60, on_host), 10, budget).copies
+def test_edited_copies_take_no_more_than_attribution_does_up_to_where_more_are_no_faster() -> None:
+    def copies(costs: Costs, budget: int | None = None, on_host: bool = True) -> int:
+        return plan_memory(costs, [SAE], Load(10, 60, on_host), 10, budget).copies
 
-    # Ten prompts at once take half a MiB to recompute, and 30 MiB to capture.
-    assert copies(None) == 32
-    assert copies(None, on_host=False) == 512
-    one = plan_memory(rehearse, [SAE], Load(10, 60), 10)
-    assert one.validation == one.copies * (MIB // 2 // 10)
-
-    def heavy(batch: int) -> Rehearsal:
-        return Rehearsal(weights=7 * MIB, kept=batch * MIB, peak=4 * batch * MIB, recompute=5 * batch * MIB)
-
-    assert plan_memory(heavy, [SAE], Load(10, 60), 10).copies == 6
-    assert plan_memory(heavy, [SAE], Load(10, 60), 10, one.peak + 60 * MIB).copies > 6
-    assert plan_memory(heavy, [SAE], Load(1, 60), 1).copies == 1
+    assert copies(COSTS) == 32
+    heavy = dataclasses.replace(COSTS, recompute=each(5))
+    free = plan_memory(heavy, [SAE], Load(10, 60), 10)
+    assert 1 < free.copies < 32
+    assert free.stages["validation"].predicted <= free.peak
+    assert copies(heavy, free.peak + 200 * MIB) > free.copies
+    assert copies(COSTS, 2**34, on_host=False) == 512

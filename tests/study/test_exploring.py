@@ -132,8 +132,8 @@ def test_settings_that_both_speak_of_must_agree(tmp_path: Path) -> None:
     lengths(tmp_path / "study")
     with pytest.raises(UserError, match="settings.seed is 0 there and 1 here"):
         saeattr.attribute("cities", lists=3, seed=1, out=tmp_path / "study", sites=SITES, device="cpu")
-    with pytest.raises(UserError, match="settings.n_pairs is 3 there and 4 here"):
-        lengths(tmp_path / "study", n_pairs=4)
+    with pytest.raises(UserError, match="holds 3 lists of each group and 2 are asked for"):
+        lengths(tmp_path / "study", n_pairs=2)
 
 
 def test_settings_of_saes_are_no_part_of_a_record_without_them() -> None:

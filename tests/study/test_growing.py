@@ -111,7 +111,7 @@ def test_stopped_before_the_record_is_written_it_is_the_small_study_with_work_to
     assert tables(copy) == tables(large.folder.root)
 
 
-@pytest.mark.parametrize(("stage", "group"), [("sampling lists", "cities"), ("attribution", "cities")])
+@pytest.mark.parametrize(("stage", "group"), [("sampling lists", "cities"), ("attribution", "all groups")])
 def test_stopped_while_it_grows_it_goes_on_with_all_topics_whichever_is_asked_for(
     large: Study, copy: Path, stage: str, group: str
 ) -> None:

@@ -14,10 +14,13 @@ import torch
 import saeattr
 from saeattr import UserError
 from saeattr.model.loading import LanguageModel
+from saeattr.model.memory import LiveBytes
+from saeattr.runs.memory import MemoryPlan
 from saeattr.runs.question import Pace
 from saeattr.settings import make_settings
+from saeattr.study import run
 from saeattr.study.folder import StudyFolder
-from saeattr.study.memory import memory_plan, note_memory, note_sites, within_memory
+from saeattr.study.memory import memory_plan, note_sites, note_stage, within_memory
 from saeattr.study.prepare import prepare
 from saeattr.study.results import Study
 
@@ -92,6 +95,24 @@ def test_what_a_failed_attempt_held_is_let_go_before_the_next(lm: LanguageModel)
     assert within_memory(lm, Pace(), attempt)[0]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+        torch.OutOfMemoryError(),
+    ],
+)
+def test_a_lack_of_memory_is_known_in_all_its_words(lm: LanguageModel, error: Exception) -> None:
+    def attempt(pace: Pace) -> int:
+        if pace.batch_size > 2:
+            raise error
+        return pace.batch_size
+
+    assert within_memory(lm, Pace(8, 8), attempt)[0] == 2
+
+
 def test_any_other_error_is_not_taken_for_a_lack_of_memory(lm: LanguageModel) -> None:
     def attempt(pace: Pace) -> None:
         raise RuntimeError("something else")
@@ -135,8 +156,10 @@ def test_a_stage_of_each_kind_may_run_out_once_and_all_tables_stay_the_same(whol
     noted = json.loads((tmp_path / "s" / "plan.json").read_text(encoding="utf-8"))["groups"]["cities"]
     before = json.loads((whole.folder.root / "plan.json").read_text(encoding="utf-8"))["groups"]["cities"]
     assert before["batch_size"] > 1
-    for what in ("batch_size", "copies"):
-        assert noted[what] == (before[what] + 1) // 2
+    for stage, one in before["stages"].items():
+        for what in ("batch_size", "copies"):
+            assert noted["stages"][stage][what] == (one[what] + 1) // 2
+        assert one["predicted"] > 0
     assert set(noted["measured_peak"]) == {"pairs", "attribution", "test_pairs", "validation", "generation"}
 
 
@@ -180,15 +203,57 @@ def test_more_pairs_that_test_than_rank_are_planned_for(tmp_path: Path, lm: Lang
     assert {name: noted[name] for name in ("captured", "peak")} == {"captured": wanted.captured, "peak": wanted.peak}
 
 
-def test_plans_of_groups_and_peaks_of_stages_are_noted_beside_each_other(tmp_path: Path) -> None:
+def test_plans_of_groups_and_peaks_of_stages_are_noted_beside_each_other(tmp_path: Path, lm: LanguageModel) -> None:
     study, prepared = StudyFolder(tmp_path), prepare(make_settings(SMALL))
+    plan = memory_plan(prepared, 3, 60, lm.device)
     note_sites(study, prepared)
-    note_memory(study, "cities", {"batch_size": 4}, {"attribution": 10})
-    note_memory(study, "rivers", {"batch_size": 3}, {"attribution": None})
-    note_memory(study, "cities", {"batch_size": 2}, {"validation": 20})
+    for group, stage, pace, measured in (
+        ("cities", "pairs", Pace(16, 8), 5),
+        ("cities", "attribution", Pace(3, 8), 10),
+        ("rivers", "movers", Pace(2, 8), None),
+        ("cities", "validation", Pace(2, 4), 20),
+    ):
+        note_stage(study, group, plan, stage, pace, measured)
     noted = json.loads(study.plan_path.read_text(encoding="utf-8"))
-    assert noted["groups"] == {
-        "cities": {"batch_size": 2, "measured_peak": {"attribution": 10, "validation": 20}},
-        "rivers": {"batch_size": 3, "measured_peak": {"attribution": None}},
+    cities, rivers = noted["groups"]["cities"], noted["groups"]["rivers"]
+    assert cities["measured_peak"] == {"pairs": 5, "attribution": 10, "validation": 20}
+    assert cities["stages"]["attribution"] == {
+        "predicted": plan.predicted("attribution"),
+        "tensors": plan.stages["attribution"].tensors,
+        "moment": plan.stages["attribution"].most,
+        "measured": 10,
+        "batch_size": 3,
+        "copies": 8,
     }
+    assert (cities["peak"], cities["batch_size"], cities["copies"]) == (plan.peak, 2, 4)
+    assert rivers["stages"]["movers"]["predicted"] is None
     assert list(noted["sites"]) == [str(file.site) for file in prepared.saes]
+
+
+def test_tensors_of_each_stage_are_within_15_percent_of_the_prediction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a small study with the real code; lists are written to their limit of tokens, as the plan assumes."""
+    seen: list[int] = []
+
+    def counted(lm: LanguageModel, pace: Pace, attempt: Callable[[Pace], Any]) -> Any:
+        weights = list(lm.hf.parameters())
+        with LiveBytes(weights) as live:
+            done = within_memory(lm, pace, attempt)
+        seen.append(live.peak + sum(one.numel() * one.element_size() for one in weights))
+        return done
+
+    ratios: dict[str, float] = {}
+
+    def noted(study: StudyFolder, group: str, plan: MemoryPlan, stage: str, pace: Pace, peak: int | None) -> None:
+        if stage in plan.stages:
+            ratios[stage] = plan.stages[stage].tensors / seen[-1]
+
+    monkeypatch.setattr(run, "within_memory", counted)
+    monkeypatch.setattr(run, "note_stage", noted)
+    settings: dict[str, Any] = {"lists": 8, "max_new_tokens": 24, "device": "cpu", "figures": False}
+    saeattr.entropy("cities", out=tmp_path / "s", **settings)
+    saeattr.lens("cities", out=tmp_path / "s", **settings)
+    saeattr.attribute("cities", out=tmp_path / "s", validate_top=5, layers="all", **settings)
+    assert set(ratios) == {"pairs", "entropy", "lens", "attribution", "test_pairs", "validation"}
+    assert ratios == pytest.approx(dict.fromkeys(ratios, 1.0), abs=0.15)

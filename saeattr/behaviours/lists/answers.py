@@ -166,9 +166,7 @@ class _Rows:
             # It has no float64.
             logits = logits.cpu()
         uniforms = torch.tensor(draws, dtype=torch.float64, device=logits.device)
-        # With the largest logit at 0, no temperature is too small to divide by.
-        shifted = logits - logits.amax(dim=-1, keepdim=True)
-        return choose_tokens(shifted / self.drawing.temperature, self.drawing.top_p, uniforms)
+        return draw_tokens(logits, self.drawing, uniforms)
 
 
 @torch.no_grad()
@@ -178,6 +176,15 @@ def cached_bytes(lm: LanguageModel) -> int:
     model: Any = lm.hf.base_model
     model(input_ids=torch.tensor([[0]], device=lm.device), past_key_values=cache, use_cache=True)
     return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+
+
+def draw_tokens(
+    logits: Float[Tensor, "rows vocab"], drawing: Drawing, uniforms: Float[Tensor, " rows"]
+) -> Int[Tensor, " rows"]:
+    """``choose_tokens`` at the temperature of the drawing, which is not 0."""
+    # With the largest logit at 0, no temperature is too small to divide by.
+    shifted = logits - logits.amax(dim=-1, keepdim=True)
+    return choose_tokens(shifted / drawing.temperature, drawing.top_p, uniforms)
 
 
 def choose_tokens(

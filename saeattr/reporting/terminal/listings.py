@@ -10,22 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from saeattr.model.hub import NamedModel
-from saeattr.runs.memory import MemoryPlan, megabytes
+from saeattr.runs.memory import megabytes
 from saeattr.saes.catalogue import PublishedSae
-from saeattr.saes.formats import float32_bytes
+from saeattr.saes.sizes import float32_bytes
 from saeattr.selection.measure import Selection
 from saeattr.tables import SITE, row_address, row_site, sites_of
-
-#: Parts of a memory plan, and for how long each is held.
-PLAN_PARTS = {
-    "weights": "resident",
-    "captured": "resident: activations and gradients of all pairs",
-    "working": "while a batch runs forward and backward (no logits: two unembedding rows)",
-    "sae": "streamed: the present SAE and the next",
-    "encode": "while an SAE encodes",
-    "validation": "while edited copies of the prompts run (in place of working)",
-    "tables": "on the host, until a group is written",
-}
 
 
 def print_published(saes: Sequence[PublishedSae], known: NamedModel | None, console: Console | None = None) -> None:
@@ -56,24 +45,6 @@ def print_refused(refused: Mapping[str, str], console: Console | None = None) ->
     for reason, names in by_reason.items():
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         console.print(f"{len(names)} cannot be used: {reason} ({escape(', '.join(names[:3]))}{more})", highlight=False)
-
-
-def print_plan(plan: MemoryPlan, device: str, console: Console | None = None) -> None:
-    """Print what each part needs, what is resident and what is streamed."""
-    table = Table(
-        title=f"memory on {escape(device)}, {plan.batch_size} pairs a batch, {plan.copies} edited copies",
-        title_justify="left",
-    )
-    table.add_column("part")
-    table.add_column("needs", justify="right")
-    table.add_column("held")
-    for part, held in PLAN_PARTS.items():
-        table.add_row(part, megabytes(getattr(plan, part)), held)
-    limit = "no limit given" if plan.budget is None else f"of {megabytes(plan.budget)}"
-    table.add_row("[bold]peak[/]", f"[bold]{megabytes(plan.peak)}[/]", limit)
-    if plan.download:
-        table.add_row("download", megabytes(plan.download), "from the hub, once")
-    (console or Console()).print(table)
 
 
 def print_selection(found: Selection, console: Console | None = None) -> None:

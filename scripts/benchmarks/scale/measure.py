@@ -1,35 +1,32 @@
 """A full-size rehearsal: Gemma 2 2B's shape with random weights and all its residual Gemma Scope SAEs, end to end.
 
-    python scripts/benchmark.py scale CACHE [--layers 26] [--lists 10] [--out docs]
+    python scripts/benchmark.py scale CACHE [--layers 26] [--lists 10] [--validate 2] [--out docs]
 
-Writes random files of the real names and layout into CACHE (13 GB for 26 layers), then runs what ``attribute`` runs:
-plan, two forwards and a backward, 26 streamed SAEs of 16,384 features, exact whole-site effects, tables. A random model
-writes no lists, so the bundled model writes them (the checkpoint has its tokenizer). Writes docs/scale.md.
+Writes random files of the real names and layout into CACHE (13 GB for 26 layers), then runs a study: two forwards and a
+backward, 26 streamed SAEs of 16,384 features, exact whole-site effects, exact effects of the top features, entropy. A
+random model writes no lists, so the bundled model writes them (the checkpoint has its tokenizer). Writes docs/scale.md,
+with the predicted and the measured peak of every stage.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import json
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants as hub
 from make_random_checkpoint import gemma_2, snapshot, write_model, write_published
 
-from benchmarks.cases import list_pairs
+import saeattr
 from benchmarks.scale.page import Rehearsed, write_page
 from saeattr import bundle
-from saeattr.attribution.group import attribute_group
 from saeattr.model.hub import MODELS
-from saeattr.model.loading import load_model, load_tokenizer
-from saeattr.runs.question import Pace
-from saeattr.runs.task import Task
+from saeattr.model.loading import load_tokenizer
 from saeattr.saes.catalogue import pick_saes
-from saeattr.settings import make_settings
-from saeattr.study.memory import memory_plan, within_memory
-from saeattr.study.prepare import prepare
 
 #: Layers and lists of a quick run, whose model is tiny.
 QUICK_LAYERS, QUICK_LISTS = 2, 2
@@ -54,6 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("cache", type=Path)
     parser.add_argument("--layers", type=int, default=26, help="residual SAEs, from layer 0 on")
     parser.add_argument("--lists", type=int, default=10)
+    parser.add_argument("--validate", type=int, default=2, help="features whose exact effects are measured; 0: none")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--quick", action="store_true", help="a tiny model, two layers, two lists: does it run?")
     options = parser.parse_args(arguments)
@@ -62,39 +60,43 @@ def main(arguments: Sequence[str]) -> None:
     clock = Clock()
     write_files(options.cache, layers, "toy" if options.quick else "full")
     clock.note("writing the files")
-    write_page(rehearse(layers, lists, clock), layers, lists, options.out)
+    with tempfile.TemporaryDirectory() as folder:
+        found = rehearse(layers, lists, options.validate, clock, Path(folder))
+    write_page(found, layers, lists, options.out)
 
 
-def rehearse(layers: int, lists: int, clock: Clock) -> Rehearsed:
-    """What ``attribute`` does, step by step."""
-    pairs = list_pairs(load_model("bundled", device="cpu"), ["cities"], lists)
-    wanted = {"model": "gemma-2-2b-it", "kinds": ("resid_post",), "layers": tuple(range(layers)), "lists": lists}
-    prepared = prepare(make_settings({**wanted, "dtype": "bfloat16", "device": "cpu"}))
-    clock.note("checking every file")
-    lm = load_model("gemma-2-2b-it", device="cpu", dtype="bfloat16")
-    clock.note("loading the model")
-
+def rehearse(layers: int, lists: int, validate: int, clock: Clock, folder: Path) -> Rehearsed:
+    """The stages of a study, as ``entropy``, ``attribute`` and ``validate`` run them, with what each was to take."""
+    own = folder / "lists"
+    alone: dict[str, Any] = {"lists": lists, "device": "cpu", "figures": False}
+    saeattr.attribute("cities", out=own, sites=["resid_post.0"], validate_top=min(1, validate), curves=False, **alone)
+    clock.note("lists by the bundled model")
     within = Clock()
     last = ""
 
-    def on_step(step: str, done: int, total: int) -> None:
+    def on_progress(group: str, step: str, done: int, total: int) -> None:
         nonlocal last
         within.note(last)
         last = step if done < total else "tables"
         print(f"{step} {done}/{total}", flush=True)
 
-    longest = max(len(pair.clean_ids) for pair in pairs)
-    plan = memory_plan(prepared, len(pairs), longest, lm.device)
-    task = Task(lm, pairs, prepared.saes, prepared.question, on_step=on_step)
-    tables, pace, peak = within_memory(
-        lm,
-        Pace(plan.batch_size, plan.copies),
-        lambda pace: attribute_group(dataclasses.replace(task, pace=pace)),
+    asked = {**alone, "model": "gemma-2-2b-it", "pairs_of": str(own), "dtype": "bfloat16", "on_progress": on_progress}
+    study = saeattr.attribute(
+        *("cities",),
+        out=folder / "full",
+        kinds=("resid_post",),
+        layers=tuple(range(layers)),
+        validate_top=validate,
+        **asked,
     )
     within.note(last)
-    clock.note("attribution, all of it")
+    clock.note("attribute" if not validate else "attribute and validate")
+    saeattr.entropy("cities", out=folder / "full", **asked)
+    clock.note("entropy")
     within.took.pop("", None)
-    return Rehearsed(clock.took, within.took, plan, pace.batch_size, peak, len(tables.attributions), longest)
+    plan = json.loads(study.folder.plan_path.read_text(encoding="utf-8"))["groups"]["cities"]
+    longest = max(map(len, study.pairs()["clean_ids"]))
+    return Rehearsed(clock.took, within.took, plan, len(study.attributions()), longest)
 
 
 def write_files(cache: Path, layers: int, preset: str) -> None:
