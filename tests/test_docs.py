@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import runpy
+import shlex
 from pathlib import Path
 
+import typer
+
+from saeattr.cli import app
 from saeattr.tables import TABLES
 
 ROOT = Path(__file__).parents[1]
 STUDY_FOLDER = runpy.run_path(str(ROOT / "scripts" / "docs" / "study_folder.py"))
+GEMMA = runpy.run_path(str(ROOT / "scripts" / "docs" / "gemma.py"))
 SAES = runpy.run_path(str(ROOT / "scripts" / "docs" / "saes.py"))
 PAGE = (ROOT / "docs" / "study-folder.md").read_text(encoding="utf-8")
 
@@ -21,6 +27,28 @@ def test_the_study_folder_page_is_what_its_script_prints():
 def test_the_page_of_published_saes_is_what_its_script_counts():
     """Else: python scripts/docs/saes.py."""
     assert SAES["page"]() == (ROOT / "docs" / "saes.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_first_hour_has_the_plan_that_is_printed_now():
+    """Else: python scripts/docs/gemma.py."""
+    assert GEMMA["page"]() == (ROOT / "docs" / "gemma.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_first_hour_fills_every_mark():
+    assert re.findall(r"\{[a-z]+\}", GEMMA["page"]()) == []
+
+
+def test_every_command_of_the_first_hour_parses():
+    """What stands for a longer command is written (the same)."""
+    page = (ROOT / "docs" / "gemma.md").read_text(encoding="utf-8")
+    longest = max(re.findall(r"^    saeattr attribute (--topic .+)$", page, flags=re.MULTILINE), key=len)
+    found = re.findall(r"^(?:    |\$ )saeattr (.+?)(?:\s+#.*)?$", page, flags=re.MULTILINE)
+    found += re.findall(r"[`\"]saeattr (.+?)[`\"]", page)
+    assert len(found) >= 8
+    for line in found:
+        name, *arguments = shlex.split(line.replace("(the same)", longest))
+        command = typer.main.get_command(app).commands[name]  # pyright: ignore[reportAttributeAccessIssue]
+        assert command.make_context(name, arguments).command is command
 
 
 def test_every_column_of_every_table_stands_on_the_study_folder_page_in_its_order():

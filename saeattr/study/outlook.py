@@ -58,7 +58,7 @@ class Outlook:
         device: a card or the CPU, as the settings or the machine say; dtype: of the model there.
         saes: of all sites that are named, or on offer.
         model_download, sae_download: bytes still to be fetched: the model, and those SAEs.
-        chosen: where no sites are named, so many of the SAEs at most are downloaded, and their bytes.
+        chosen: where no sites are named, so many of the SAEs at most are downloaded, and so many bytes at most.
         plan: of memory, stage by stage.
         methods: attribution's peak by method, for a metric of two tokens and for one of the whole vocabulary.
         streamed: the budget that suffices to stream all the SAEs, a batch of one pair at a time.
@@ -209,9 +209,9 @@ def _is_here(sae: PublishedSae) -> bool:
 
 
 def _within_download(settings: StudySettings, sizes: Sequence[int]) -> tuple[int, int]:
-    """How many SAEs may be downloaded at most, and their bytes."""
+    """How many SAEs may be downloaded at most, and how many bytes: most of the smallest, most bytes of the largest."""
     text = getattr(settings, "download", None) or USUAL_DOWNLOAD
     limit = None if text.strip().lower() == NO_LIMIT else parse_bytes(text)
-    totals = [total for total in itertools.accumulate(sizes) if limit is None or total <= limit]
-    totals = totals[: settings.max_sites]
-    return len(totals), totals[-1] if totals else 0
+    allowed = sum(limit is None or total <= limit for total in itertools.accumulate(sizes[: settings.max_sites]))
+    largest = sum(sorted(sizes, reverse=True)[:allowed])
+    return allowed, largest if limit is None else min(largest, limit)

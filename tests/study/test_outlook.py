@@ -68,6 +68,14 @@ def test_every_named_model_is_known(model: str) -> None:
     assert look(model, device="cpu").device == HOST
 
 
+def test_a_few_chosen_sites_take_as_much_as_the_largest_of_the_saes_at_most() -> None:
+    # W_enc and W_dec, b_enc and threshold, b_dec: float32 at a site of the residual stream.
+    residual = 4 * (2 * 2304 * 16384 + 2 * 16384 + 2304)
+    assert look("gemma-2-2b-it", vram="15GiB", max_sites=4).chosen == (4, 4 * residual)
+    n_chosen, n_bytes = look("gemma-2-2b-it", vram="15GiB").chosen or (0, 0)
+    assert n_chosen * residual > n_bytes == parse_bytes("4GiB")
+
+
 def test_all_sites_stream_where_a_few_fit_together() -> None:
     found = look("gemma-2-2b-it", vram="8GiB")
     assert len(found.saes) == 78

@@ -87,7 +87,7 @@ def _downloads(found: Outlook) -> str:
     if found.chosen is not None:
         n_chosen, n_bytes = found.chosen
         lines.append(
-            f"chosen within the limits of --download and --max-sites: {n_chosen} at most, {megabytes(n_bytes)}"
+            f"chosen within the limits of --download and --max-sites: {n_chosen} at most, {megabytes(n_bytes)} at most"
         )
     if found.device == HOST:
         lines.append("no card is planned for: --vram or --device cuda does")
