@@ -41,8 +41,8 @@ MOST_COPIES_ON_HOST, MOST_COPIES = 32, 512
 
 #: The stage whose smallest peak a budget must hold.
 FIRST = "attribution"
-#: Stages whose batches are not of a group's pairs, and those that are limited by their edited copies.
-OF_SETTINGS, OF_COPIES = ("pairs", "test_pairs", "generation", "selection"), ("validation",)
+#: Stages whose batches are not of a group's pairs.
+OF_SETTINGS = ("pairs", "test_pairs", "generation", "selection")
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,8 @@ def plan_memory(
     stages: dict[str, StagePlan] = {}
     for name in sorted(needs, key=lambda name: name != FIRST):
         batch = batch_size if name in OF_SETTINGS else most
-        # Without a limit more copies are to take no more than attribution does.
-        within = stages[FIRST].predicted if budget is None and name in OF_COPIES and FIRST in stages else None
-        stages[name] = fit_stage(name, needs[name], saes, load, batch, budget, within)
+        # Without a limit copies are as many as are of use, whatever else runs: their number shows in the last digits.
+        stages[name] = fit_stage(name, needs[name], saes, load, batch, budget)
     first = stages.get(FIRST)
     if refuse and budget is not None and first is not None and with_overhead(first.predicted, load) > budget:
         smallest, tensors = with_overhead(first.predicted, load), first.tensors - round(costs.weights)

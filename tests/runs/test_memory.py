@@ -148,14 +148,18 @@ def test_printed_amounts_suffice() -> None:
         assert parse_bytes(megabytes(n_bytes)) >= n_bytes
 
 
-def test_edited_copies_take_no_more_than_attribution_does_up_to_where_more_are_no_faster() -> None:
+def test_edited_copies_are_as_many_as_are_of_use_or_as_the_budget_holds() -> None:
+    """Without a budget whatever else runs: the number of copies shows in the last digits of an effect."""
+
     def copies(costs: Costs, budget: int | None = None, on_host: bool = True) -> int:
         return plan_memory(costs, [SAE], Load(10, 60, on_host), 10, budget).copies
 
     assert copies(COSTS) == 32
     heavy = dataclasses.replace(COSTS, recompute=each(5))
+    assert copies(heavy) == 32
+    assert copies(COSTS, on_host=False) == copies(COSTS, 2**34, on_host=False) == 512
     free = plan_memory(heavy, [SAE], Load(10, 60), 10)
-    assert 1 < free.copies < 32
-    assert free.stages["validation"].predicted <= free.peak
-    assert copies(heavy, free.peak + 200 * MIB) > free.copies
-    assert copies(COSTS, 2**34, on_host=False) == 512
+    limited = plan_memory(heavy, [SAE], Load(10, 60), 10, free.peak)
+    assert 1 <= limited.copies < 32
+    assert limited.stages["validation"].predicted <= free.peak
+    assert limited.copies <= copies(heavy, free.peak + 200 * MIB) <= 32

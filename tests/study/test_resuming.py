@@ -135,7 +135,9 @@ def test_what_is_attributed_is_only_validated(whole: Study, copy: Path) -> None:
 
 def test_generating_that_was_interrupted_goes_on_at_the_next_site(tmp_path: Path) -> None:
     """Of two sites one is done: its lists are kept, and the tables are those of a run in one go."""
+    # So small a batch that a site's lists fill it.
     settings = {**LATER, "top": 2, "generate": True, "generate_features": (1, 3), "generate_sites": "all"}
+    settings["batch_size"] = 1
     asked = {**SMALL, "sites": ["attn_z.1", "resid_post.2"], "batch_size": 1, "validate_top": 0}
     whole = saeattr.attribute(["cities", "rivers"], out=tmp_path / "whole", **asked).folder.root
     copy = tmp_path / "copy"
