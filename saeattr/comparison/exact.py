@@ -81,8 +81,7 @@ def measure_both(
 
     Args:
         open_a, open_b: give the model with the SAEs of all sites, the question and the pace; called one after the
-            other, so that one model is in memory. Where memory runs out, a model's pairs are run in batches of half
-            the size, or half as many edited copies in one forward.
+            other, so that one model is in memory. Where memory runs out, each halves its batches or copies.
 
     Raises:
         UserError: one pair or one copy at a time does not fit.
