@@ -103,7 +103,7 @@ def edited_changes(
 ) -> Float[Tensor, " copies"]:
     """How the metric of edited copies differs from the clean one; arguments as for ``edited_hidden``.
 
-    Where the dtype is coarser than float32, from that of unedited copies in the same forward (``saeattr.runs.unedited``).
+    Where the dtype is coarser than float32, from that of unedited copies beside them (``saeattr.runs.unedited``).
     """
     last = final_position(batch)
     if not needs_unedited(batch):
