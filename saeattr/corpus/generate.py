@@ -19,18 +19,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from saeattr.behaviours.lists.sampling import Sampling, prompt_ids, sample_lists
+from saeattr.behaviours.lists.sampling import SampledList, Sampling, prompt_ids, sample_lists
 from saeattr.behaviours.lists.table import lists_to_arrow
 from saeattr.behaviours.lists.topics import REQUEST_WORDS, Length
 from saeattr.errors import UserError
 from saeattr.files import disk_errors, slug, write_table, write_text
 from saeattr.model.loading import LanguageModel
-from saeattr.progress import OnProgress, quiet
+from saeattr.progress import OnCount, OnProgress, quiet
+from saeattr.runs.halving import SMALLER_MODEL, until_it_fits
+from saeattr.runs.question import Pace
 
 #: Lists of a part; the most that are held in memory.
 PART = 100
 RECORD = "lists.yaml"
 FORMAT = 1
+#: What to do where one list does not fit into memory.
+SHORTER = f"lower --max-new-tokens, or {SMALLER_MODEL}"
 #: Temperatures above give noise.
 HOTTEST = 10.0
 
@@ -184,15 +188,18 @@ def generate(
 ) -> tuple[int, int]:
     """Draw the lists that a begun folder lacks, part by part.
 
+    Where memory runs out, a part is drawn again with half as many lists at a time, and so are those behind it.
+
     Returns:
         how many lists were drawn now, and how many were there.
 
     Raises:
-        UserError: the tokenizer lacks a chat template or a mark, or the folder cannot be written.
+        UserError: the tokenizer lacks a chat template or a mark, one list at a time does not fit into memory, or the
+            folder cannot be written.
     """
     for topic, request, _ in generation.conditions:
         prompt_ids(lm.tokenizer, topic, request)
-    drawn = there = 0
+    drawn, there, pace = 0, 0, Pace(generation.sampling.batch_size, copies=1)
     for part in list_parts(generation, folder):
         if part.is_done:
             there += part.sampling.n_lists
@@ -201,7 +208,12 @@ def generate(
         def on_count(done: int, _: int, before: int = drawn + there) -> None:
             on_progress("sampling", "lists", before + done, generation.n_lists)
 
-        write_table(part.path, lists_to_arrow(sample_lists(lm, part.topic, part.sampling, on_count=on_count)))
+        def attempt(pace: Pace, part: Part = part, on_count: OnCount = on_count) -> list[SampledList]:
+            sampling = dataclasses.replace(part.sampling, batch_size=pace.batch_size)
+            return sample_lists(lm, part.topic, sampling, on_count=on_count)
+
+        lists, pace = until_it_fits(lm.device, pace, attempt, one="one list", mend=SHORTER)
+        write_table(part.path, lists_to_arrow(lists))
         drawn += part.sampling.n_lists
     return drawn, there
 

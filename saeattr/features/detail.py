@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,11 @@ from torch import Tensor
 from saeattr.errors import UserError
 from saeattr.features.activity import Activity, Context
 from saeattr.features.directions import direct_logits, nearest_features
-from saeattr.features.firing import Firings, firing_activity, most_active, pair_contexts, read_firings
+from saeattr.features.firing import WITHOUT_MODEL, Firings, firing_activity, most_active, pair_contexts, read_firings
 from saeattr.features.upstream import Target, Upstream, upstream_features
 from saeattr.model.loading import LanguageModel
 from saeattr.progress import counting
+from saeattr.runs.halving import batches_that_fit
 from saeattr.runs.task import Task
 from saeattr.saes.loading import SaeFile, stream_saes
 from saeattr.saes.sae import SparseAutoencoder
@@ -87,8 +89,11 @@ def feature_details(
     for done, sae in enumerate(stream_saes(wanted, lm.device)):
         task.on_step("feature pages", done, len(wanted))
         found = _Found(firings, contexts, targets, upstream)
-        for detail in _site_details(lm, sae, ids[sae.site], found):
-            details[detail.site, detail.feature] = detail
+        attempt = functools.partial(_site_details, lm, sae, ids[sae.site], found)
+        numbers = range(len(ids[sae.site]))
+        # All logits of these features are held at once.
+        for part in batches_that_fit(lm.device, numbers, len(numbers), attempt, "one feature", WITHOUT_MODEL):
+            details |= {(detail.site, detail.feature): detail for detail in part}
     task.on_step("feature pages", len(wanted), len(wanted))
     return contexts, [details[key] for key in features_of(chosen)]
 
@@ -103,21 +108,25 @@ class _Found:
     upstream: Mapping[Feature, Upstream]
 
 
-def _site_details(lm: LanguageModel, sae: SparseAutoencoder, ids: Tensor, found: _Found) -> list[FeatureDetail]:
-    on_device = ids.to(lm.device)
+def _site_details(
+    lm: LanguageModel, sae: SparseAutoencoder, ids: Tensor, found: _Found, numbers: Sequence[int]
+) -> list[FeatureDetail]:
+    """Of those among a site's chosen features that have these numbers."""
+    some = ids[list(numbers)]
+    on_device = some.to(lm.device)
     near, cosines = (part.cpu().tolist() for part in nearest_features(sae, on_device, NEIGHBOURS))
     logits = direct_logits(lm, sae, on_device, found.firings.scales)
     top_values, top_tokens = logits.topk(min(LOGITS, logits.shape[1]))
     low_values, low_tokens = (-logits).topk(min(LOGITS, logits.shape[1]))
     details = []
-    for nth, feature in enumerate(ids.tolist()):
+    for nth, (number, feature) in enumerate(zip(numbers, some.tolist(), strict=True)):
         key = (sae.site, feature)
         target = found.targets.get(key)
         details.append(
             FeatureDetail(
                 sae.site,
                 feature,
-                firing_activity(found.firings, sae.site, nth, found.contexts),
+                firing_activity(found.firings, sae.site, number, found.contexts),
                 _named(lm, top_tokens[nth], top_values[nth]),
                 _named(lm, low_tokens[nth], -low_values[nth]),
                 *_histogram(logits[nth]),

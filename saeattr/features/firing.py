@@ -11,15 +11,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from saeattr.behaviours.pair import BOS, NO_PARTNER, Pair, chunks, pad_pairs
+from saeattr.behaviours.pair import BOS, NO_PARTNER, Pair, pad_pairs
 from saeattr.features.activity import Activity, Context, summarise
 from saeattr.features.directions import NormScales, inverse_rms, project_heads
 from saeattr.model.capture import capture
 from saeattr.model.loading import LanguageModel
 from saeattr.progress import OnCount, quiet
 from saeattr.runs.batch import at_clean_positions
+from saeattr.runs.halving import batches_that_fit
 from saeattr.saes.sae import SparseAutoencoder
 from saeattr.sites import Site
+
+#: What to do where the model does not fit beside one pair or one feature.
+WITHOUT_MODEL = "use a machine with more of it, or leave the model out of a report with --no-model"
 
 
 @dataclass(frozen=True)
@@ -48,46 +52,78 @@ def read_firings(
     batch_size: int,
     on_batch: OnCount = quiet,
 ) -> Firings:
-    """Run all pairs; ``chosen`` holds SAEs of the chosen features only (``SparseAutoencoder.take_features``)."""
-    last = Site("resid_post", lm.n_layers - 1)
-    sites = sorted({*chosen, last})
-    where: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
-    found: dict[str, dict[Site, list[NDArray[np.float32]]]] = {
-        run: {site: [] for site in chosen} for run in ("clean", "corrupted")
-    }
-    final: list[Tensor] = []
-    attention: dict[int, list[Tensor]] = {site.layer: [] for site in chosen if site.kind == "attn_z"}
+    """Run all pairs; ``chosen`` holds SAEs of the chosen features only (``SparseAutoencoder.take_features``).
+
+    Args:
+        batch_size: pairs in one forward; half as many where memory runs out.
+
+    Raises:
+        UserError: one pair at a time does not fit.
+    """
     all_paired = all(pair.corrupted_ids is not None for pair in pairs)
-    for nth, batch in enumerate(chunks(pairs, batch_size)):
-        start = nth * batch_size
-        on_batch(start, len(pairs))
-        padded = pad_pairs(batch, lm.pad_id, lm.device)
-        keep = padded.clean.mask.clone()
-        keep[:, 0] &= torch.tensor([pair.roles[0] != BOS for pair in batch], device=keep.device)
-        row, position = (index.cpu().numpy() for index in keep.nonzero(as_tuple=True))
-        where.append((row + start, position))
-        for run, prompts in (("clean", padded.clean), ("corrupted", padded.corrupted)):
-            if prompts is None or (run == "corrupted" and not all_paired):
-                continue
-            x, there = capture(lm, prompts, sites).x, torch.ones_like(keep)
-            if run == "corrupted" and padded.partner is not None:
-                x, there = at_clean_positions(x, padded.partner), padded.partner >= 0
-            for site, sae in chosen.items():
-                found[run][site].append((sae.encode(x[site][keep]) * there[keep][:, None]).cpu().numpy())
-            if run == "clean":
-                at = _decisions(batch)
-                final.append(inverse_rms(x[last][at]))
-                for layer, sizes in attention.items():
-                    sizes.append(inverse_rms(project_heads(lm, layer, x[Site("attn_z", layer)][at])))
+    parts: list[_Batch] = []
+
+    def attempt(batch: Sequence[Pair]) -> _Batch:
+        on_batch(sum(part.n_pairs for part in parts), len(pairs))
+        return _read_batch(lm, batch, chosen, all_paired)
+
+    for part in batches_that_fit(lm.device, pairs, batch_size, attempt, mend=WITHOUT_MODEL):
+        parts.append(part)
     on_batch(len(pairs), len(pairs))
-    pair, position = (np.concatenate(part) for part in zip(*where, strict=True))
-    scales = NormScales(
-        float(torch.cat(final).mean()), {layer: float(torch.cat(sizes).mean()) for layer, sizes in attention.items()}
-    )
+    starts = np.cumsum([0, *(part.n_pairs for part in parts)])
+    pair = np.concatenate([part.row + start for part, start in zip(parts, starts, strict=False)])
+    position = np.concatenate([part.position for part in parts])
+    attention = {
+        layer: float(torch.cat([part.attention[layer] for part in parts]).mean()) for layer in parts[0].attention
+    }
+    scales = NormScales(float(torch.cat([part.final for part in parts]).mean()), attention)
     joined = {
-        run: {site: np.concatenate(parts) for site, parts in by_site.items() if parts} for run, by_site in found.items()
+        run: {site: np.concatenate([part.found[run][site] for part in parts]) for site in parts[0].found[run]}
+        for run in ("clean", "corrupted")
     }
     return Firings(pair, position, joined["clean"], joined["corrupted"], scales)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What is read of one batch.
+
+    Attributes:
+        row, position: of each token; found: by run and site as in ``Firings``.
+        final, attention: 1 / rms at the decision points; attention by layer.
+    """
+
+    n_pairs: int
+    row: NDArray[np.int64]
+    position: NDArray[np.int64]
+    found: dict[str, dict[Site, NDArray[np.float32]]]
+    final: Tensor
+    attention: dict[int, Tensor]
+
+
+def _read_batch(
+    lm: LanguageModel, batch: Sequence[Pair], chosen: Mapping[Site, SparseAutoencoder], all_paired: bool
+) -> _Batch:
+    last = Site("resid_post", lm.n_layers - 1)
+    padded = pad_pairs(batch, lm.pad_id, lm.device)
+    keep = padded.clean.mask.clone()
+    keep[:, 0] &= torch.tensor([pair.roles[0] != BOS for pair in batch], device=keep.device)
+    row, position = (index.cpu().numpy() for index in keep.nonzero(as_tuple=True))
+    found: dict[str, dict[Site, NDArray[np.float32]]] = {"clean": {}, "corrupted": {}}
+    final, attention, at = torch.empty(0), dict[int, Tensor](), _decisions(batch)
+    for run, prompts in (("clean", padded.clean), ("corrupted", padded.corrupted)):
+        if prompts is None or (run == "corrupted" and not all_paired):
+            continue
+        x, there = capture(lm, prompts, sorted({*chosen, last})).x, torch.ones_like(keep)
+        if run == "corrupted" and padded.partner is not None:
+            x, there = at_clean_positions(x, padded.partner), padded.partner >= 0
+        for site, sae in chosen.items():
+            found[run][site] = (sae.encode(x[site][keep]) * there[keep][:, None]).cpu().numpy()
+        if run == "clean":
+            final = inverse_rms(x[last][at])
+            for layer in (site.layer for site in chosen if site.kind == "attn_z"):
+                attention[layer] = inverse_rms(project_heads(lm, layer, x[Site("attn_z", layer)][at]))
+    return _Batch(len(batch), row, position, found, final, attention)
 
 
 def pair_contexts(lm: LanguageModel, pairs: Sequence[Pair]) -> list[Context]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from saeattr.model.loading import LanguageModel
 from saeattr.model.prompts import Prompts
 from saeattr.progress import OnCount, quiet
 from saeattr.runs.base import token_chunks
+from saeattr.runs.halving import batches_that_fit
 from saeattr.saes.formats import SaeFile
 from saeattr.saes.loading import stream_saes
 from saeattr.saes.sae import SparseAutoencoder
@@ -158,14 +160,16 @@ def look_at(
             activation times the length of the decoder direction (so far a feature moves x).
 
     Raises:
-        UserError: a feature is none of its SAE's.
+        UserError: a feature is none of its SAE's, or one text at a time does not fit into memory.
     """
     for file in files:
         for feature in (features or {}).get(file.site, ()):
             if not 0 <= feature < file.d_sae:
                 raise UserError(f"the SAE of {file.site} has {file.d_sae} features, so none is numbered {feature}")
     # One text at a time, so that what a text gives does not depend on the others' lengths.
-    x = [_activations(lm, text, [file.site for file in files]) for text in texts]
+    sites = [file.site for file in files]
+    attempt = functools.partial(_activations, lm, sites)
+    x = list(batches_that_fit(lm.device, texts, 1, attempt, "one text", "give shorter ones, or use --device cpu"))
     shown: list[Feature] = []
     parts: list[pd.DataFrame] = []
     for done, sae in enumerate(stream_saes(files, lm.device)):
@@ -180,8 +184,11 @@ def look_at(
     return Look(lm.name, tuple(texts), tuple(shown), FIRING.frame(table))
 
 
-def _activations(lm: LanguageModel, text: ReadText, sites: Sequence[Site]) -> dict[Site, Float[Tensor, "tokens d_in"]]:
-    """x at every token but BOS."""
+def _activations(
+    lm: LanguageModel, sites: Sequence[Site], texts: Sequence[ReadText]
+) -> dict[Site, Float[Tensor, "tokens d_in"]]:
+    """x at every token but BOS of a single text."""
+    (text,) = texts
     tokens = torch.tensor([text.ids], device=lm.device)
     branches = None if text.of is None or text.of.branches is None else torch.tensor([text.of.branches])
     mask = torch.ones_like(tokens, dtype=torch.bool)

@@ -9,6 +9,7 @@ set to zero. As everywhere, gradients pass through the plain model and SAEs are 
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ from torch import Tensor
 
 from saeattr.attribution.site import attribute_site
 from saeattr.behaviours.pair import BOS, pad_pairs
+from saeattr.features.firing import WITHOUT_MODEL
 from saeattr.model.capture import final_hidden
 from saeattr.runs.base import SiteBase
 from saeattr.runs.batch import SiteTokens
+from saeattr.runs.halving import batches_that_fit
 from saeattr.runs.task import Task
 from saeattr.saes.loading import stream_saes
 from saeattr.saes.sae import SparseAutoencoder
@@ -32,6 +35,10 @@ UPSTREAM_NOTE = (
     "one gradient (so what would go if that feature were zero), summed over positions. Sites overlap: what passes "
     "through several layers counts at each."
 )
+
+
+#: The least that is worked on at a time.
+ONE = "one feature"
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,14 @@ class Upstream:
 
 
 def upstream_features(task: Task, targets: Sequence[Target], count: int = 10) -> list[Upstream]:
-    """Attribute every target's activation to the features of the earlier sites that the task has SAEs for."""
-    files, batch_size = task.saes, task.pace.batch_size
+    """Attribute every target's activation to the features of the earlier sites that the task has SAEs for.
+
+    Where memory runs out, half as many targets are worked on at a time.
+
+    Raises:
+        UserError: one target at a time does not fit.
+    """
+    files, batch_size, device = task.saes, task.pace.batch_size, task.lm.device
     sites = sorted(file.site for file in files)
     tokens: dict[Site, list[SiteTokens]] = defaultdict(list)
     by_site: dict[Site, list[int]] = defaultdict(list)
@@ -81,38 +94,51 @@ def upstream_features(task: Task, targets: Sequence[Target], count: int = 10) ->
         by_site[target.site].append(at)
     for site, members in by_site.items():
         earlier = [other for other in sites if other < site]
-        for start in range(0, len(members) if earlier else 0, batch_size):
-            chunk = members[start : start + batch_size]
-            for other, found in _gradients(task, [targets[at] for at in chunk], chunk, earlier).items():
-                tokens[other].append(found)
+        if not earlier:
+            continue
+        attempt = functools.partial(_gradients, task, targets, earlier)
+        for found in batches_that_fit(device, members, batch_size, attempt, ONE, WITHOUT_MODEL):
+            for other, part in found.items():
+                tokens[other].append(part)
     features: dict[int, list[UpstreamFeature]] = defaultdict(list)
     sums: dict[int, list[tuple[Site, float, float]]] = defaultdict(list)
     wanted = [file for file in files if file.site in tokens]
     for sae in stream_saes(wanted, task.lm.device):
         for kept in tokens[sae.site]:
-            # Kept in the model's dtype: (x, g) of all targets and sites are most of what this stage holds.
-            clean = kept.clean.float()
-            part = SiteTokens(kept.row, kept.position, clean, None, kept.g.float())
-            found = attribute_site(SiteBase("zero", sae), part)
-            # attribute_site gives the change when a feature is set to zero: what it adds is the opposite.
-            row = part.row[found.token]
-            for at in part.row.unique().tolist():
-                mine = row == at
-                position = part.position[found.token[mine]]
-                features[at] += _largest(sae.site, found.feature[mine], position, -found.effect[mine], count)
-                of_row = part.row == at
-                total = (-found.features_effect[of_row].sum().item(), -found.error_effect[of_row].sum().item())
-                sums[at].append((sae.site, *total))
+            attempt = functools.partial(_of_rows, sae, kept, count)
+            rows = kept.row.unique().tolist()
+            for found in batches_that_fit(device, rows, batch_size, attempt, ONE, WITHOUT_MODEL):
+                for at, (largest, total, error) in found.items():
+                    features[at] += largest
+                    sums[at].append((sae.site, total, error))
     return [
         Upstream(tuple(sorted(features[at], key=lambda one: -abs(one.effect))[:count]), tuple(sums[at]))
         for at in range(len(targets))
     ]
 
 
+def _of_rows(
+    sae: SparseAutoencoder, kept: SiteTokens, count: int, rows: Sequence[int]
+) -> dict[int, tuple[list[UpstreamFeature], float, float]]:
+    """By target the ``count`` largest features of one earlier site, the sum over all of them, and the error term's."""
+    mine = torch.isin(kept.row, torch.tensor(list(rows), device=kept.row.device))
+    # Kept in the model's dtype: (x, g) of all targets and sites are most of what this stage holds.
+    part = SiteTokens(kept.row[mine], kept.position[mine], kept.clean[mine].float(), None, kept.g[mine].float())
+    found = attribute_site(SiteBase("zero", sae), part)
+    # attribute_site gives the change when a feature is set to zero: what it adds is the opposite.
+    row, by_target = part.row[found.token], {}
+    for at in rows:
+        of, own = row == at, part.row == at
+        largest = _largest(sae.site, found.feature[of], part.position[found.token[of]], -found.effect[of], count)
+        by_target[at] = (largest, -found.features_effect[own].sum().item(), -found.error_effect[own].sum().item())
+    return by_target
+
+
 def _gradients(
-    task: Task, targets: Sequence[Target], numbers: list[int], earlier: list[Site]
+    task: Task, every: Sequence[Target], earlier: list[Site], numbers: Sequence[int]
 ) -> dict[Site, SiteTokens]:
-    """x and g at the earlier sites for targets of one site; ``row`` is the target's number."""
+    """x and g at the earlier sites for the targets of these numbers, all of one site; ``row`` is the number."""
+    targets = [every[number] for number in numbers]
     lm, batch = task.lm, [task.pairs[target.pair] for target in targets]
     padded = pad_pairs(batch, lm.pad_id, lm.device)
     site = targets[0].site

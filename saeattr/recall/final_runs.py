@@ -20,7 +20,9 @@ from saeattr.model.hookpoints import as_hooked, by_position
 from saeattr.model.recompute import Span, layer_input, recompute
 from saeattr.patching.components import RESID_PRE, Part
 from saeattr.runs.batch import BatchRuns
+from saeattr.runs.effects import metric_change
 from saeattr.runs.task import Task, run_pairs
+from saeattr.runs.unedited import forwards, needs_unedited, with_unedited
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,16 @@ class Edit:
             return as_hooked(self.part, edited, value)
 
         return put
+
+    def beside(self, which: slice, n_copies: int, n_unedited: int) -> Edit:
+        """The edit of some of the copies, and of so many unedited ones behind them."""
+        scale, shift = (one[which] if len(one) == n_copies else one for one in (self.scale, self.shift))
+        n_edited = len(range(*which.indices(n_copies)))
+        return Edit(
+            self.part,
+            torch.cat([scale.expand(n_edited, -1), scale.new_ones(n_unedited, scale.shape[1])]),
+            torch.cat([shift.expand(n_edited, -1), shift.new_zeros(n_unedited, shift.shape[1])]),
+        )
 
 
 def final_batches(task: Task, parts: Sequence[Part]) -> list[BatchRuns]:
@@ -82,4 +94,26 @@ def edited_hidden(
         with batch.lm.hooks([(edit.part.hook_name, edit.hook(which, n_copies)) for edit in edits]):
             hidden = recompute(batch.clean, Part(RESID_PRE, first), x, rows[which], span)
         found.append(hidden[:, 0])
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def edited_changes(
+    batch: BatchRuns, rows: Int[Tensor, " copies"], edits: Sequence[Edit], copies: int
+) -> Float[Tensor, " copies"]:
+    """How the metric of edited copies differs from the clean one; arguments as for ``edited_hidden``.
+
+    Where the dtype is coarser than float32, from that of unedited copies beside them (``saeattr.runs.unedited``).
+    """
+    last = final_position(batch)
+    if not needs_unedited(batch):
+        # All are read in one go.
+        return metric_change(batch, edited_hidden(batch, rows, edits, copies)[:, None], rows, last)
+    found = []
+    for part in forwards(batch, rows, copies * (last + 1)):
+        every = with_unedited(batch, rows[part])
+        n_unedited = len(every) - len(rows[part])
+        own = [edit.beside(part, len(rows), n_unedited) for edit in edits]
+        hidden = edited_hidden(batch, every, own, copies)
+        found.append(metric_change(batch, hidden[:, None], rows[part], last))
     return torch.cat(found)

@@ -16,7 +16,6 @@ from transformers import PreTrainedConfig
 
 from saeattr.attribution.methods import find_method
 from saeattr.behaviours.lists.rehearsal import rehearse_writing
-from saeattr.errors import UserError
 from saeattr.files import write_text
 from saeattr.model.costs import Costs
 from saeattr.model.fitted import NUMBER_BYTES, fitted_costs
@@ -25,6 +24,7 @@ from saeattr.model.loading import LanguageModel, find_model, read_config
 from saeattr.model.memory import give_back_free_memory, measure_peak, meta_model, meta_of, resident_bytes
 from saeattr.model.passed import PassedModel
 from saeattr.model.shapes import ModelShape, shape_of
+from saeattr.runs.halving import until_it_fits
 from saeattr.runs.memory import USUAL_REQUEST, MemoryPlan, parse_bytes, plan_memory
 from saeattr.runs.needs import Load
 from saeattr.runs.question import Pace, Question
@@ -40,8 +40,6 @@ T = TypeVar("T")
 
 #: Stages before those whose plan stands for a group's.
 MODEL_ALONE = ("pairs", "statistics", "entropy", "lens", "patching", "head_moves", "selection")
-#: How a lack of memory is said where no type of error says it.
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 #: Tokens in whose multiples lengths are rehearsed.
 LENGTHS_ALIKE = 16
 
@@ -180,39 +178,6 @@ def within_memory(lm: LanguageModel, pace: Pace, attempt: Callable[[Pace], T]) -
     with measure_peak(lm.device, idle_bytes(lm)) as peak:
         found, pace = until_it_fits(lm.device, pace, attempt)
     return found, pace, peak.n_bytes
-
-
-def until_it_fits(device: torch.device, pace: Pace, attempt: Callable[[Pace], T]) -> tuple[T, Pace]:
-    """Attempt work, with half as many pairs and copies at a time as often as memory runs out.
-
-    Raises:
-        UserError: one pair and one copy at a time do not fit.
-    """
-    while True:
-        try:
-            return attempt(pace), pace
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if pace.batch_size == 1 and pace.copies == 1:
-                raise UserError(
-                    f"{device} has too little memory for one pair at a time: name fewer --sites, or use --dtype "
-                    "bfloat16 or --device cpu"
-                ) from error
-        # Behind the error, which held on to the tensors of the attempt.
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        halved = {"batch_size": (pace.batch_size + 1) // 2, "copies": (pace.copies + 1) // 2}
-        pace = dataclasses.replace(pace, **halved)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device or the host has no room, by its type or, where it has none, its words."""
-    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
-        return True
-    # Metal and the CPU's allocator raise a RuntimeError.
-    said = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in said for words in OUT_OF_MEMORY)
 
 
 def idle_bytes(lm: LanguageModel) -> int | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,15 +13,21 @@ import pytest
 import torch
 from transformers import Gemma2ForCausalLM
 
-from saeattr import bundle
+import saeattr
+from saeattr import UserError, bundle
 from saeattr.behaviours.pair import Pair
 from saeattr.behaviours.table import pairs_from_rows
+from saeattr.comparison import exact as measuring
+from saeattr.comparison import run as comparison
 from saeattr.comparison.judged import change_tests, judge_changes
+from saeattr.comparison.results import Comparison
+from saeattr.runs import task
 from saeattr.saes.loading import find_saes, load_sae
 from saeattr.sites import Site
 from saeattr.tables import CHANGE_EXACT, FEATURE, row_site, sites_of
 from tests.comparison.tuned import CONTROLS, LAYER, compared, studies, tuned_model
 from tests.plain import at_point, edited, read
+from tests.runs.short_of_memory import no_more_than
 
 
 @functools.cache
@@ -147,3 +155,53 @@ def test_q_values_of_several_groups_are_taken_together() -> None:
     assert table["verdict"].tolist() == ["changed"]
     many = pd.concat([table, table.assign(group="h", p_value=1.0)])
     assert judge_changes(many)["verdict"].tolist() == ["not shown", "not shown"]
+
+
+LIMITS: dict[str, tuple[Any, str, Callable[..., int]]] = {
+    "runs": (task, "run_batch", lambda lm, pairs, *_, **__: len(pairs)),
+    "copies": (measuring, "along_effects", lambda batch, sae, feature, change, along, copies: copies),
+    "whole sites": (measuring, "total_effect", lambda batch, site, x, rows: len(rows)),
+}
+
+
+def again(out: Path) -> Comparison:
+    """The comparison of ``compared`` with fewer features."""
+    return saeattr.compare(*studies(), out=out, exact=4, controls=CONTROLS, device="cpu", figures=False)
+
+
+@pytest.fixture(scope="module")
+def unlimited(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    return again(tmp_path_factory.mktemp("unlimited") / "c")
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("only_b", [False, True])
+def test_where_memory_runs_out_in_one_model_or_both_the_comparison_is_the_same(
+    unlimited: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, only_b: bool
+) -> None:
+    module, name, rows = LIMITS[limit]
+    seen: list[int] = []
+    work, opened = getattr(module, name), []
+    short = no_more_than(2, work, rows, seen)
+    known = comparison.study_task
+    monkeypatch.setattr(comparison, "study_task", lambda *args: opened.append(args) or known(*args))
+    monkeypatch.setattr(module, name, lambda *args, **kw: (work if only_b and len(opened) < 2 else short)(*args, **kw))
+    found = again(tmp_path / "c")
+    assert max(seen) > 2
+    # Each model is opened once all the same.
+    assert len(opened) == 2
+    pd.testing.assert_frame_equal(found.exact, unlimited.exact, atol=1e-4)
+    pd.testing.assert_frame_equal(found.sites, unlimited.sites, atol=1e-4)
+    assert found.tests["verdict"].tolist() == unlimited.tests["verdict"].tolist()
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_where_one_at_a_time_does_not_fit_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    module, name, rows = LIMITS[limit]
+    monkeypatch.setattr(module, name, no_more_than(0, getattr(module, name), rows, []))
+    with pytest.raises(UserError, match="^cpu has too little memory for one .* at a time: leave out --exact") as end:
+        again(tmp_path / "c")
+    assert "\n" not in str(end.value)
+    assert not (tmp_path / "c").exists()

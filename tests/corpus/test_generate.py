@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -15,6 +17,7 @@ from saeattr.behaviours.lists.sampling import Sampling, sample_lists
 from saeattr.behaviours.lists.table import lists_to_rows
 from saeattr.corpus import generate as corpus
 from saeattr.model.loading import LanguageModel
+from tests.runs.short_of_memory import no_more_than
 
 SMALL = {"lists": 5, "max_new_tokens": 40, "device": "cpu", "batch_size": 2}
 
@@ -154,3 +157,37 @@ def test_the_folder_opens_as_a_dataset(whole: Path, tmp_path: Path) -> None:
     found = datasets.load_dataset(str(whole), split="train", cache_dir=str(tmp_path))
     assert len(found) == 20
     assert set(found["topic"]) == {"cities", "birds"}
+
+
+def room_for(most: int, seen: list[int]) -> Callable[..., Any]:
+    """``sample_lists`` with memory for so many lists at a time."""
+    return no_more_than(most, sample_lists, lambda lm, topic, sampling, **_: sampling.batch_size, seen)
+
+
+def test_where_memory_runs_out_lists_are_drawn_in_batches_of_half_the_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smaller = saeattr.generate_lists("cities", out=tmp_path / "smaller", **{**SMALL, "batch_size": 1})
+    seen: list[int] = []
+    monkeypatch.setattr(corpus, "sample_lists", room_for(1, seen))
+    halved = saeattr.generate_lists("cities", out=tmp_path / "halved", **SMALL)
+    assert contents(halved) == contents(smaller)
+    # The first part was begun twice, the two behind it were drawn as it was.
+    assert seen == [2, 1, 1, 1]
+
+
+def test_where_not_even_one_list_fits_one_line_says_so_and_the_parts_before_stay(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"out": tmp_path / "cut", "temperatures": (0.4, 1.3), **SMALL}
+    saeattr.generate_lists("cities", **asked)
+    before = contents(tmp_path / "cut")
+    with monkeypatch.context() as patch:
+        patch.setattr(corpus, "sample_lists", room_for(0, []))
+        with pytest.raises(
+            UserError, match="^cpu has too little memory for one list at a time: lower --max-new-tokens"
+        ):
+            saeattr.generate_lists(["cities", "birds"], **asked)
+    assert contents(tmp_path / "cut") == before
+    saeattr.generate_lists(["cities", "birds"], **asked)
+    assert contents(tmp_path / "cut") == contents(whole)

@@ -12,6 +12,7 @@ import torch
 import saeattr
 from saeattr import UserError
 from saeattr.behaviours.chat import chat_prompt
+from saeattr.features import texts
 from saeattr.features.texts import Look, look_at, read_text
 from saeattr.model.loading import LanguageModel
 from saeattr.saes.loading import SaeFile, load_sae
@@ -20,6 +21,7 @@ from saeattr.sites import Site
 from saeattr.study.looking import as_texts, named_features
 from saeattr.tables import FIRING, at_site
 from tests.plain import read
+from tests.runs.short_of_memory import no_more_than, of_prompts
 
 SITE, OTHER = Site("resid_post", 3), Site("attn_z", 1)
 TEXTS = ["The capital of France is", "- Paris\n- Tokyo"]
@@ -170,3 +172,14 @@ def test_a_study_and_its_parts_named_give_the_same_table(tmp_path: Any) -> None:
         assert found[row["position"], row["feature"]] == pytest.approx(row["act_clean"], abs=1e-3)
     with pytest.raises(UserError, match="leave out sites"):
         saeattr.look("x", study=study, sites=["mlp_out.1"])
+
+
+def test_where_not_even_one_text_fits_one_line_says_so(
+    lm: LanguageModel, saes: dict[Site, SaeFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts, "capture", no_more_than(0, texts.capture, of_prompts, []))
+    with pytest.raises(UserError) as end:
+        look_at(lm, [read_text(lm, text) for text in TEXTS], [saes[SITE]])
+    assert str(end.value) == (
+        "cpu has too little memory for one text at a time: give shorter ones, or use --device cpu"
+    )

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from saeattr.behaviours.given.rows import RowFault
-from saeattr.behaviours.pair import chunks, pad_pairs
+from saeattr.behaviours.pair import pad_pairs
 from saeattr.errors import UserError
 from saeattr.model.capture import final_hidden
 from saeattr.model.loading import LanguageModel
@@ -22,6 +22,7 @@ from saeattr.model.prompts import Prompts
 from saeattr.progress import OnStep, quiet
 from saeattr.recall.facts.answers import Answers, read_answers
 from saeattr.recall.facts.check import AlignedFact
+from saeattr.runs.halving import batches_that_fit
 from saeattr.tables import TRIAGE
 
 Selection = Literal["A", "B", "C"]
@@ -38,16 +39,25 @@ FIRST = 15
 def measure_facts(
     lm: LanguageModel, facts: Sequence[AlignedFact], batch_size: int = 16, on_step: OnStep = quiet
 ) -> pd.DataFrame:
-    """Ask the model every fact, both prompts: ``tables.TRIAGE``, the largest swing first; nothing is selected yet."""
+    """Ask the model every fact, both prompts: ``tables.TRIAGE``, the largest swing first; nothing is selected yet.
+
+    Args:
+        batch_size: facts in one forward; half as many where memory runs out.
+
+    Raises:
+        UserError: one fact at a time does not fit.
+    """
     rows: list[dict[str, Any]] = []
-    by_pair = {(fact.pair.group, fact.pair.pair_id): fact for fact in facts}
-    for chunk in chunks([fact.pair for fact in facts], batch_size):
+
+    def attempt(asked: Sequence[AlignedFact]) -> list[dict[str, Any]]:
         on_step("asking", len(rows), len(facts))
-        asked = [by_pair[pair.group, pair.pair_id] for pair in chunk]
-        padded = pad_pairs(chunk, lm.pad_id)
+        padded = pad_pairs([fact.pair for fact in asked], lm.pad_id)
         assert padded.corrupted is not None
         both = [_ask(lm, prompts, asked) for prompts in (padded.clean, padded.corrupted)]
-        rows += _rows(lm, asked, *both)
+        return list(_rows(lm, asked, *both))
+
+    for found in batches_that_fit(lm.device, facts, batch_size, attempt, one="one fact"):
+        rows += found
     on_step("asking", len(facts), len(facts))
     if not rows:
         return TRIAGE.empty()

@@ -21,11 +21,10 @@ from torch.nn.functional import normalize
 from saeattr.model.direct import attention_writes
 from saeattr.patching.components import ATTN_OUT, Part, Z
 from saeattr.recall.crossed import crossed
-from saeattr.recall.final_runs import Edit, edited_hidden, final_batches, final_position
+from saeattr.recall.final_runs import Edit, edited_changes, final_batches, final_position
 from saeattr.recall.movers.controls import CONTROLS, other_sets, random_directions
 from saeattr.recall.movers.heads import Head, choose_movers, of_pairs, summarise_heads
 from saeattr.runs.batch import BatchRuns
-from saeattr.runs.effects import metric_change
 from saeattr.runs.task import Task
 from saeattr.tables import RECALL_REMOVAL
 
@@ -201,10 +200,9 @@ def _displace(removal: Removal, moves: Mapping[int, Tensor], copies: int) -> Flo
 
 
 def _changes(batch: BatchRuns, edits: Sequence[Edit], draws: int, copies: int) -> Float[Tensor, "draws batch"]:
-    n, last = len(batch.pairs), final_position(batch)
+    n = len(batch.pairs)
     rows = torch.arange(n, device=batch.lm.device).repeat(draws)
-    hidden = edited_hidden(batch, rows, edits, copies)
-    return metric_change(batch, hidden[:, None], rows, last).view(draws, n)
+    return edited_changes(batch, rows, edits, copies).view(draws, n)
 
 
 def _rows(removal: Removal, control: tuple[str, Sequence[str]], change: Tensor, size: Tensor) -> pd.DataFrame:

@@ -6,6 +6,7 @@ run again (``recompute``), and the answer is read. ``saeattr.recall.steering.mov
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ from saeattr.recall.steering.moves import (
 )
 from saeattr.runs.batch import BatchRuns
 from saeattr.runs.task import Task, run_pairs
+from saeattr.runs.unedited import needs_unedited, with_unedited
 from saeattr.saes.loading import stream_saes
 from saeattr.sites import Site
 from saeattr.tables import STEERED, site_columns
@@ -98,21 +100,42 @@ def steered_answers(
 ) -> Iterator[Answers]:
     """What each fact of a batch is answered with when x is moved at its tokens; for some ways at a time, way by way.
 
+    Where the dtype is coarser than float32, logits differ from the clean run's as they do from those of unedited copies
+    in the same forward (``saeattr.runs.unedited``); ranks and likeliest tokens are the edited copies' own.
+
     Args:
         row, position: the tokens' places in the batch.
-        copies: edited copies in one forward.
+        copies: copies in one forward, unedited ones among them; one way always runs.
     """
     n, x_clean = len(batch.pairs), batch.clean.x[site]
     at = torch.tensor([pair.points[0].position for pair in batch.pairs], device=x_clean.device)
     span = Span(int(position.min()), int(at.max()) + 1)
     row, position, targets = (part.to(x_clean.device) for part in (row, position - span.first, answer_ids(batch)))
-    for part in moves.split(max(1, copies // n)):
-        rows = torch.arange(n, device=x_clean.device).repeat(len(part))
+    plain = unsteered_answers([batch], "clean") if needs_unedited(batch) else None
+    for part in moves.split(max(1, copies // n - (plain is not None))):
+        rows = with_unedited(batch, torch.arange(n, device=x_clean.device).repeat(len(part)))
         copy = torch.arange(len(part), device=x_clean.device)[:, None] * n + row
         x = x_clean[:, span.first : span.stop][rows].float()
         x.index_put_((copy, position.expand_as(copy)), part, accumulate=True)
         hidden = recompute(batch.clean, site, x, rows, span, at[rows][:, None])
-        yield read_answers(batch.lm, hidden[:, 0], targets[rows])
+        answers = read_answers(batch.lm, hidden[:, 0], targets[rows])
+        yield answers if plain is None else _against_unedited(answers, plain)
+
+
+def _against_unedited(answers: Answers, plain: Answers) -> Answers:
+    """The edited copies' answers, moved as far as the unedited ones behind them are off the clean run's."""
+    n = len(plain.top)
+    edited, unedited = answers.take(slice(0, -n)), answers.take(slice(-n, None))
+    ways = len(edited.top) // n
+    # In this order, so that an edit that changes nothing gives the clean run's own number.
+    logits, log_probs = (
+        clean.repeat(ways, 1) + (mine - beside.repeat(ways, 1))
+        for clean, mine, beside in (
+            (plain.logits, edited.logits, unedited.logits),
+            (plain.log_probs, edited.log_probs, unedited.log_probs),
+        )
+    )
+    return dataclasses.replace(edited, logits=logits, log_probs=log_probs)
 
 
 def _steered_batch(

@@ -16,6 +16,7 @@ from saeattr.behaviours.given.behaviour import Given, reading_of
 from saeattr.behaviours.given.make import make_pairs
 from saeattr.behaviours.given.source import read_source
 from saeattr.model.loading import LanguageModel
+from saeattr.recall.facts import triage
 from saeattr.recall.facts.batteries import named_battery
 from saeattr.recall.facts.battery import read_rows
 from saeattr.recall.facts.check import align_facts
@@ -25,6 +26,7 @@ from saeattr.settings import StudySettings
 from saeattr.study.folder import StudyFolder
 from saeattr.tables import FACT_SPREAD, PHRASINGS, TRIAGE, UNASKED
 from tests.recall.facts.test_battery import ROW
+from tests.runs.short_of_memory import no_more_than, of_prompts
 
 SOME = [
     ROW,
@@ -242,3 +244,26 @@ def test_batches_change_no_number(measured: pd.DataFrame, lm: LanguageModel) -> 
     numbers = ["ld_clean", "ld_corrupted", "p_right_clean", "p_other_corrupted"]
     assert alone[numbers].to_numpy() == pytest.approx(measured[numbers].to_numpy(), abs=1e-4)
     assert list(alone["row"]) == list(measured["row"])
+
+
+def test_where_memory_runs_out_facts_are_asked_in_batches_of_half_the_size(
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts, _ = align_facts(lm.tokenizer, read_rows(SOME).rows)
+    smaller, seen = measure_facts(lm, facts, batch_size=2), []
+    monkeypatch.setattr(triage, "final_hidden", no_more_than(2, triage.final_hidden, of_prompts, seen))
+    pd.testing.assert_frame_equal(measure_facts(lm, facts, batch_size=4), smaller)
+    # The one batch that was too large, and then both prompts of each fact once.
+    assert seen == [4, 2, 2, 2, 2, 1, 1]
+
+
+def test_where_not_even_one_fact_fits_one_line_says_so_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triage, "final_hidden", no_more_than(0, triage.final_hidden, of_prompts, []))
+    with pytest.raises(
+        UserError, match="^cpu has too little memory for one fact at a time: use --dtype bfloat16"
+    ) as end:
+        saeattr.triage(SOME, out=tmp_path / "t", device="cpu")
+    assert "\n" not in str(end.value)
+    assert not (tmp_path / "t").exists()

@@ -15,7 +15,11 @@ import torch
 import saeattr
 from saeattr import Study
 from saeattr.behaviours.pair import Pair
-from saeattr.model.loading import LanguageModel
+from saeattr.model.loading import LanguageModel, load_model
+from saeattr.patching.components import Part, Z
+from saeattr.recall.facts.batteries import named_battery
+from saeattr.recall.facts.check import align_facts
+from saeattr.recall.final_runs import Edit, edited_changes, final_batches, final_position
 from saeattr.recall.movers.controls import CONTROLS, other_sets, random_directions
 from saeattr.recall.movers.heads import choose_movers, measure_heads
 from saeattr.recall.movers.removal import remove_movers
@@ -25,6 +29,7 @@ from saeattr.tables import RECALL_ATTENTION, RECALL_CLAIMS, RECALL_MOVERS, RECAL
 from tests.model.toys import FAMILIES, make_toy
 from tests.recall.facts_of_toys import blocks, difference, outputs, plainly, toy_facts
 from tests.recall.localisation.test_curves import battery
+from tests.runs.test_unedited import rounding_by_shape
 
 
 def gains(model: Any, norm: Any) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -279,3 +284,20 @@ def test_a_study_of_both_parts_has_its_tables_and_figures(found: Study) -> None:
     removal = found.recall(RECALL_REMOVAL)
     facts = removal[removal["control"] == ""].groupby(["chosen", "removal"])["pair_id"].size()
     assert facts.eq(len(attention[["group", "pair_id"]].drop_duplicates())).all()
+
+
+def test_in_bfloat16_an_edit_that_changes_nothing_has_no_effect_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounded = load_model("bundled", device="cpu", dtype="bfloat16")
+    facts = [fact.pair for fact in align_facts(rounded.tokenizer, named_battery("facts").rows[:12])[0]]
+    with rounding_by_shape(rounded) as sizes:
+        for batch in final_batches(Task(rounded, facts), [Part(Z, layer) for layer in range(rounded.n_layers)]):
+            rows = torch.arange(len(batch.pairs)).repeat(9)
+            width = batch.clean.x[Part(Z, 1)].shape[2]
+            nothing = [Edit(Part(Z, 1), torch.ones(1, width), torch.zeros(len(rows), width))]
+            for copies in (1, 2, 32):
+                sizes.clear()
+                assert not edited_changes(batch, rows, nothing, copies).any()
+                assert max(sizes) <= copies * (final_position(batch) + 1)
+            monkeypatch.setattr("saeattr.recall.final_runs.needs_unedited", lambda batch: False)
+            assert edited_changes(batch, rows, nothing, 32).any()
+            monkeypatch.undo()

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from saeattr.behaviours.pair import Pair, Point
-from saeattr.model.loading import LanguageModel
+from saeattr.model.loading import LanguageModel, load_model
+from saeattr.recall.facts.answers import join_answers
 from saeattr.recall.facts.batteries import named_battery
 from saeattr.recall.facts.check import align_facts, entity_positions
 from saeattr.recall.steering.flips import flip_shares, steering_claims
@@ -31,7 +32,7 @@ from saeattr.recall.steering.moves import (
     place_tokens,
     site_moves,
 )
-from saeattr.recall.steering.steered import Steps, steer_facts
+from saeattr.recall.steering.steered import Steps, steer_facts, steered_answers, unsteered_answers
 from saeattr.runs.task import Task, run_pairs
 from saeattr.saes.held import held_saes
 from saeattr.saes.loading import SaeFile, load_sae
@@ -39,6 +40,7 @@ from saeattr.saes.sae import ReluAutoencoder
 from saeattr.sites import Site, parse_site
 from saeattr.tables import RECALL_STEERING, STEERED
 from tests.model.toys import FAMILIES, make_toy
+from tests.runs.test_unedited import rounding_by_shape
 
 STEPS = Steps(strengths=(1.0, 2.0), sizes=(3,))
 
@@ -298,3 +300,23 @@ def test_the_batch_and_the_copies_change_nothing(
     assert len(both) == len(one) == len(other)
     for name in ("ld", "length", "clean", "corrupted"):
         np.testing.assert_allclose(both[f"{name}_x"], both[f"{name}_y"], atol=1e-3)
+
+
+def test_in_bfloat16_a_move_of_nothing_leaves_the_clean_answer_in_any_batch(
+    facts: list[Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounded, site = load_model("bundled", device="cpu", dtype="bfloat16"), Site("resid_post", 2)
+    with rounding_by_shape(rounded) as sizes:
+        (batch,) = run_pairs(Task(rounded, facts), [site])
+        n, tokens = len(facts), place_tokens([batch], FINAL)
+        clean = unsteered_answers([batch], "clean").logits.repeat(5, 1)
+        nothing = torch.zeros(5, n, batch.clean.x[site].shape[2])
+        for copies in (1, 2 * n, 3 * n, 6 * n):
+            sizes.clear()
+            answers = join_answers(list(steered_answers(batch, site, tokens.row, tokens.position, nothing, copies)))
+            assert torch.equal(answers.logits, clean)
+            assert max(sizes) <= max(copies, 2 * n)
+        monkeypatch.setattr("saeattr.recall.steering.steered.needs_unedited", lambda batch: False)
+        monkeypatch.setattr("saeattr.runs.unedited.needs_unedited", lambda batch: False)
+        answers = join_answers(list(steered_answers(batch, site, tokens.row, tokens.position, nothing, 6 * n)))
+        assert not torch.equal(answers.logits, clean)
