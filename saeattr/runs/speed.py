@@ -1,4 +1,4 @@
-"""A short measurement of this machine: matrix products, small operations, reading a file, copying to a card.
+"""A short measurement of this machine: MLPs, encoding, small operations, reading a file, copying to a card.
 
 A few seconds on the device that a study would use, at the shapes that it would compute with. What follows from it for a
 study is arithmetic (``saeattr.study.duration``).
@@ -55,7 +55,7 @@ class Speed:
 
     Attributes:
         device: where it was measured; dtype: of the model there.
-        prompts, copies, writing: FLOPs in products of the model's dtype, for ``Shapes.tokens``, ``copied``, ``rows``.
+        prompts, copies, writing: FLOPs of an MLP in the model's dtype, for ``Shapes.tokens``, ``copied`` and ``rows``.
         encoding: FLOPs of encoding in float32, its passes over the activations included.
         reading: bytes of a file; from_cache: whether the system may have had it in memory.
         copying: bytes from the host to the card; None where the device is the host.
@@ -86,7 +86,7 @@ def measure_speed(device: torch.device, dtype: torch.dtype, shapes: Shapes, fold
         UserError: there is no room for the file.
     """
     sizes = (shapes.n_layers, shapes.d_model, shapes.d_mlp)
-    rates = {rows: matrix_rate(device, dtype, rows, *sizes) for rows in (shapes.tokens, shapes.copied, shapes.rows)}
+    rates = {rows: mlp_rate(device, dtype, rows, *sizes) for rows in (shapes.tokens, shapes.copied, shapes.rows)}
     reading, from_cache = reading_rate(folder)
     return Speed(
         device=str(device),
@@ -102,17 +102,22 @@ def measure_speed(device: torch.device, dtype: torch.dtype, shapes: Shapes, fold
     )
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype, rows: int, n: int, inner: int, outer: int) -> float:
-    """FLOP/s of ``rows`` tokens times each of ``n`` matrices in turn, or of as many as ``MATRIX_BYTES`` hold."""
-    n = max(1, min(n, MATRIX_BYTES // (inner * outer * dtype.itemsize)))
-    x = torch.randn(rows, inner, device=device).to(dtype)
-    matrices = torch.randn(n, inner, outer, device=device, dtype=dtype)
+def mlp_rate(device: torch.device, dtype: torch.dtype, rows: int, n: int, d_model: int, d_mlp: int) -> float:
+    """FLOP/s of ``rows`` tokens in each of ``n`` gated MLPs in turn, or of as many as ``MATRIX_BYTES`` hold.
 
-    def multiply() -> None:
-        for matrix in matrices:
-            torch.mm(x, matrix)
+    Their norm and activation take time that is not counted as FLOPs, as in a layer.
+    """
+    n = max(1, min(n, MATRIX_BYTES // (3 * d_model * d_mlp * dtype.itemsize)))
+    x = torch.randn(rows, d_model, device=device).to(dtype)
+    weights = [torch.randn(3, d_mlp, d_model, device=device).to(dtype) for _ in range(n)]
 
-    return 2 * rows * inner * outer * n / _seconds(device, multiply)
+    def run() -> None:
+        for gate, up, down in weights:
+            normed = x * torch.rsqrt(x.float().square().mean(-1, keepdim=True)).to(dtype)
+            wide = torch.nn.functional.gelu(normed @ gate.mT, approximate="tanh") * (normed @ up.mT)
+            _ = x + wide @ down
+
+    return 6 * rows * d_model * d_mlp * n / _seconds(device, run)
 
 
 def encoding_rate(device: torch.device, shapes: Shapes) -> float:
