@@ -265,7 +265,7 @@ def test_selects_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plans_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     _, settings = call(monkeypatch, "saeattr.api.plan", ["plan", "--length", "33", "--config", "c.yaml"])
     given = {name: value for name, value in settings.items() if value is not None}
-    assert given == {"length": 33, "config": Path("c.yaml")}
+    assert given == {"length": 33, "config": Path("c.yaml"), "measure": False}
 
 
 def test_entropys_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """How long a study will take: arithmetic on its shapes and on what this machine was measured to do.
 
-An estimate, and a rough one (docs/scale.md says how rough). FLOPs of products and bytes of files are counted; what else
-runs (attention's softmax, norms, hooks, Python) counts as ``OPERATIONS`` small operations for each layer of a forward.
+A rough estimate (docs/timing.md says how rough). FLOPs of products and bytes of files are counted; what else runs
+(hooks, Python, what is small) counts as ``OPERATIONS`` small operations for each layer of a forward.
 Drawing figures, hashing, tables and downloads are left out. Nothing slow is imported here.
 """
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from saeattr.model.shapes import ModelShape
 from saeattr.runs.memory import USUAL_REQUEST, MemoryPlan
 from saeattr.runs.needs import CHOOSING_PAIRS, Load, Sized
+from saeattr.saes.sizes import DENSE_BYTES
 from saeattr.settings import StudySettings
 from saeattr.sites import Site
 
@@ -35,8 +36,6 @@ NATURAL = 20
 CURVE_SETS, WHOLE_SETS = 94, 40
 #: Matrices of an MLP where it is not gated.
 UNGATED = ("gpt2", "gpt_neox", "opt", "phi", "bloom")
-#: Tokens that an edited copy's activations are encoded of at once, at most.
-MOST_ENCODED = 4096
 
 
 class Placed(Sized, Protocol):
@@ -171,7 +170,7 @@ def shapes_of(plan: Plan) -> Shapes:
         tokens=batch * plan.load.length,
         copied=plan.copies * plan.copied,
         rows=2 * min(plan.batch("pairs"), plan.load.n_pairs),
-        encoded=min(MOST_ENCODED, batch * plan.affected),
+        encoded=min(max(1, DENSE_BYTES // (4 * widest.d_sae)), batch * plan.affected),
         d_in=widest.d_in,
         d_sae=widest.d_sae,
     )
@@ -250,13 +249,12 @@ def _attribution(plan: Plan) -> list[Part]:
         forwards = steps * above * math.ceil(load.n_pairs / plan.batch("attribution"))
         parts.append(Part("attribution", "steps to the base", prompts=flops, layers=forwards))
     checked = min(load.checked, load.n_pairs)
-    if checked:
-        # The reconstruction everywhere; the whole site where that is not the corrupted run itself.
-        residual = sum(_above(shape, sae.site) for sae in plan.saes if sae.site.kind == "resid_post")
-        times = 2 * above - (residual if settings.base == "corrupted" else 0)
-        flops = times * layer_flops(shape, checked * load.length, load.length)
-        encoded = 2 * checked * load.length * product
-        parts.append(Part("attribution", "checks of whole sites", copies=flops, encoding=encoded, layers=times))
+    # The reconstruction everywhere; the whole site where that is not the corrupted run itself.
+    residual = sum(_above(shape, sae.site) for sae in plan.saes if sae.site.kind == "resid_post")
+    times = 2 * above - (residual if settings.base == "corrupted" else 0)
+    flops = times * layer_flops(shape, checked * load.length, load.length)
+    encoded = 2 * checked * load.length * product
+    parts.append(Part("attribution", "checks of whole sites", copies=flops, encoding=encoded, layers=times))
     return parts
 
 
