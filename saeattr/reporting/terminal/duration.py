@@ -58,7 +58,5 @@ def _measured(found: Duration) -> str:
     if speed.copying is not None:
         parts.append(f"copying to the card {speed.copying / 1e9:.2g} GB/s")
     parts.append(f"{speed.operations / 1e3:,.0f} thousand small operations a second")
-    return (
-        f"measured: {'; '.join(parts)}. Downloads, hashing, tables and figures are not in it; SAEs are read once "
-        + ("for all groups.")
-    )
+    left_out = "Downloads, hashing, tables and figures are not in it; SAEs are read once for all groups."
+    return f"measured: {'; '.join(parts)}. {left_out}"
