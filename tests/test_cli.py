@@ -152,6 +152,24 @@ def test_the_plan_is_printed_without_a_model_being_loaded(
     assert "the smallest that works here is" in error
 
 
+def test_the_plan_tells_a_time_where_the_machine_is_measured_and_else_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("saeattr.runs.speed.AT_LEAST", 0.0)
+    monkeypatch.setattr("saeattr.runs.speed.FILE_BYTES", 2**24)
+    for named in (["--sites", "resid_post.2"], ["--model", "gpt2", "--sites", "resid_post.2"]):
+        plan = ["plan", "--lists", "2", "--device", "cpu", *named]
+        code, out, _ = run(plan, capsys)
+        assert code == 0
+        assert "rough estimate" not in out
+        code, out, _ = run([*plan, "--measure"], capsys)
+        assert code == 0
+        for said in ("time on cpu, for one group of 2 pairs; a rough estimate", "sampling", "exact effects", "GFLOP/s"):
+            assert said in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

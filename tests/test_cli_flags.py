@@ -52,7 +52,8 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "swap": (["--swap", "few"], "few", "few"),
     "lists_from": (["--lists-from", "some/lists.json"], "some/lists.json", "some/lists.json"),
     "pairs_of": (["--pairs-of", "runs/base"], "runs/base", "runs/base"),
-    "model": (["--model", "gemma-2-2b-it"], "gemma-2-2b-it", "gemma-2-2b-it"),
+    # Not one that plan knows by name, and answers for without any operation.
+    "model": (["--model", "org/name"], "org/name", "org/name"),
     "saes": (["--saes", "some/folder"], "some/folder", "some/folder"),
     "sae_width": (["--sae-width", "65k"], "65k", "65k"),
     "sae_l0": (["--sae-l0", "70.5"], "70.5", 70.5),
@@ -262,10 +263,13 @@ def test_selects_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     assert given == {"out": Path("a/b"), "config": Path("c.yaml")}
 
 
-def test_plans_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, settings = call(monkeypatch, "saeattr.api.plan", ["plan", "--length", "33", "--config", "c.yaml"])
+def test_plans_other_flags(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    # It is read before the operation: a model that is known by name needs none.
+    config.write_text("lists: 10", encoding="utf-8")
+    _, settings = call(monkeypatch, "saeattr.api.plan", ["plan", "--length", "33", "--config", str(config)])
     given = {name: value for name, value in settings.items() if value is not None}
-    assert given == {"length": 33, "config": Path("c.yaml")}
+    assert given == {"length": 33, "config": config, "measure": False}
 
 
 def test_entropys_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,8 @@ run_study: all of what follows, in order, into one folder and one report.
 attribute: pairs, layers, attributions, exact effects. validate: more exact effects, and lists written under ablation.
 entropy, lens: what the model does along the prompts, before any SAE is opened. patch: components between clean and
 corrupted runs.
-select: which layers are worth an SAE. plan: what memory it takes. report: one page. overlap: which features recur.
+select: which layers are worth an SAE. plan: what memory and time it takes. report: one page. overlap: which features
+recur.
 compare: two models on the same pairs. generate_lists, list_statistics: lists by themselves. check_recall, triage,
 triage_beside: which facts a model knows. run_recall: how it recalls them, of which patch_recall is
 where it holds them; compare_recall: two such studies by depth; plan_recall: what memory it takes. inspect: the

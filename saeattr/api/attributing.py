@@ -10,10 +10,11 @@ from saeattr.api.begin import folder_for, prepared_for, run_and_draw, validation
 from saeattr.errors import UserError
 from saeattr.model.loading import resolve_device
 from saeattr.progress import OnProgress, quiet
-from saeattr.runs.memory import USUAL_LENGTH, MemoryPlan
+from saeattr.runs.memory import USUAL_LENGTH
 from saeattr.selection.measure import Selection
 from saeattr.settings import changed_settings, recorded_settings
 from saeattr.study.attribution import Attribution
+from saeattr.study.duration import TimedPlan
 from saeattr.study.folder import open_study, remove_leftovers
 from saeattr.study.generation import Generating, check_generation, generation_plan
 from saeattr.study.memory import memory_plan
@@ -24,6 +25,7 @@ from saeattr.study.reopen import opened
 from saeattr.study.results import Study
 from saeattr.study.run import choose_sites_of
 from saeattr.study.stage import Stage
+from saeattr.study.timing import timed_plan
 
 
 def attribute(
@@ -147,18 +149,26 @@ def plan(
     *,
     config: str | Path | None = None,
     length: int = USUAL_LENGTH,
+    measure: bool = False,
     **settings: Any,
-) -> MemoryPlan:
+) -> TimedPlan:
     """What ``attribute`` with these settings will need, by part; no weights are loaded, nothing is written.
 
     With ``max_sites`` and no named sites it is what the choice needs: every site is captured before some are chosen.
 
     Args:
         length: tokens of the longest pair.
+        measure: measure this machine for a few seconds, and estimate the time of one group from it.
+
+    Returns:
+        the memory by part and by stage; ``duration`` is None where nothing was measured, or where the model's
+        configuration does not tell its shape.
 
     Raises:
         UserError: the input cannot be used, or the budget (``vram``) is too small.
     """
     prepared = prepared_for(group, config, settings, weights=False)
     chosen = prepared.settings
-    return memory_plan(prepared, prepared.behaviour.most_pairs(chosen), length, resolve_device(chosen.device))
+    n_pairs, device = prepared.behaviour.most_pairs(chosen), resolve_device(chosen.device)
+    memory = memory_plan(prepared, n_pairs, length, device)
+    return timed_plan(prepared, memory, n_pairs, length, device) if measure else TimedPlan(**vars(memory))

@@ -114,6 +114,9 @@ def study(
 def plan(
     config: Config = None,
     length: Annotated[int, typer.Option(help="Tokens of the longest prompt, with its answer.", min=1)] = 60,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure this machine for a few seconds, and estimate the time.")
+    ] = False,
     **settings: Any,
 ) -> None:
     """Say what a study needs before anything is loaded: downloads, the peak of each stage, what streams.
@@ -127,13 +130,26 @@ def plan(
 
     known = named_outlook(make_settings(settings, config), length)
     if known is not None:
+        if not measure:
+            print_outlook(known)
+            return
+        load_api()
+        from saeattr.reporting.terminal.duration import print_duration
+        from saeattr.study.timing import outlook_duration
+
+        duration = outlook_duration(known)
         print_outlook(known)
+        print_duration(duration)
         return
     api = load_api()
     from saeattr.model.loading import resolve_device
 
-    found = api.plan(config=config, length=length, **settings)
+    found = api.plan(config=config, length=length, measure=measure, **settings)
     print_plan(found, str(resolve_device(make_settings(settings, config).device)))
+    if measure:
+        from saeattr.reporting.terminal.duration import print_duration
+
+        print_duration(found.duration)
 
 
 @command()
