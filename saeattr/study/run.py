@@ -13,18 +13,19 @@ from saeattr.model.loading import LanguageModel, load_model
 from saeattr.model.memory import without_collecting_what_is_there
 from saeattr.model.precision import device_warning
 from saeattr.progress import OnProgress, about
-from saeattr.runs.memory import USUAL_LENGTH, MemoryPlan
+from saeattr.runs.memory import MemoryPlan
 from saeattr.runs.question import Pace
 from saeattr.runs.task import Task
 from saeattr.selection.measure import Selection
 from saeattr.study.attribution import Attribution
+from saeattr.study.carry import carry_out, plan_of
 from saeattr.study.entropy import Entropy
 from saeattr.study.fetching import fetch_saes
 from saeattr.study.folder import StudyFolder, read_record, write_record
 from saeattr.study.generation import Generating
 from saeattr.study.lens import Lens
-from saeattr.study.memory import memory_plan, note_sites, note_stage, within_memory
-from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, stored_pairs, stored_test_pairs
+from saeattr.study.memory import note_sites
+from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, stored_pairs
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.prepare import Prepared
 from saeattr.study.recall.localisation import FactPatching
@@ -225,59 +226,6 @@ def with_pairs(work: Work, groups: Sequence[str]) -> tuple[Work, list[str]]:
             told += carry_out(making, [dataclasses.replace(work, group=group)])
     pairs = stored_pairs(work.study, groups)
     return dataclasses.replace(work, task=dataclasses.replace(work.task, pairs=pairs)), told
-
-
-def plan_of(works: Sequence[Work]) -> MemoryPlan:
-    """How the groups' pairs, those that rank or those that test, will be run within the settings' budget.
-
-    Raises:
-        UserError: the budget is too small.
-    """
-    first = works[0]
-    kinds = [pairs for work in works for pairs in (work.task.pairs, stored_test_pairs(work.study, work.group) or [])]
-    longest = max(len(pair.clean_ids) for pairs in kinds for pair in pairs)
-    return memory_plan(first.prepared, max(map(len, kinds)), longest, first.task.lm.device, len(works))
-
-
-def early_plan(work: Work) -> MemoryPlan:
-    """The plan of a stage that needs no SAE: of the group's pairs, or of usual ones where there are none yet."""
-    pairs, settings = work.task.pairs, work.prepared.settings
-    longest = max((len(pair.clean_ids) for pair in pairs), default=USUAL_LENGTH)
-    n_pairs = len(pairs) or work.prepared.behaviour.most_pairs(settings)
-    return memory_plan(work.prepared, n_pairs, longest, work.task.lm.device, refuse=False)
-
-
-def carry_out(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None = None) -> list[str]:
-    """Run one stage for some groups as the memory plan says, measure its peak, and store what each group gave.
-
-    Args:
-        plan: None makes one of pairs of the usual number and length.
-
-    Returns:
-        What the reader should know, one line each.
-    """
-    together = [works] if stage.together else [[work] for work in works]
-    return [line for some in together for line in _carry_out(stage, some, plan)]
-
-
-def _carry_out(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None) -> list[str]:
-    lm, pace = works[0].task.lm, works[0].task.pace
-    if plan is None:
-        plan = early_plan(works[0])
-    pace = plan.pace(stage.name, pace)
-    left, told = list(works), []
-
-    def attempt(pace: Pace) -> None:
-        paced = [dataclasses.replace(work, task=dataclasses.replace(work.task, pace=pace)) for work in left]
-        for outcome in stage.run_groups(paced):
-            work = left.pop(0)
-            stage.write(work.study, work.group, outcome)
-            told.extend(outcome.warnings)
-
-    _, pace, peak = within_memory(lm, pace, attempt)
-    for work in works:
-        note_stage(work.study, work.group, plan, stage.name, pace, peak)
-    return told
 
 
 def join_stages(study: StudyFolder, groups: Sequence[str]) -> tuple[str, ...]:

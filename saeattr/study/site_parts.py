@@ -22,7 +22,6 @@ from saeattr.attribution.rows import SUMMARISED
 from saeattr.behaviours.pair import chunks
 from saeattr.files import read_rows, read_table, write_part
 from saeattr.runs.task import Task
-from saeattr.saes.formats import SaeFile
 from saeattr.sites import Site
 from saeattr.tables import ENTRIES, GROUP_FEATURE, GROUP_SITE, METRIC_BY_POINT, SITE_EFFECTS, TABLES
 
@@ -60,6 +59,9 @@ class GroupParts:
         checked = first_pairs(self.task)
         tasks = [dataclasses.replace(self.task, pairs=part) for part in parts]
         self.units = [Unit(task, checked, share, number=number) for number, task in enumerate(tasks)]
+        # What a group of many pairs is made of is long, and asked for with every part.
+        whole = _digest([pair.evidence for pair in self.task.pairs])
+        self._keys = [_unit_key(unit, whole) for unit in self.units]
 
     def missing(self) -> list[Unit]:
         """The shards with the SAEs that they still need; those that need none are left out."""
@@ -149,7 +151,8 @@ class GroupParts:
     def _path(self, number: int, site: Site | None) -> Path:
         file = next((file for file in self.task.saes if file.site == site), None)
         what = "metric" if site is None else str(site)
-        return self.folder / f"{number:05d}-{what}-{_key(self.task, self.units[number], file)}"
+        key = _digest([self._keys[number], None if file is None else (str(file.site), file.name)])
+        return self.folder / f"{number:05d}-{what}-{key[:16]}"
 
 
 def read_sums(folders: Sequence[Path], site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -163,16 +166,20 @@ def _summed(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     return table.groupby(list(keys), sort=True).sum().reset_index()
 
 
-def _key(task: Task, unit: Unit, file: SaeFile | None) -> str:
-    """Changes with everything that a part depends on; means are of all pairs."""
-    question = task.question
-    parts = [
-        task.lm.name,
-        [(pair.pair_id, *pair.evidence) for pair in unit.task.pairs],
-        hashlib.sha256(repr([pair.evidence for pair in task.pairs]).encode()).hexdigest(),
-        None if file is None else (str(file.site), file.name),
-        (question.metric.name, question.decision, question.base, question.method, question.ig_steps),
-        question.check_pairs,
-        unit.keep_from,
-    ]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+def _unit_key(unit: Unit, whole: str) -> str:
+    """Changes with everything but the SAE that a part depends on; means are of the whole group."""
+    question = unit.task.question
+    return _digest(
+        [
+            unit.task.lm.name,
+            [(pair.pair_id, *pair.evidence) for pair in unit.task.pairs],
+            whole,
+            (question.metric.name, question.decision, question.base, question.method, question.ig_steps),
+            question.check_pairs,
+            unit.keep_from,
+        ]
+    )
+
+
+def _digest(parts: Sequence[Any]) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -157,14 +157,14 @@ def attribute_one(batch: BatchRuns, sae: SparseAutoencoder) -> None:
     attribute_site(base, site_tokens(batch, sae.site, effect_tokens(batch, base.name)))
 
 
-def wide_sae(site: Site, x: torch.Tensor) -> ReluAutoencoder:
-    """A wide SAE with random unit directions and a threshold that leaves some ten features a token."""
+def wide_sae(site: Site, x: torch.Tensor, width: int = WIDE) -> ReluAutoencoder:
+    """A wide SAE with random unit directions and a threshold that one in 1,500 of its features passes a token."""
     generator = torch.Generator().manual_seed(site.layer * 3 + KINDS.index(site.kind))
-    W_dec = torch.nn.functional.normalize(torch.randn(WIDE, x.shape[1], generator=generator), dim=1)
+    W_dec = torch.nn.functional.normalize(torch.randn(width, x.shape[1], generator=generator), dim=1)
     centre = x.mean(0)
     # A random direction sees a normal value of this size; 3.2 times it is passed by one in 1,500.
     size = float((x - centre).square().sum(1).mean().sqrt()) / x.shape[1] ** 0.5
-    threshold = torch.full((WIDE,), 3.2 * size)
+    threshold = torch.full((width,), 3.2 * size)
     return ReluAutoencoder(site, "random", W_dec.T.contiguous(), -centre @ W_dec.T, W_dec, centre, threshold)
 
 
