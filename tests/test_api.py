@@ -122,7 +122,8 @@ def test_interrupted_anywhere_the_next_run_ends_with_the_same_tables(study: Stud
 
     with pytest.raises(KeyboardInterrupt):
         saeattr.attribute("cities", out=tmp_path / "s", on_progress=interrupt, **SMALL)
-    assert tables(tmp_path / "s") == {}
+    # What is half done lies apart.
+    assert [name for name in tables(tmp_path / "s") if ".partial-" not in str(name)] == []
     saeattr.attribute("cities", out=tmp_path / "s", **SMALL)
     assert tables(tmp_path / "s") == tables(study.folder.root)
     leftovers = [path.name for path in (tmp_path / "s").rglob(".*")]
@@ -131,8 +132,10 @@ def test_interrupted_anywhere_the_next_run_ends_with_the_same_tables(study: Stud
 
 def test_other_settings_are_refused_and_named(study: Study) -> None:
     before = tables(study.folder.root)
-    with pytest.raises(UserError, match=r"settings.n_pairs is 3 there and 4 here.*--out"):
-        saeattr.attribute("cities", out=study.folder.root, **{**SMALL, "lists": 4})
+    with pytest.raises(UserError, match=r"settings.seed is 0 there and 4 here.*--out"):
+        saeattr.attribute("cities", out=study.folder.root, seed=4, **SMALL)
+    with pytest.raises(UserError, match=r"holds 3 lists of each group and 2 are asked for.*--out"):
+        saeattr.attribute("cities", out=study.folder.root, **{**SMALL, "lists": 2})
     assert tables(study.folder.root) == before
 
 
@@ -141,14 +144,15 @@ def test_a_budget_makes_batches_smaller_and_changes_no_number_beyond_rounding(st
     limit = f"{free['peak'] - 1}"
     tight = saeattr.attribute("cities", out=tmp_path / "s", vram=limit, **SMALL)
     plan = json.loads((tmp_path / "s" / "plan.json").read_text(encoding="utf-8"))["groups"]["cities"]
-    assert plan["batch_size"] < free["batch_size"]
+    assert plan["stages"]["attribution"]["batch_size"] < free["stages"]["attribution"]["batch_size"]
     assert plan["peak"] <= plan["budget"] == int(limit)
     assert plan["measured_peak"]["attribution"] > 0
     ours, theirs = study.features().set_index(["layer", "kind", "feature"]), tight.features()
     theirs = theirs.set_index(["layer", "kind", "feature"])
-    both = ours.join(theirs, rsuffix="_tight", how="inner")
-    assert len(both) == len(ours)
-    assert (both["effect_mean"] - both["effect_mean_tight"]).abs().max() < 1e-4
+    # A feature at its threshold may be active in one batch and not in another: its effect is as small as rounding.
+    both = ours.join(theirs, rsuffix="_tight", how="outer")
+    assert len(both) <= 1.01 * len(ours)
+    assert (both["effect_mean"].fillna(0) - both["effect_mean_tight"].fillna(0)).abs().max() < 1e-4
 
 
 def test_a_group_nobody_trained_on_is_answered_or_explained(tmp_path: Path) -> None:

@@ -97,12 +97,12 @@ class GroupParts:
         self.since = time.monotonic()
 
     def tables(self) -> dict[str, Any]:
-        """The group's tables by name; where parts were stored, of those that may be large the folders.
+        """The group's tables by name; of a group in shards the folders of those that may be large.
 
         Raises:
             UserError: a part is damaged.
         """
-        if self.folder.is_dir():
+        if len(self.units) > 1:
             self.store()
         sites = [file.site for file in self.task.saes]
         places = [(unit.number, site) for site in sites for unit in self.units]
@@ -126,7 +126,9 @@ class GroupParts:
             "active": active,
         }
         for name in ("attributions", "pair_effects"):
-            found[name] = self._frames(name, places) if self.held else [self._path(*place) for place in places]
+            # Whatever was stored on the way, a file's bytes are the same.
+            whole = len(self.units) == 1
+            found[name] = self._frames(name, places) if whole else [self._path(*place) for place in places]
         return found
 
     def _is_there(self, number: int, site: Site) -> bool:
@@ -135,18 +137,19 @@ class GroupParts:
     def _sums(self, site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Each pair's effects at a site and what carries them, over all shards."""
         places = [(unit.number, site) for unit in self.units]
-        if self.held:
+        if len(places) == 1:
             effects, carried = (self._frames(name, places) for name in ("pair_effects", "carriers"))
-        else:
-            effects, carried = read_sums([self._path(*place) for place in places], site)
-        return effects, _summed(carried, [*GROUP_FEATURE, "what", "value"]) if len(places) > 1 else carried
+            return effects, carried
+        effects, carried = read_sums([self._path(*place) for place in places], site)
+        return effects, _summed(carried, [*GROUP_FEATURE, "what", "value"])
 
     def _frames(self, name: str, places: Sequence[tuple[int, Site | None]]) -> pd.DataFrame:
-        if self.held:
-            tables = [self.held[place][name] for place in places]
-        else:
-            tables = [read_table(self._path(*place) / f"{name}.parquet", TABLES[name]) for place in places]
-        return pd.concat(tables, ignore_index=True)
+        return pd.concat([self._frame(name, place) for place in places], ignore_index=True)
+
+    def _frame(self, name: str, place: tuple[int, Site | None]) -> pd.DataFrame:
+        if place in self.held:
+            return self.held[place][name]
+        return read_table(self._path(*place) / f"{name}.parquet", TABLES[name])
 
     def _path(self, number: int, site: Site | None) -> Path:
         file = next((file for file in self.task.saes if file.site == site), None)

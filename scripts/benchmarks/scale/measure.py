@@ -91,7 +91,7 @@ def rehearse(layers: int, lists: int, validate: int, clock: Clock, folder: Path)
     )
     within.note(last)
     clock.note("attribute" if not validate else "attribute and validate")
-    saeattr.entropy("cities", out=folder / "full", **asked)
+    saeattr.entropy("cities", out=folder / "full", validate_top=validate, **asked)
     clock.note("entropy")
     within.took.pop("", None)
     plan = json.loads(study.folder.plan_path.read_text(encoding="utf-8"))["groups"]["cities"]
