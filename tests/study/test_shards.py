@@ -58,22 +58,25 @@ def frame_of(found: Any, name: str) -> pd.DataFrame:
     return pd.concat([read_table(part / f"{name}.parquet", TABLES[name]) for part in found], ignore_index=True)
 
 
-@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("shard_pairs", [2, 100])
 @pytest.mark.parametrize("base", BASES)
 def test_shards_give_what_the_group_gives(
     lm: LanguageModel,
     saes: dict[Site, SaeFile],
     pairs: list[Pair],
     base: BaseName,
-    stored: bool,
+    shard_pairs: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever is a mean over the group: features' base values, and the centre of the unexplained variance."""
-    monkeypatch.setattr(site_parts, "STORED_AFTER", 0.0 if stored else 1e9)
+    """Whatever is a mean over the group: features' base values, and the centre of the unexplained variance.
+
+    A group without shards is the same when its parts were stored on the way.
+    """
+    monkeypatch.setattr(site_parts, "STORED_AFTER", 0.0)
     task = task_of(lm, saes, pairs, base)
-    whole, found = attribute_group(task), in_shards(task, tmp_path / "parts")
-    assert (tmp_path / "parts").is_dir() == stored
+    whole, found = attribute_group(task), in_shards(task, tmp_path / "parts", shard_pairs)
+    assert len(list((tmp_path / "parts").iterdir())) == (3 if shard_pairs == 2 else 1) * (1 + len(SITES))
     for name in ("attributions", "pair_effects", "features", "active", "site_effects", "metric_by_point", "carriers"):
         pd.testing.assert_frame_equal(
             sorted_rows(frame_of(found[name], name)),
