@@ -28,6 +28,8 @@ from saeattr.model.hub import MODELS
 from saeattr.model.loading import load_tokenizer
 from saeattr.saes.catalogue import pick_saes
 
+#: What follows a step that is done: tables are written, and a few pairs run in float32 for the warning of rounding.
+TABLES = "tables, and five pairs in float32"
 #: Layers and lists of a quick run, whose model is tiny.
 QUICK_LAYERS, QUICK_LISTS = 2, 2
 
@@ -77,7 +79,7 @@ def rehearse(layers: int, lists: int, validate: int, clock: Clock, folder: Path)
     def on_progress(group: str, step: str, done: int, total: int) -> None:
         nonlocal last
         within.note(last)
-        last = step if done < total else "tables"
+        last = step if done < total else TABLES
         print(f"{step} {done}/{total}", flush=True)
 
     asked = {**alone, "model": "gemma-2-2b-it", "pairs_of": str(own), "dtype": "bfloat16", "on_progress": on_progress}
