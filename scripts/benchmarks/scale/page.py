@@ -42,8 +42,9 @@ def write_page(found: Rehearsed, layers: int, lists: int, out: Path) -> None:
         f"{lists} lists of at most {found.longest} tokens. Random weights say nothing about behaviour: "
         "this is about time and memory.",
         "",
-        "Before files were mapped, features encoded in place and whole sites checked in three pairs alone, the attribution "
-        "of these ten lists took 448 s on this machine, without the pairs in float32, and checking every file 37 s.",
+        "Before files were mapped, features encoded in place and whole sites checked in three pairs alone, the "
+        "attribution of these ten lists took 448 s on this machine, without the pairs in float32, and checking every "
+        "file 37 s.",
         "",
         "| step | seconds |",
         "| --- | ---: |",
