@@ -18,7 +18,7 @@ from saeattr.model.memory import LiveBytes
 from saeattr.runs.memory import MemoryPlan
 from saeattr.runs.question import Pace
 from saeattr.settings import make_settings
-from saeattr.study import run
+from saeattr.study import carry
 from saeattr.study.folder import StudyFolder
 from saeattr.study.memory import memory_plan, note_sites, note_stage, within_memory
 from saeattr.study.prepare import prepare
@@ -249,8 +249,8 @@ def test_tensors_of_each_stage_are_within_15_percent_of_the_prediction(
         if stage in plan.stages:
             ratios[stage] = plan.stages[stage].tensors / seen[-1]
 
-    monkeypatch.setattr(run, "within_memory", counted)
-    monkeypatch.setattr(run, "note_stage", noted)
+    monkeypatch.setattr(carry, "within_memory", counted)
+    monkeypatch.setattr(carry, "note_stage", noted)
     settings: dict[str, Any] = {"lists": 8, "max_new_tokens": 24, "device": "cpu", "figures": False}
     saeattr.entropy("cities", out=tmp_path / "s", **settings)
     saeattr.lens("cities", out=tmp_path / "s", **settings)
