@@ -1,7 +1,7 @@
 """A short measurement of this machine: MLPs, encoding, small operations, reading a file, copying to a card.
 
 A few seconds on the device that a study would use, at the shapes that it would compute with. What follows from it for a
-study is arithmetic (``saeattr.study.duration``).
+study is arithmetic (``saeattr.study.workload``).
 """
 
 from __future__ import annotations

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from saeattr.errors import UserError
 from saeattr.runs.memory import parse_bytes
-from saeattr.saes.formats import SaeFile
 from saeattr.selection.limits import Limits
 from saeattr.settings import StudySettings
+
+if TYPE_CHECKING:
+    from saeattr.saes.formats import SaeFile
 
 #: Of SAEs from the hub, where ``download`` says nothing else; and the word for no limit.
 DOWNLOAD, ALL = "4GiB", "all"
@@ -57,19 +60,25 @@ def check_amounts(settings: StudySettings) -> None:
     """
     if settings.vram is not None:
         parse_bytes(settings.vram)
-    _download_bytes(settings.download)
+    download_limit(settings)
 
 
-def _download(settings: StudySettings, saes: Sequence[SaeFile]) -> int | None:
-    """Only SAEs from the hub are downloaded, so that the setting says nothing of others."""
-    published = any(file.published is not None for file in saes)
-    return _download_bytes(settings.download or DOWNLOAD) if published else None
+def download_limit(settings: StudySettings) -> int | None:
+    """Bytes of SAEs that may be fetched from the hub; None is no limit.
 
-
-def _download_bytes(text: str | None) -> int | None:
-    if text is None or text.strip().lower() == ALL:
+    Raises:
+        UserError: ``download`` is no amount.
+    """
+    text = settings.download or DOWNLOAD
+    if text.strip().lower() == ALL:
         return None
     try:
         return parse_bytes(text)
     except UserError as error:
         raise UserError(f"--download cannot be {text!r}: write an amount such as {DOWNLOAD}, or {ALL}") from error
+
+
+def _download(settings: StudySettings, saes: Sequence[SaeFile]) -> int | None:
+    """Only SAEs from the hub are downloaded, so that the setting says nothing of others."""
+    published = any(file.published is not None for file in saes)
+    return download_limit(settings) if published else None

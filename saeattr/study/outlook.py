@@ -21,10 +21,9 @@ from saeattr.saes.catalogue import PublishedSae, pick_saes, sae_directory
 from saeattr.saes.sizes import float32_bytes
 from saeattr.settings import StudySettings
 from saeattr.sites import Site
+from saeattr.study.limits import download_limit
 from saeattr.study.named_sites import choose_sites
 
-#: Of SAEs from the hub, what is downloaded where nothing else is said; and the word for no limit.
-USUAL_DOWNLOAD, NO_LIMIT = "4GiB", "all"
 #: Sets of control features beside those that are ablated while lists are written.
 CONTROL_SETS = 3
 #: Metrics that read the whole vocabulary; the others read a few tokens.
@@ -210,8 +209,7 @@ def _is_here(sae: PublishedSae) -> bool:
 
 def _within_download(settings: StudySettings, sizes: Sequence[int]) -> tuple[int, int]:
     """How many SAEs may be downloaded at most, and how many bytes: most of the smallest, most bytes of the largest."""
-    text = getattr(settings, "download", None) or USUAL_DOWNLOAD
-    limit = None if text.strip().lower() == NO_LIMIT else parse_bytes(text)
+    limit = download_limit(settings)
     allowed = sum(limit is None or total <= limit for total in itertools.accumulate(sizes[: settings.max_sites]))
     largest = sum(sorted(sizes, reverse=True)[:allowed])
     return allowed, largest if limit is None else min(largest, limit)

@@ -14,10 +14,11 @@ from saeattr.model.loading import resolve_device
 from saeattr.runs.memory import MemoryPlan
 from saeattr.runs.needs import Load
 from saeattr.runs.speed import measure_speed
-from saeattr.study.duration import Duration, Plan, TimedPlan, shapes_of, study_parts
+from saeattr.study.duration import Duration, TimedPlan
 from saeattr.study.memory import model_config, model_dtype
 from saeattr.study.outlook import HOST, Outlook
 from saeattr.study.prepare import Prepared
+from saeattr.study.workload import Plan, shapes_of, study_parts
 
 
 def outlook_duration(found: Outlook) -> Duration:

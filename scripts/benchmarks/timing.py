@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python scripts/benchmark.py time
 
 Writes docs/timing.md, a few minutes on the CPU. The counts of the bundled model's lists are constants of the estimate
-(``saeattr.study.duration``), so that the first case is what it was made with and the others are not.
+(``saeattr.study.workload``), so that the first case is what it was made with and the others are not.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ batch of prompts, of edited copies and of lists that are being written; encoding
 in the hub's cache folder, which Linux is told to forget first; on a card copying from pinned memory; small operations)
 and estimates `attribute` for one group from FLOPs, bytes and forwards of a layer. It is rough. Left out are downloads,
 checking and hashing files, tables, figures and Python's imports. Which layers the top features lie in is not known
-before: half of the layers are taken to lie above them. The other constants (`saeattr/study/duration.py`) were counted
+before: half of the layers are taken to lie above them. The other constants (`saeattr/study/workload.py`) were counted
 in the first case below, so that case is no test of them; on a card, and on other models, nothing was compared yet.
 
 Made by `python scripts/benchmark.py time`.

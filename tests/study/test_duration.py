@@ -19,10 +19,11 @@ from saeattr.runs.speed import Speed
 from saeattr.saes.formats import SaeFile
 from saeattr.settings import make_settings
 from saeattr.sites import Site
-from saeattr.study import duration
-from saeattr.study.duration import Duration, Part, Plan, layer_flops, shapes_of, study_parts
+from saeattr.study import duration, workload
+from saeattr.study.duration import Duration, Part
 from saeattr.study.outlook import named_outlook
 from saeattr.study.timing import outlook_duration
+from saeattr.study.workload import Plan, layer_flops, shapes_of, study_parts
 from saeattr.validation.controls import CONTROLS
 from saeattr.validation.ranking import NATURAL
 
@@ -123,7 +124,7 @@ def test_what_is_measured_are_the_plans_shapes() -> None:
 
 
 def test_what_is_assumed_here_is_what_the_stages_do() -> None:
-    assert duration.NATURAL == NATURAL
+    assert workload.NATURAL == NATURAL
     assert make_settings({}).controls == CONTROLS
 
 
