@@ -86,6 +86,7 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "vram": (["--vram", "8GiB"], "8GiB", "8GiB"),
     "device": (["--device", "cuda:1"], "cuda:1", "cuda:1"),
     "dtype": (["--dtype", "bfloat16"], "bfloat16", "bfloat16"),
+    "wait": (["--wait"], "true", True),
 }
 #: What each command takes, written out: a field's ``commands`` must say the same.
 WHICH_PAIRS = {"behaviour", "pairs", "columns", "unequal", "n_pairs", "lists_from", "pairs_of", "swap"}
@@ -94,7 +95,7 @@ WHICH_MODEL = {
 }
 EXPLORED = {
     *WHICH_PAIRS,
-    *["model", "dtype", "batch_size", "device"],
+    *["model", "dtype", "batch_size", "device", "wait"],
     *["group", "temperature", "top_p", "max_new_tokens", "seed", "metric", "contrast", "decision"],
 }
 COMMANDS = {
@@ -102,7 +103,7 @@ COMMANDS = {
     "select": {
         *WHICH_PAIRS,
         *WHICH_MODEL,
-        *["group", "temperature", "top_p", "max_new_tokens", "seed", "metric", "contrast", "decision"],
+        *["wait", "group", "temperature", "top_p", "max_new_tokens", "seed", "metric", "contrast", "decision"],
     },
     "plan": {*WHICH_PAIRS, *WHICH_MODEL, "layers", "sites"},
     "entropy": EXPLORED,
@@ -112,9 +113,9 @@ COMMANDS = {
     "validate": {
         *["validate_top", "validate_pairs", "controls", "smallest", "positions", "curves"],
         *["generate_features", "generate_sites"],
-        *["batch_size", "vram", "device"],
+        *["batch_size", "vram", "device", "wait"],
     },
-    "recall run": {"saes", "sae_width", "sae_l0", "layers", "kinds", "sites", "download"},
+    "recall run": {"saes", "sae_width", "sae_l0", "layers", "kinds", "sites", "download", "wait"},
 }
 #: Options of a command's own that a field has the name of: how patch measures is no setting; a triage names a model.
 OWN = {"patch": {"method"}, "recall run": {"model", "dtype", "device", "batch_size"}}
@@ -241,7 +242,7 @@ def test_attributes_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     args, settings = call(monkeypatch, "saeattr.api.attribute", ["attribute", *flags])
     assert args == ()
     assert {name: value for name, value in settings.items() if value is not None} == {
-        **{"out": Path("a/b"), "config": Path("c.yaml"), "figures": False, "validate_top": 0}
+        **{"out": Path("a/b"), "config": Path("c.yaml"), "figures": False, "report": False, "validate_top": 0}
     }
     _, settings = call(monkeypatch, "saeattr.api.attribute", ["attribute"])
     assert {name: value for name, value in settings.items() if value is not None} == {"figures": True}

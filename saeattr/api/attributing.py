@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from saeattr.api.begin import folder_for, prepared_for, run_and_draw, validation_stages
+from saeattr.api.begin import folder_for, prepared_for, root_for, run_and_draw, validation_stages
+from saeattr.api.results import report as write_report
 from saeattr.errors import UserError
 from saeattr.model.loading import resolve_device
 from saeattr.progress import OnProgress, quiet
@@ -15,8 +16,8 @@ from saeattr.selection.measure import Selection
 from saeattr.settings import changed_settings, recorded_settings
 from saeattr.study.attribution import Attribution
 from saeattr.study.duration import TimedPlan
-from saeattr.study.folder import open_study, remove_leftovers
 from saeattr.study.generation import Generating, check_generation, generation_plan
+from saeattr.study.lock import locked
 from saeattr.study.memory import memory_plan
 from saeattr.study.pairs import contrast_label, stored_given
 from saeattr.study.passed import check_passed, take_passed
@@ -34,6 +35,7 @@ def attribute(
     out: str | Path | None = None,
     config: str | Path | None = None,
     figures: bool = True,
+    report: bool = False,
     on_progress: OnProgress = quiet,
     **settings: Any,
 ) -> Study:
@@ -43,7 +45,7 @@ def attribute(
         group: one or more groups of the behaviour (topics of lists, relations of facts), or ``all``.
         out: the study folder; a folder that holds part of the same study is completed.
         config: a YAML file with settings.
-        figures: draw them.
+        figures: draw them; report: also write report.html, of what the tables know.
         on_progress: called as the work goes on.
         settings: any field of ``StudySettings``, e.g. ``n_pairs=5, base="zero", sites=["resid_post.3"]``. Objects in
             place of names: ``pairs`` takes rows too, as a list of dicts, a DataFrame or a ``datasets.Dataset``
@@ -61,11 +63,15 @@ def attribute(
     if chosen.vram is not None:
         # The pairs are not known yet; a budget that no usual pair fits is refused before anything is written.
         memory_plan(prepared, prepared.behaviour.most_pairs(chosen), USUAL_LENGTH, resolve_device(chosen.device))
-    folder = folder_for(prepared, out)
+    root = root_for(prepared, out)
     stages: list[Stage] = [Attribution()]
     if chosen.validate_top:
         stages += validation_stages(prepared)
-    return run_and_draw(prepared, folder, stages, figures, on_progress)
+    with locked(root, chosen.wait, on_progress):
+        study = run_and_draw(prepared, root, stages, figures, on_progress)
+        if report:
+            write_report(study, model=False, on_progress=on_progress)
+    return study
 
 
 def validate(
@@ -97,20 +103,19 @@ def validate(
         settings["validate_top"] = settings.pop("top")
     known = opened(study)
     passed, settings = take_passed(settings)
-    check_passed(known.record, passed)
-    asked = changed_settings(recorded_settings(known.record), settings, "validate")
-    prepared = prepare(asked, given=stored_given(known.folder), passed=passed)
-    asked = prepared.settings
-    if not asked.validate_top:
-        raise UserError("validate_top cannot be 0 here: give the number of features to measure, 1 or more")
-    if generate:
-        check_generation(prepared)
-    folder = open_study(known.folder.root, prepared.record)
-    remove_leftovers(folder)
-    stages: list[Stage] = [Attribution(), *validation_stages(prepared)]
-    if generate:
-        stages.append(Generating(generation_plan(asked)))
-    return run_and_draw(prepared, folder, stages, figures, on_progress)
+    with locked(known.folder.root, bool(settings.get("wait")), on_progress):
+        check_passed(known.record, passed)
+        asked = changed_settings(recorded_settings(known.record), settings, "validate")
+        prepared = prepare(asked, given=stored_given(known.folder), passed=passed)
+        asked = prepared.settings
+        if not asked.validate_top:
+            raise UserError("validate_top cannot be 0 here: give the number of features to measure, 1 or more")
+        if generate:
+            check_generation(prepared)
+        stages: list[Stage] = [Attribution(), *validation_stages(prepared)]
+        if generate:
+            stages.append(Generating(generation_plan(asked)))
+        return run_and_draw(prepared, known.folder.root, stages, figures, on_progress)
 
 
 def select(
@@ -136,11 +141,13 @@ def select(
     prepared = prepared_for(group, config, settings)
     if prepared.settings.names_sites:
         raise UserError("select chooses among all layers: leave out --layers and --sites")
-    folder = folder_for(prepared, out)
-    found = choose_sites_of(prepared, folder, on_progress)
-    from saeattr.reporting.figures.study import draw_layer_scores
+    root = root_for(prepared, out)
+    with locked(root, prepared.settings.wait, on_progress):
+        folder = folder_for(prepared, root)
+        found = choose_sites_of(prepared, folder, on_progress)
+        from saeattr.reporting.figures.study import draw_layer_scores
 
-    draw_layer_scores(folder, contrast_label(folder, prepared.groups, prepared.record["metric_label"]))
+        draw_layer_scores(folder, contrast_label(folder, prepared.groups, prepared.record["metric_label"]))
     return found
 
 

@@ -9,12 +9,14 @@ from types import NoneType
 from typing import Any
 
 from saeattr.behaviours.given.source import read_source
+from saeattr.errors import UserError
 from saeattr.neuronpedia.links import link_study
 from saeattr.progress import OnProgress
 from saeattr.settings import make_settings
 from saeattr.study.borrowed import with_borrowed
-from saeattr.study.folder import StudyFolder, open_study, remove_leftovers
+from saeattr.study.folder import StudyFolder, check_place, open_study, remove_leftovers
 from saeattr.study.growing import grow, with_grown
+from saeattr.study.lock import locked
 from saeattr.study.pairs import MakingTestPairs, store_given
 from saeattr.study.passed import take_passed
 from saeattr.study.prepare import Prepared, default_folder, prepare
@@ -68,13 +70,25 @@ def validation_stages(prepared: Prepared) -> list[Stage]:
     return [MakingTestPairs(fresh), Validation(plan, fresh)]
 
 
-def folder_for(prepared: Prepared, out: str | Path | None) -> StudyFolder:
-    """The operation's study folder, made, opened or grown, without what an interrupted run left half done.
+def root_for(prepared: Prepared, out: str | Path | None) -> Path:
+    """Where the operation's study lies, or will.
+
+    Raises:
+        UserError: it is blank, or something else than a study is there.
+    """
+    if out == "":
+        raise UserError("--out is blank: name a folder, or leave it out")
+    root = Path(out) if out is not None else default_folder(prepared)
+    check_place(root)
+    return root
+
+
+def folder_for(prepared: Prepared, root: Path) -> StudyFolder:
+    """The study folder, made, opened or grown, without what an interrupted run left half done.
 
     Raises:
         UserError: it holds another study, or one whose sites were chosen within other limits than those given.
     """
-    root = Path(out) if out is not None else default_folder(prepared)
     grow(root, prepared)
     folder = open_study(root, prepared.record)
     check_limits(folder, prepared)
@@ -84,16 +98,22 @@ def folder_for(prepared: Prepared, out: str | Path | None) -> StudyFolder:
 
 
 def run_and_draw(
-    prepared: Prepared, folder: StudyFolder, stages: Sequence[Stage], figures: bool, on_progress: OnProgress
+    prepared: Prepared, root: Path, stages: Sequence[Stage], figures: bool, on_progress: OnProgress
 ) -> Study:
-    """Run what is missing of every group, join the tables, draw the figures."""
-    prepared, told = with_grown(prepared, folder, stages)
-    warnings = [*told, *run_stages(prepared, folder, stages, on_progress)]
-    study = Study(folder, join_stages(folder, prepared.groups))
-    study = dataclasses.replace(study, warnings=(*warnings, *agreement_warnings(study.agreement())))
-    link_study(study)
-    if figures:
-        from saeattr.reporting.figures.study import draw_study
+    """Alone in the folder: run what is missing of every group, join the tables, draw the figures.
 
-        draw_study(study, on_progress)
-    return study
+    Raises:
+        UserError: another run works there, or the input cannot be used.
+    """
+    with locked(root, prepared.settings.wait, on_progress) as notes:
+        folder = folder_for(prepared, root)
+        prepared, told = with_grown(prepared, folder, stages)
+        warnings = [*notes, *told, *run_stages(prepared, folder, stages, on_progress)]
+        study = Study(folder, join_stages(folder, prepared.groups))
+        study = dataclasses.replace(study, warnings=(*warnings, *agreement_warnings(study.agreement())))
+        link_study(study)
+        if figures:
+            from saeattr.reporting.figures.study import draw_study
+
+            draw_study(study, on_progress)
+        return study

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from saeattr.api.begin import folder_for, prepared_for, run_and_draw
+from saeattr.api.begin import prepared_for, root_for, run_and_draw
 from saeattr.errors import UserError
 from saeattr.progress import OnProgress, quiet
 from saeattr.study.entropy import Entropy
@@ -28,7 +28,7 @@ def explore(
 ) -> Study:
     """Run stages that open no SAE, into a study folder that ``attribute`` may go on with."""
     prepared = prepared_for(group, config, settings, with_saes=False)
-    return run_and_draw(prepared, folder_for(prepared, out), stages, figures, on_progress)
+    return run_and_draw(prepared, root_for(prepared, out), stages, figures, on_progress)
 
 
 def entropy(
@@ -101,7 +101,7 @@ def lens(
     for stage in stages:
         # Refused before anything is written.
         stage.question(prepared)
-    return run_and_draw(prepared, folder_for(prepared, out), stages, figures, on_progress)
+    return run_and_draw(prepared, root_for(prepared, out), stages, figures, on_progress)
 
 
 def patch(

@@ -25,6 +25,7 @@ from saeattr.files import write_tables
 from saeattr.model.loading import find_model, load_model, load_tokenizer, model_name
 from saeattr.progress import OnProgress, quiet
 from saeattr.settings import StudySettings, make_settings
+from saeattr.study.lock import locked
 from saeattr.study.passed import take_passed
 from saeattr.study.prepare import known_model, resolve
 from saeattr.tables import LIST_BLANKS, LIST_EXCEPTIONS, LIST_STATISTICS, LIST_SUMMARY
@@ -134,14 +135,15 @@ def generate_lists(
     wanted = resolve(wanted, find_behaviour("lists"), passed.model is not None, with_saes=False)
     model = {"asked": wanted.model, **known_model(wanted, passed).named, "dtype": wanted.dtype}
     folder = Path(out).expanduser() if out is not None else Path("runs") / f"lists-{model['name']}"
-    begin_folder(folder, generation, model)
-    if all(part.is_done for part in list_parts(generation, folder)):
-        return folder
-    if passed.model is not None:
-        lm = passed.model.lm
-    else:
-        lm = load_model(wanted.model, device=wanted.device, dtype=wanted.dtype or "float32")
-    generate(lm, generation, folder, on_progress)
+    with locked(folder, on_progress=on_progress):
+        begin_folder(folder, generation, model)
+        if all(part.is_done for part in list_parts(generation, folder)):
+            return folder
+        if passed.model is not None:
+            lm = passed.model.lm
+        else:
+            lm = load_model(wanted.model, device=wanted.device, dtype=wanted.dtype or "float32")
+        generate(lm, generation, folder, on_progress)
     return folder
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saeattr.api.begin import folder_for, prepared_for, run_and_draw
+from saeattr.api.begin import prepared_for, root_for, run_and_draw
 from saeattr.api.recalling import NAMES, triage, with_file
 from saeattr.api.results import report as write_report
 from saeattr.errors import UserError
@@ -16,6 +16,7 @@ from saeattr.progress import OnProgress, quiet
 from saeattr.recall.facts.folder import RECORD, SELECTED, Triage, load_facts
 from saeattr.recall.localisation.curves import UNDER, check_under
 from saeattr.recall.shots.prompts import KnownFact, known_facts
+from saeattr.study.lock import locked
 from saeattr.study.recall.part import Reading, RecallPart
 from saeattr.study.recall.parts import find_parts, write_derived
 from saeattr.study.recall.shots import with_known
@@ -83,17 +84,19 @@ def run_recall(
         settings["layers"] = "all"
     prepared = prepared_for("all", None, {**settings, "pairs": chosen.pairs}, with_saes=with_saes)
     stages = with_known([stage for part in wanted for stage in part.stages(prepared.groups)], chosen.known)
-    study = run_and_draw(prepared, folder_for(prepared, out), stages, False, on_progress)
-    study = dataclasses.replace(study, warnings=(*chosen.told, *study.warnings, *told))
-    write_derived(study, wanted, Reading(under))
-    if figures:
-        from saeattr.reporting.figures.of_recall import figures as recall_figures
-        from saeattr.reporting.figures.study import draw_stale
+    root = root_for(prepared, out)
+    with locked(root, prepared.settings.wait, on_progress):
+        study = run_and_draw(prepared, root, stages, False, on_progress)
+        study = dataclasses.replace(study, warnings=(*chosen.told, *study.warnings, *told))
+        write_derived(study, wanted, Reading(under))
+        if figures:
+            from saeattr.reporting.figures.of_recall import figures as recall_figures
+            from saeattr.reporting.figures.study import draw_stale
 
-        # Maps of every category are for ``saeattr patch``.
-        draw_stale(study, list(recall_figures(study)), on_progress)
-        if report:
-            write_report(study, model=False, on_progress=on_progress)
+            # Maps of every category are for ``saeattr patch``.
+            draw_stale(study, list(recall_figures(study)), on_progress)
+            if report:
+                write_report(study, model=False, on_progress=on_progress)
     return study
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from saeattr.recall.facts.folder import Checked, Triage, check_folder, load_fact
 from saeattr.recall.facts.robustness import Beside, fact_spread, phrasing_means, side_by_side
 from saeattr.recall.facts.triage import measure_facts, read_selection, select_facts, unknown_faults
 from saeattr.settings import SETTINGS, make_settings
+from saeattr.study.lock import locked
 from saeattr.study.passed import take_passed
 from saeattr.study.prepare import resolve
 from saeattr.tables import BESIDE, TRIAGE
@@ -99,15 +101,16 @@ def triage(
     wanted, folder = read_selection(selection), None if out is None else Path(out)
     if folder is not None:
         check_folder(folder)
-    checked, record = _check(battery, _asking(config, settings), chat, on_progress)
-    checked = dataclasses.replace(checked, facts=TRIAGE.frame(select_facts(checked.facts, wanted)))
-    found = Triage(checked, wanted, fact_spread(checked.facts), phrasing_means(checked.facts), folder)
-    if folder is not None:
-        write_triage(found, record)
-        if figures:
-            from saeattr.reporting.figures.recall import draw_triage
+    with nullcontext() if folder is None else locked(folder, on_progress=on_progress):
+        checked, record = _check(battery, _asking(config, settings), chat, on_progress)
+        checked = dataclasses.replace(checked, facts=TRIAGE.frame(select_facts(checked.facts, wanted)))
+        found = Triage(checked, wanted, fact_spread(checked.facts), phrasing_means(checked.facts), folder)
+        if folder is not None:
+            write_triage(found, record)
+            if figures:
+                from saeattr.reporting.figures.recall import draw_triage
 
-            draw_triage(found)
+                draw_triage(found)
     return found
 
 

@@ -16,6 +16,7 @@ from saeattr.errors import UserError
 from saeattr.features.recurrence import feature_families, overlap_table
 from saeattr.progress import OnProgress, about, quiet
 from saeattr.runs.question import Pace
+from saeattr.study.lock import locked
 from saeattr.study.passed import take_passed
 from saeattr.study.reopen import opened, study_task
 from saeattr.study.results import Study
@@ -54,13 +55,14 @@ def report(
     known, on_step = opened(study), about(on_progress, "report")
     named = None if isinstance(model, bool) else model
     passed, _ = take_passed({"model": named, "tokenizer": tokenizer, "saes": saes})
-    # Feature pages alone need the model.
-    pages = model is not False and known.folder.table_path("features").exists()
-    task = None if not pages else study_task(known, on_step, passed=passed)
-    reason = stored_reason(known.folder)
-    # The first line names the sites again.
-    choice = None if reason is None else " ".join([reason, *(line.strip() for line in known.choice[1:])])
-    path = make_report(known, task, top=top, layer_choice=choice, on_step=on_step)
+    with locked(known.folder.root, on_progress=on_progress):
+        # Feature pages alone need the model.
+        pages = model is not False and known.folder.table_path("features").exists()
+        task = None if not pages else study_task(known, on_step, passed=passed)
+        reason = stored_reason(known.folder)
+        # The first line names the sites again.
+        choice = None if reason is None else " ".join([reason, *(line.strip() for line in known.choice[1:])])
+        path = make_report(known, task, top=top, layer_choice=choice, on_step=on_step)
     if open_page:
         webbrowser.open(path.resolve().as_uri())
     return path
@@ -129,10 +131,11 @@ def compare(
     folder = Path(out) if out is not None else Path("runs") / name
     check_folder(folder)
     wanted = ExactPlan(exact, controls, smallest, device, Pace(batch_size=batch_size))
-    found = compare_studies(one, other, wanted, folder, on_progress)
-    write_comparison(found, (one, other), {"exact": exact, "controls": controls, "smallest": smallest})
-    if figures:
-        from saeattr.reporting.figures.comparison import draw_comparison
+    with locked(folder, on_progress=on_progress):
+        found = compare_studies(one, other, wanted, folder, on_progress)
+        write_comparison(found, (one, other), {"exact": exact, "controls": controls, "smallest": smallest})
+        if figures:
+            from saeattr.reporting.figures.comparison import draw_comparison
 
-        draw_comparison(found)
+            draw_comparison(found)
     return found

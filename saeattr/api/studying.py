@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from saeattr.api.begin import folder_for, prepared_for, run_and_draw, validation_stages
+from saeattr.api.begin import prepared_for, root_for, run_and_draw, validation_stages
 from saeattr.api.results import report
 from saeattr.errors import UserError
 from saeattr.progress import OnProgress, quiet
@@ -16,6 +16,7 @@ from saeattr.study.entropy import Entropy
 from saeattr.study.generation import Generating, check_generation, generation_plan
 from saeattr.study.lens import Lens, usual_directions
 from saeattr.study.limits import may_leave_out
+from saeattr.study.lock import locked
 from saeattr.study.patching import HeadMoves, patching_stages, usual_components
 from saeattr.study.prepare import Prepared
 from saeattr.study.results import Study
@@ -64,10 +65,12 @@ def run_study(
                 stages.append(Generating(generation_plan(prepared.settings)))
             except UserError as error:
                 told.append(f"no lists are written under ablation: {error}")
-    study = run_and_draw(prepared, folder_for(prepared, out), stages, figures, on_progress)
-    study = dataclasses.replace(study, warnings=(*study.warnings, *told))
-    if figures:
-        report(study, model=False, on_progress=on_progress)
+    root = root_for(prepared, out)
+    with locked(root, prepared.settings.wait, on_progress):
+        study = run_and_draw(prepared, root, stages, figures, on_progress)
+        study = dataclasses.replace(study, warnings=(*study.warnings, *told))
+        if figures:
+            report(study, model=False, on_progress=on_progress)
     return study
 
 

@@ -57,13 +57,11 @@ def attribute(
     from saeattr.reporting.terminal.progress import StageProgress
     from saeattr.reporting.terminal.study import print_study
 
-    page = None
     with StageProgress() as progress:
-        study = api.attribute(out=out, config=config, figures=figures, on_progress=progress, **settings)
-        if figures and study.groups:
-            page = api.report(study, model=False, on_progress=progress)
+        study = api.attribute(out=out, config=config, figures=figures, report=figures, on_progress=progress, **settings)
     print_study(study, top)
-    if page is not None:
+    if figures:
+        page = study.folder.root / "report.html"
         typer.echo(f"report   {page} (saeattr report adds logits, neighbours and upstream features)")
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from saeattr.errors import UserError
 from saeattr.files import disk_errors, write_table, write_text
+from saeattr.study.lock import is_content
 from saeattr.study.results import Study
 from saeattr.tables import CHANGE_EXACT, CHANGE_TESTS, CHANGES, SITE_CHANGES
 
@@ -52,7 +53,9 @@ def check_folder(folder: Path) -> None:
     Raises:
         UserError: it holds a study, or other files.
     """
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / RECORD).exists())):
+    if folder.exists() and not (
+        folder.is_dir() and ((folder / RECORD).exists() or not any(map(is_content, folder.iterdir())))
+    ):
         raise UserError(f"{folder} exists and holds no comparison: give another folder with --out")
 
 

@@ -159,7 +159,8 @@ def begin_folder(folder: Path, generation: Generation, model: Mapping[str, Any])
         for leftover in folder.glob("data/.*.tmp"):
             leftover.unlink(missing_ok=True)
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    # Hidden files are no content: the lock of this run is one.
+    if folder.exists() and not (folder.is_dir() and all(path.name[0] == "." for path in folder.iterdir())):
         raise UserError(f"{folder} exists and holds no generated lists: give another folder with --out")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

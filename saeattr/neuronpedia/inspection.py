@@ -23,6 +23,7 @@ from saeattr.neuronpedia.lists import ListItem, list_requests, quick_list_urls, 
 from saeattr.neuronpedia.lookup import feature_table, gap_notes, look_up
 from saeattr.neuronpedia.source import API_URL
 from saeattr.progress import OnProgress, about, quiet
+from saeattr.study.lock import locked
 from saeattr.study.reopen import opened, study_task
 from saeattr.study.results import Study
 from saeattr.tables import FEATURE, features_of, row_address
@@ -101,7 +102,13 @@ def inspect(
     wanted = Inspecting(**options)
     key = _check_list(wanted.make_list, wanted.dry_run, wanted.network)
     known_study = opened(study)
-    client = client or open_client(network=wanted.network)
+    with locked(known_study.folder.root, on_progress=on_progress):
+        return _inspect(known_study, wanted, key, client or open_client(network=wanted.network), on_progress)
+
+
+def _inspect(
+    known_study: Study, wanted: Inspecting, key: str | None, client: Client, on_progress: OnProgress
+) -> Inspection:
     features = known_study.features()
     chosen = _chosen(features, wanted.top, wanted.layer)
     sources = find_sources(known_study, features)

@@ -28,6 +28,7 @@ _ATTRIBUTE = ("attribute", "study")
 _SITES = (*_ATTRIBUTE, "plan", "recall run")
 _TEST = (*_ATTRIBUTE, "validate")
 _RUN = (*_ALL, "validate")
+_WRITE = (*_MEASURE, "validate", "recall run")
 
 #: What the settings are about, in the order of help and documents.
 PARTS = ("pairs", "model and SAEs", "question", "sites", "running")
@@ -291,6 +292,13 @@ class StudySettings(BaseModel):
     )
     device: str = _setting(
         "auto", "running", "auto, cpu, cuda, cuda:N, cuda*N (N cards) or mps", commands=_RUN, identifies=False
+    )
+    wait: bool = _setting(
+        False,
+        "running",
+        "Where another run works in the study folder, begin when it is done, in place of an error",
+        commands=_WRITE,
+        identifies=False,
     )
 
     @property

@@ -12,6 +12,7 @@ import yaml
 
 from saeattr.errors import UserError
 from saeattr.files import disk_errors, write_text
+from saeattr.study.lock import is_content
 
 FORMAT = 4
 
@@ -74,12 +75,25 @@ def open_study(root: Path, record: Mapping[str, Any]) -> StudyFolder:
             kept = {key: known[key] for key in ("groups", "metric_label", "growing") if key in known}
             write_record(study, {**record, **kept})
         return study
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UserError(f"{root} exists and is not a study folder: give another folder with --out")
+    check_place(root)
     with disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
     write_record(study, record)
     return study
+
+
+def check_place(root: Path) -> None:
+    """Refuse to make a study where something else is.
+
+    Raises:
+        UserError: it is a file, or a folder that holds something and no study.
+    """
+    if root.is_dir():
+        taken = not StudyFolder(root).record_path.exists() and any(map(is_content, root.iterdir()))
+    else:
+        taken = root.exists()
+    if taken:
+        raise UserError(f"{root} exists and is not a study folder: give another folder with --out")
 
 
 def read_record(study: StudyFolder) -> dict[str, Any]:

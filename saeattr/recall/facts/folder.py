@@ -94,7 +94,10 @@ def check_folder(folder: Path) -> None:
     Raises:
         UserError: it holds no triage, but other files.
     """
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / RECORD).exists())):
+    # Hidden files are no content: the lock of a run that begins is one.
+    if folder.exists() and not (
+        folder.is_dir() and ((folder / RECORD).exists() or all(path.name[0] == "." for path in folder.iterdir()))
+    ):
         raise UserError(f"{folder} exists and holds no triage: give another folder with --out")
 
 
