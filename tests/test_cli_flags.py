@@ -245,7 +245,7 @@ def test_attributes_other_flags(monkeypatch: pytest.MonkeyPatch) -> None:
         **{"out": Path("a/b"), "config": Path("c.yaml"), "figures": False, "report": False, "validate_top": 0}
     }
     _, settings = call(monkeypatch, "saeattr.api.attribute", ["attribute"])
-    assert {name: value for name, value in settings.items() if value is not None} == {"figures": True}
+    assert {name: value for name, value in settings.items() if value is not None} == {"figures": True, "report": True}
     _, settings = call(monkeypatch, "saeattr.api.attribute", ["attribute", "--layers", "all"])
     assert settings["layers"] == "all"
 
