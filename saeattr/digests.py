@@ -23,21 +23,21 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal; of a large file that has not changed, as it was before."""
     state = path.stat()
     if state.st_size < REMEMBERED_FROM:
-        return _hashed(path)
+        return hashed(path)
     key = str(path.resolve())
     mark = [state.st_size, state.st_mtime_ns, state.st_ino]
     known = _remembered().get(key)
     if isinstance(known, dict) and known.get("mark") == mark and isinstance(known.get("sha256"), str):
         return known["sha256"]
     begun = time.time_ns()
-    sha256 = _hashed(path)
+    sha256 = hashed(path)
     after = path.stat()
     if [after.st_size, after.st_mtime_ns, after.st_ino] == mark and state.st_mtime_ns < begun - SETTLED_AFTER:
         _remember(key, {"mark": mark, "sha256": sha256})
     return sha256
 
 
-def _hashed(path: Path) -> str:
+def hashed(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

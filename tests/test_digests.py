@@ -15,10 +15,10 @@ from saeattr.digests import file_sha256
 @pytest.fixture
 def hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were really hashed, in order; every file is large enough to be remembered."""
-    real, done = digests._hashed, []
+    real, done = digests.hashed, []
     monkeypatch.setenv("SAEATTR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(digests, "REMEMBERED_FROM", 1)
-    monkeypatch.setattr(digests, "_hashed", lambda path: done.append(path) or real(path))
+    monkeypatch.setattr(digests, "hashed", lambda path: done.append(path) or real(path))
     return done
 
 

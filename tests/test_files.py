@@ -110,7 +110,7 @@ def test_a_groups_tables_appear_together_or_not_at_all(tmp_path: Path) -> None:
         write_part(folder, {"features": NEW, "attributions": IMPOSSIBLE})
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "features.parquet"), OLD)
     write_part(folder, {"features": NEW})
-    assert names(folder) == ["features.parquet"]
+    assert names(folder) == ["SHA256SUMS", "features.parquet"]
 
 
 def test_a_joined_table_is_the_old_one_until_every_part_is_in_it(tmp_path: Path) -> None:
@@ -146,11 +146,14 @@ def test_parts_without_rows_are_joined_with_those_that_have_some(tmp_path: Path)
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:-30]), "is not a readable Parquet file: delete it"),
-        (lambda path: write_table(path, FEATURES.empty().drop(columns="rank")), "has no column 'rank': it is damaged"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-30]), "is not a readable Parquet file: make it again"),
+        (
+            lambda path: write_table(path, FEATURES.empty().drop(columns="rank")),
+            "has no column 'rank': it is of another",
+        ),
         (
             lambda path: write_table(path, FEATURES.empty().astype({"rank": "float64"})),
-            "has the column 'rank' as double, and int32 belongs there: it is damaged",
+            "has the column 'rank' as double, and int32 belongs there: it is of another",
         ),
     ],
 )
@@ -159,6 +162,7 @@ def test_a_file_that_is_not_the_table_is_named_in_one_line(tmp_path: Path, spoil
     write_part(part, {"features": FEATURES.empty()})
     path = part / "features.parquet"
     assert read_table(path, FEATURES).empty
+    (part / "SHA256SUMS").unlink()
     spoil(path)
     reads = [
         lambda: read_table(path, FEATURES),
@@ -168,7 +172,7 @@ def test_a_file_that_is_not_the_table_is_named_in_one_line(tmp_path: Path, spoil
         with pytest.raises(UserError) as refusal:
             read()
         assert str(refusal.value).startswith(f"{path} {said}")
-        assert str(refusal.value).endswith("run again")
+        assert "make it again" in str(refusal.value)
         assert "\n" not in str(refusal.value)
     assert not (tmp_path / "features.parquet").exists()
 
@@ -179,7 +183,7 @@ def test_a_truncated_file_has_no_metadata_to_be_trusted(tmp_path: Path) -> None:
     write_table(path, OLD, {"wanted": "this"})
     assert read_metadata(path)["wanted"] == "this"
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(UserError, match="is not a readable Parquet file: delete it and run again"):
+    with pytest.raises(UserError, match="is not a readable Parquet file: make it again"):
         read_metadata(path)
 
 

@@ -17,6 +17,7 @@ from saeattr.study.borrowed import with_borrowed
 from saeattr.study.folder import StudyFolder, check_place, open_study, remove_leftovers
 from saeattr.study.growing import grow, with_grown
 from saeattr.study.lock import locked
+from saeattr.study.mending import mend, rescue
 from saeattr.study.pairs import MakingTestPairs, store_given
 from saeattr.study.passed import take_passed
 from saeattr.study.prepare import Prepared, default_folder, prepare
@@ -89,12 +90,13 @@ def folder_for(prepared: Prepared, root: Path) -> StudyFolder:
     Raises:
         UserError: it holds another study, or one whose sites were chosen within other limits than those given.
     """
+    told = rescue(root, prepared)
     grow(root, prepared)
-    folder = open_study(root, prepared.record)
+    folder = dataclasses.replace(open_study(root, prepared.record), told=tuple(told))
     check_limits(folder, prepared)
     remove_leftovers(folder)
     store_given(folder, prepared.behaviour)
-    return folder
+    return mend(folder, prepared)
 
 
 def run_and_draw(
@@ -108,7 +110,7 @@ def run_and_draw(
     with locked(root, prepared.settings.wait, on_progress) as notes:
         folder = folder_for(prepared, root)
         prepared, told = with_grown(prepared, folder, stages)
-        warnings = [*notes, *told, *run_stages(prepared, folder, stages, on_progress)]
+        warnings = [*notes, *folder.told, *told, *run_stages(prepared, folder, stages, on_progress)]
         study = Study(folder, join_stages(folder, prepared.groups))
         study = dataclasses.replace(study, warnings=(*warnings, *agreement_warnings(study.agreement())))
         link_study(study)

@@ -18,6 +18,7 @@ from saeattr.behaviours.lists.shapes import FoundRow
 from saeattr.behaviours.lists.written import RowProblem, WrittenList, checked_row, read_rows
 from saeattr.corpus.generate import RECORD
 from saeattr.errors import UserError
+from saeattr.files import stored_files
 
 #: Files in a folder that may hold lists.
 SUFFIXES = (".parquet", ".jsonl", ".json", ".txt", ".md")
@@ -85,7 +86,7 @@ def _folder(path: Path) -> ListSource:
         files = tuple(sorted((path / "data").glob("*.parquet")))
         model = _model(path / RECORD, "model")
     elif (path / STUDY_RECORD).is_file():
-        files = tuple(file for name in STUDY_LISTS for file in sorted((path / name).glob("*.parquet")))
+        files = tuple(file for name in STUDY_LISTS for file in stored_files(path / name))
         model = _model(path / STUDY_RECORD, "settings")
     else:
         inside = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES)

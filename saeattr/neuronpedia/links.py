@@ -17,7 +17,7 @@ from saeattr.neuronpedia.answers import FeatureAnswer
 from saeattr.neuronpedia.client import Client, NoAnswer, Wanted, open_client
 from saeattr.neuronpedia.source import NoSource, Source, embed_url, feature_url, index_text, study_sources
 from saeattr.sites import Site
-from saeattr.study.folder import StudyFolder
+from saeattr.study.folder import StudyFolder, read_plan
 from saeattr.study.results import Study
 from saeattr.tables import FEATURE, features_of
 
@@ -223,9 +223,13 @@ def _asked(sources: Sources, answers: Mapping[Wanted, FeatureAnswer]) -> Iterato
 
 
 def _recorded_saes(study: Study) -> dict[str, str]:
-    """The name of each site's SAE in plan.json; none where it is missing or damaged."""
+    """The name of each site's SAE in plan.json; none where it is missing.
+
+    Raises:
+        UserError: it is damaged.
+    """
     try:
-        sites = json.loads((study.folder.root / "plan.json").read_text(encoding="utf-8"))["sites"]
+        sites = read_plan(study.folder)["sites"]
         return {site: str(known["sae"]) for site, known in sites.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

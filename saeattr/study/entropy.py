@@ -33,6 +33,10 @@ class Entropy(Stage):
     joined: ClassVar[tuple[Table, ...]] = (ENTROPY, ENTROPY_ONSET)
     opens_saes: ClassVar[bool] = False
 
+    @property
+    def kept_in(self) -> tuple[str, ...]:
+        return (REVERSED,)
+
     def run(self, work: Work) -> Outcome:
         named = work.prepared.behaviour.read_roles
         roles = self.at or ((*named, DECISION) if named else ())

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from saeattr.errors import UserError
-from saeattr.files import disk_errors, write_text
+from saeattr.files import advice, check_whole, disk_errors, fault, is_stored, read_stored_text, write_text
 from saeattr.study.lock import is_content
 
-FORMAT = 4
+FORMAT = 5
 
 #: Parts of study.yaml that may differ when a study goes on: groups are added, libraries are updated, and the label is
 #: that of the pairs once there are some.
-NOT_COMPARED = ("groups", "versions", "metric_label", "source", "growing")
+NOT_COMPARED = ("groups", "versions", "metric_label", "source", "growing", "chosen_by")
+
+#: What the parts of study.yaml are, where they are there.
+_TYPES: dict[str, type] = {
+    "settings": dict,
+    "model": dict,
+    "metric_label": str,
+    "versions": dict,
+    "groups": list,
+    "saes": dict,
+    "pairs": dict,
+    "source": str,
+    "inputs": dict,
+    "growing": dict,
+    "chosen_by": list,
+}
 
 
 @dataclass(frozen=True)
@@ -27,9 +43,13 @@ class StudyFolder:
 
     ``STAGE/SLUG/TABLE.parquet`` holds what a stage gave for one group (``saeattr.study.stage``), ``TABLE.parquet``
     joins the groups. ``lists/SLUG.parquet`` holds the sampled lists; that folder opens as a Hugging Face dataset.
+
+    Attributes:
+        told: what a reader should know of its opening, one line each.
     """
 
     root: Path
+    told: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def record_path(self) -> Path:
@@ -72,7 +92,7 @@ def open_study(root: Path, record: Mapping[str, Any]) -> StudyFolder:
                 "give the same settings, or another folder with --out"
             )
         if _of_saes(record) and not _of_saes(known):
-            kept = {key: known[key] for key in ("groups", "metric_label", "growing") if key in known}
+            kept = {key: known[key] for key in ("groups", "metric_label", "growing", "chosen_by") if key in known}
             write_record(study, {**record, **kept})
         return study
     check_place(root)
@@ -89,7 +109,7 @@ def check_place(root: Path) -> None:
         UserError: it is a file, or a folder that holds something and no study.
     """
     if root.is_dir():
-        taken = not StudyFolder(root).record_path.exists() and any(map(is_content, root.iterdir()))
+        taken = not is_stored(StudyFolder(root).record_path) and any(map(is_content, root.iterdir()))
     else:
         taken = root.exists()
     if taken:
@@ -102,25 +122,52 @@ def read_record(study: StudyFolder) -> dict[str, Any]:
     Raises:
         UserError: it is missing or damaged.
     """
+    path = study.record_path
+    found = fault(path)
     try:
-        record = yaml.safe_load(study.record_path.read_text(encoding="utf-8"))
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
+        check_whole(path)
         raise UserError(f"{study.root} is not a study folder: it has no study.yaml") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{study.record_path} cannot be read: {str(error).splitlines()[0]}") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        check_whole(path)
+        raise UserError(f"{path} cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
     known = record.get("format") if isinstance(record, dict) else None
     if isinstance(known, int) and 0 < known < FORMAT:
         raise UserError(
-            f"{study.record_path} is of format {known}, which an earlier version wrote, and this one reads format "
+            f"{path} is of format {known}, which an earlier version wrote, and this one reads format "
             f"{FORMAT}: make the study again with another --out"
         )
+    if found is not None:
+        check_whole(path)
     if known != FORMAT:
-        raise UserError(f"{study.record_path} is not the record of a study that this version can read")
+        raise UserError(f"{path} is not the record of a study that this version can read")
+    for name, kind in _TYPES.items():
+        if name in record and not isinstance(record[name], kind):
+            raise UserError(f"{path} has {name} as {type(record[name]).__name__}: {advice(path)}")
     return record
 
 
 def write_record(study: StudyFolder, record: Mapping[str, Any]) -> None:
     write_text(study.record_path, yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True))
+
+
+def read_plan(study: StudyFolder) -> dict[str, Any]:
+    """plan.json; nothing where the study has none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = study.plan_path
+    if not is_stored(path):
+        return {}
+    try:
+        plan = json.loads(read_stored_text(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON: {advice(path)}") from error
+    if not isinstance(plan, dict) or not all(isinstance(plan.get(name, {}), dict) for name in ("sites", "groups")):
+        raise UserError(f"{path} is not the plan of a study: {advice(path)}")
+    return plan
 
 
 def remove_leftovers(study: StudyFolder) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from saeattr.behaviours.lists.sampling import Sampling
 from saeattr.behaviours.lists.swap import check_beside
 from saeattr.behaviours.lists.topics import SWAPS
 from saeattr.errors import UserError
-from saeattr.files import read_table, write_table
+from saeattr.files import fault, read_table, remove_stored, write_table
 from saeattr.generation.group import GenerationPlan, SiteParts, generate_group, top_features
 from saeattr.generation.summary import summarise
 from saeattr.runs.task import Task
@@ -39,6 +38,7 @@ class Generating(Stage):
     name: ClassVar[str] = "generation"
     joined: ClassVar[tuple[Table, ...]] = (GENERATION,)
     kept: ClassVar[tuple[Table, ...]] = (GENERATED,)
+    made_from: ClassVar[tuple[str, ...]] = ("pairs", "attribution")
 
     def run(self, work: Work) -> Outcome:
         check_generation(work.prepared)
@@ -54,7 +54,7 @@ class Generating(Stage):
 
     def write(self, study: StudyFolder, group: str, outcome: Outcome) -> None:
         super().write(study, group, outcome)
-        shutil.rmtree(self.partial(study, group), ignore_errors=True)
+        remove_stored(self.partial(study, group))
 
 
 def sampling_of(work: Work) -> Sampling:
@@ -101,7 +101,9 @@ def stored_parts(
         top = top_features(features, file.site, plan.n_features)
         own = hashlib.sha256(repr((key, file.name, top)).encode()).hexdigest()[:16]
         paths[file.site] = partial / f"{file.site}-{own}.parquet"
-    done = {site: read_table(path, GENERATED) for site, path in paths.items() if path.exists()}
+    # What is damaged is written again.
+    whole = {site: path for site, path in paths.items() if path.exists() and fault(path) is None}
+    done = {site: read_table(path, GENERATED) for site, path in whole.items()}
     return SiteParts(done, lambda site, rows: write_table(paths[site], rows))
 
 

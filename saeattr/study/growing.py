@@ -8,13 +8,12 @@ are missing. What is still to be made again stands in the record until it is the
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from saeattr.errors import UserError
-from saeattr.files import disk_errors
+from saeattr.files import disk_errors, remove_stored
 from saeattr.study.folder import StudyFolder, differences, read_record, write_record
 from saeattr.study.prepare import Prepared
 from saeattr.study.run import STAGES
@@ -85,9 +84,8 @@ def _forget(study: StudyFolder) -> None:
     """Remove what was made of the pairs, the joined tables first: they would otherwise speak of what is gone."""
     for stage in STAGES:
         for table in stage.joined:
-            study.table_path(table.name).unlink(missing_ok=True)
+            remove_stored(study.table_path(table.name))
     for file in (study.table_path("overlap"), study.root / "report.html", study.plan_path):
-        file.unlink(missing_ok=True)
+        remove_stored(file)
     for folder in (study.figures, *(study.root / stage.name for stage in STAGES)):
-        if folder.exists():
-            shutil.rmtree(folder)
+        remove_stored(folder)

@@ -61,6 +61,10 @@ class Lens(Stage):
     def variant(self) -> str:
         return self.title if re.fullmatch(r"[a-z0-9-]+", self.title) else slug(self.title)
 
+    @property
+    def kept_in(self) -> tuple[str, ...]:
+        return tuple(f"{AT_TEMPERATURES}/{temperature:g}" for temperature in dict.fromkeys(self.temperatures or ()))
+
     def run(self, work: Work) -> Outcome:
         settings, behaviour = work.prepared.settings, work.prepared.behaviour
         question, label = self.question(work.prepared)

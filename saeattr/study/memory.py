@@ -30,7 +30,7 @@ from saeattr.runs.needs import Load
 from saeattr.runs.question import Pace, Question
 from saeattr.runs.rehearsal import Asked, rehearse_runs
 from saeattr.sites import Site
-from saeattr.study.folder import StudyFolder
+from saeattr.study.folder import StudyFolder, read_plan
 from saeattr.study.limits import most_download
 from saeattr.study.outlook import ablated_lists
 from saeattr.study.prepare import Prepared
@@ -196,7 +196,7 @@ def idle_bytes(lm: LanguageModel) -> int | None:
 def note_sites(study: StudyFolder, prepared: Prepared) -> None:
     """Write the study's sites and their SAEs into plan.json."""
     sites = {str(file.site): {"width": file.d_sae, "sae": file.name} for file in prepared.saes}
-    _write_plan(study, {**_read_plan(study), "sites": sites})
+    _write_plan(study, {**read_plan(study), "sites": sites})
 
 
 def note_stage(study: StudyFolder, group: str, plan: MemoryPlan, stage: str, pace: Pace, measured: int | None) -> None:
@@ -204,7 +204,7 @@ def note_stage(study: StudyFolder, group: str, plan: MemoryPlan, stage: str, pac
 
     The parts of the plan stand beside the stages as those of the stages that open SAEs have them.
     """
-    known = _read_plan(study)
+    known = read_plan(study)
     before = known.setdefault("groups", {}).get(group, {})
     stages = {**before.get("stages", {})}
     one = plan.stages.get(stage)
@@ -224,11 +224,6 @@ def note_stage(study: StudyFolder, group: str, plan: MemoryPlan, stage: str, pac
         "stages": stages,
     }
     _write_plan(study, known)
-
-
-def _read_plan(study: StudyFolder) -> dict[str, Any]:
-    path = study.plan_path
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _write_plan(study: StudyFolder, plan: Mapping[str, Any]) -> None:

@@ -16,13 +16,16 @@ from saeattr.behaviours.given.source import GivenRows, read_source
 from saeattr.behaviours.pair import Pair, distinct_pairs
 from saeattr.behaviours.table import pairs_from_rows, pairs_to_rows
 from saeattr.errors import UserError
-from saeattr.files import read_metadata, read_table, write_text
+from saeattr.files import check_whole, is_stored, read_metadata, write_text
 from saeattr.settings import StudySettings
 from saeattr.study.folder import StudyFolder, read_record
 from saeattr.study.stage import Outcome, Stage, Work
 from saeattr.tables import PAIRS, TEST_PAIRS, Table
 
 _LABEL = "saeattr.contrast_label"
+
+#: Where what pairs are made of is kept.
+LISTS_FOLDER, TEST_LISTS_FOLDER = "lists", "test_lists"
 
 #: Pairs that test are drawn with the study's seed and so much more, around the end of what a seed may be.
 TEST_SEED = 1_000_003
@@ -39,9 +42,15 @@ class MakingPairs(Stage):
 
     name: ClassVar[str] = "pairs"
     joined: ClassVar[tuple[Table, ...]] = (PAIRS,)
+    opens_saes: ClassVar[bool] = False
+    made_from: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def kept_in(self) -> tuple[str, ...]:
+        return (LISTS_FOLDER,)
 
     def run(self, work: Work) -> Outcome:
-        made = _made(work, work.prepared.settings, "lists", PAIRS)
+        made = _made(work, work.prepared.settings, LISTS_FOLDER, PAIRS)
         distinct, told = distinct_pairs(made.pairs), list(made.warnings)
         work.task.on_step(f"distinct {work.prepared.behaviour.unit}s", len(distinct), len(distinct))
         if len(distinct) < len(made.pairs):
@@ -65,10 +74,14 @@ class MakingTestPairs(Stage):
     name: ClassVar[str] = "test_pairs"
     joined: ClassVar[tuple[Table, ...]] = (TEST_PAIRS,)
 
+    @property
+    def kept_in(self) -> tuple[str, ...]:
+        return (TEST_LISTS_FOLDER,)
+
     def run(self, work: Work) -> Outcome:
         settings = work.prepared.settings
         other = {"seed": fresh_seed(settings), "n_pairs": self.n_pairs}
-        made = _made(work, settings.model_copy(update=other), "test_lists", TEST_PAIRS)
+        made = _made(work, settings.model_copy(update=other), TEST_LISTS_FOLDER, TEST_PAIRS)
         fresh = distinct_pairs(made.pairs, work.task.pairs)
         work.task.on_step(f"fresh {work.prepared.behaviour.unit}s to test on", len(fresh), len(fresh))
         told = []
@@ -98,7 +111,7 @@ def borrowed_pairs(folder: str, group: str, table: Table, tokenizer: PreTrainedT
     """
     source = StudyFolder(Path(folder).expanduser())
     stage = MakingPairs if table is PAIRS else MakingTestPairs
-    rows = read_table(stage.path(source, group, table), table)
+    rows = stage.read(source, table, group)
     pairs = pairs_from_rows(rows)
     texts = {
         int(token): str(text)
@@ -121,7 +134,7 @@ def store_given(study: StudyFolder, behaviour: Behaviour) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    if isinstance(behaviour, Given) and not study.given_path.exists():
+    if isinstance(behaviour, Given) and not is_stored(study.given_path):
         write_text(study.given_path, behaviour.given.to_text())
 
 
@@ -131,8 +144,9 @@ def stored_given(study: StudyFolder) -> GivenRows | None:
     Raises:
         UserError: they cannot be read.
     """
-    if not study.given_path.exists():
+    if not is_stored(study.given_path):
         return None
+    check_whole(study.given_path)
     return dataclasses.replace(read_source(study.given_path), name=read_record(study)["source"])
 
 

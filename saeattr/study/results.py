@@ -12,7 +12,7 @@ import pandas as pd
 from saeattr.behaviours.given.export import ExportedPairs
 from saeattr.errors import UserError
 from saeattr.features.texts import TOP, Chat, FeatureNames
-from saeattr.files import read_table
+from saeattr.files import is_stored, read_table, stored_files
 from saeattr.patching.summary import patching_agreement
 from saeattr.study.attribution import Attribution
 from saeattr.study.entropy import Entropy
@@ -164,7 +164,7 @@ class Study:
         if name not in known:
             raise UserError(f"{name!r} is not a table of recall: choose from {', '.join(known)}")
         path = self.recall_path(known[name])
-        return read_table(path, known[name]) if path.exists() else known[name].empty()
+        return read_table(path, known[name]) if is_stored(path) else known[name].empty()
 
     def recall_path(self, table: Table) -> Path:
         """Where a table of a recall study lies: what is derived in the folder ``recall``, what was measured on top."""
@@ -242,7 +242,7 @@ class Study:
         import datasets
 
         return datasets.Dataset.from_pandas(
-            pd.concat([read_table(path, LISTS) for path in sorted(self.folder.lists.glob("*.parquet"))]),
+            pd.concat([read_table(path, LISTS) for path in stored_files(self.folder.lists)]),
             preserve_index=False,
         )
 

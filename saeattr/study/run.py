@@ -20,7 +20,7 @@ from saeattr.selection.measure import Selection
 from saeattr.study.attribution import Attribution
 from saeattr.study.carry import carry_out, plan_of
 from saeattr.study.entropy import Entropy
-from saeattr.study.fetching import fetch_saes
+from saeattr.study.fetching import fetch_saes, recorded_saes
 from saeattr.study.folder import StudyFolder, read_record, write_record
 from saeattr.study.generation import Generating
 from saeattr.study.lens import Lens
@@ -94,16 +94,21 @@ def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], 
 
 def _run_missing(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], on_progress: OnProgress) -> list[str]:
     choosing = not prepared.settings.names_sites and any(stage.opens_saes for stage in stages)
-    if choosing:
-        prepared = with_choice(prepared, study)
-        begun = any(Attribution.is_there(study, group) for group in prepared.groups)
-        choosing = not (begun or Choosing.is_there(study, WHOLE))
-    missing = _missing(prepared, study, stages, on_progress)
-    if not missing:
-        return []
+    choosing, on_offer = choosing and not Choosing().is_done(study, WHOLE), prepared
+    damaged = Choosing().damage(study, WHOLE) if choosing else []
+    # The sites stand: what was chosen before is only stored again.
+    again = choosing and bool(recorded_saes(study))
+    if not prepared.settings.names_sites and any(stage.opens_saes for stage in stages):
+        prepared, choosing = with_choice(prepared, study), choosing and not again
+    missing, told = _missing(prepared, study, stages, on_progress)
+    damaged += told
+    if not (missing or again):
+        return damaged
     carry = _Counted(on_progress, sum(map(len, missing.values())))
-    lm = open_model(prepared, next(iter(missing)), on_progress)
-    warnings, works = _device_warnings(lm), []
+    lm = open_model(prepared, next(iter(missing), WHOLE), on_progress)
+    warnings, works = [*damaged, *_device_warnings(lm)], []
+    if again:
+        warnings += _choose_again(on_offer, study, lm, on_progress)
     for group in [group for group in missing if group != WHOLE]:
         work, told = with_pairs(begin_work(lm, prepared, study, group, on_progress), (group,))
         warnings += told
@@ -115,7 +120,8 @@ def _run_missing(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage]
         works, choosing = _with_saes(works, choosing), False
         prepared, plan = works[0].prepared, plan_of(works)
         for stage in [stage for stage in stages if stage.opens_saes and not stage.of_all]:
-            warnings += carry.out(stage, [work for work in works if stage in missing[work.group]], plan)
+            # What damaged tables were made of may have been made again with other bytes: all that follows is asked.
+            warnings += carry.out(stage, works, plan)
             if isinstance(stage, MakingTestPairs):
                 plan = plan_of(works)
     if WHOLE in missing:
@@ -132,17 +138,24 @@ def _run_missing(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage]
 
 def _missing(
     prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], on_progress: OnProgress
-) -> dict[str, list[Stage]]:
-    """By group, the stages that are not stored as they are wanted; ``WHOLE`` has those of all groups as one."""
+) -> tuple[dict[str, list[Stage]], list[str]]:
+    """By group, the stages that are not stored as they are wanted, and a line for each damaged table.
+
+    ``WHOLE`` has those of all groups as one. Without its pairs nothing of a group is done: once they are there again,
+    what was made of the same ones is.
+    """
     each, of_all = ([stage for stage in stages if stage.of_all == whole] for whole in (False, True))
     missing: dict[str, list[Stage]] = {}
+    told = [line for group in prepared.groups for line in MakingPairs().damage(study, group)]
     for group, own in [*((group, each) for group in prepared.groups if each), *([(WHOLE, of_all)] if of_all else [])]:
-        lacking = [stage for stage in own if not stage.is_done(study, group)]
+        made = group == WHOLE or MakingPairs().is_done(study, group)
+        lacking = [stage for stage in own if not (made and stage.is_done(study, group))]
         if lacking:
             missing[group] = lacking
+            told += [line for stage in lacking for line in stage.damage(study, group)]
         else:
             on_progress(group, "already done", 1, 1)
-    return missing
+    return missing, told
 
 
 @dataclass
@@ -154,10 +167,12 @@ class _Counted:
     done: int = 0
 
     def out(self, stage: Stage, works: Sequence[Work], plan: MemoryPlan | None = None) -> list[str]:
-        told = carry_out(stage, works, plan) if works else []
-        self.done += len(works)
-        if works:
-            self.on_progress(WHOLE, "stages", self.done, self.total)
+        """Carry a stage out for the groups that have it not stored."""
+        missing = [work for work in works if not stage.is_done(work.study, work.group)]
+        told = carry_out(stage, missing, plan) if missing else []
+        self.done += len(missing)
+        if missing:
+            self.on_progress(WHOLE, "stages", min(self.done, self.total), self.total)
         return told
 
 
@@ -166,6 +181,7 @@ def _with_saes(works: Sequence[Work], choosing: bool) -> list[Work]:
     study, prepared = works[0].study, works[0].prepared
     if choosing:
         carry_out(Choosing(), [dataclasses.replace(works[0], group=WHOLE)])
+        _note_chosen_by(study, [works[0].group])
         prepared = with_choice(prepared, study)
     if not prepared.settings.names_sites:
         fetch_saes(study, prepared.saes, works[0].on_all)
@@ -174,6 +190,20 @@ def _with_saes(works: Sequence[Work], choosing: bool) -> list[Work]:
         dataclasses.replace(work, prepared=prepared, task=dataclasses.replace(work.task, saes=prepared.saes))
         for work in works
     ]
+
+
+def _choose_again(prepared: Prepared, study: StudyFolder, lm: LanguageModel, on_progress: OnProgress) -> list[str]:
+    """Make the tables of a study's choice again; a line where other sites would be chosen now, which are not taken."""
+    groups = read_record(study).get("chosen_by") or prepared.groups[:1]
+    work, told = with_pairs(begin_work(lm, prepared, study, groups[0], on_progress), groups)
+    try:
+        return [*told, *carry_out(Choosing(), [dataclasses.replace(work, group=WHOLE)])]
+    except UserError as error:
+        return [*told, f"how the sites were chosen is not stored again, and the study keeps them: {error}"]
+
+
+def _note_chosen_by(study: StudyFolder, groups: Sequence[str]) -> None:
+    write_record(study, {**read_record(study), "chosen_by": list(groups)})
 
 
 def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgress) -> Selection:
@@ -193,6 +223,7 @@ def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgr
     work = begin_work(lm, prepared, study, first, on_progress)
     task = dataclasses.replace(work.task, pairs=pairs)
     carry_out(Choosing(), [dataclasses.replace(work, group=WHOLE, task=task)])
+    _note_chosen_by(study, prepared.groups)
     Choosing.join(study, [WHOLE])
     found = stored_selection(study, prepared.saes)
     assert found is not None

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from saeattr.errors import UserError
-from saeattr.files import read_metadata
+from saeattr.files import fault, read_metadata
 from saeattr.saes.formats import SaeFile
 from saeattr.selection.limits import Limits
 from saeattr.selection.measure import Selection, select_sites
 from saeattr.selection.reason import choice_lines
 from saeattr.settings import flag
-from saeattr.study.fetching import check_fetched
+from saeattr.study.fetching import check_fetched, recorded_saes
 from saeattr.study.folder import StudyFolder
 from saeattr.study.limits import asked_limits
 from saeattr.study.memory import memory_plan
@@ -33,9 +33,12 @@ class Choosing(Stage):
     name: ClassVar[str] = "selection"
     joined: ClassVar[tuple[Table, ...]] = (LAYER_SCORES,)
     kept: ClassVar[tuple[Table, ...]] = (LENS, ROLE_EFFECTS)
+    of_sites: ClassVar[bool] = False
+    made_from: ClassVar[tuple[str, ...]] = ()
 
     def run(self, work: Work) -> Outcome:
         found = select_sites(work.task, limits(work))
+        check_same_sites(work.study, found.chosen)
         tables = {"layer_scores": found.table, "lens": found.lens, "role_effects": found.ablation}
         limited = json.dumps(dataclasses.asdict(found.limits))
         return Outcome(tables, notes={_REASON: found.reason, _LIMITS: limited, _HERE: json.dumps(found.here_bytes)})
@@ -53,8 +56,8 @@ def limits(work: Work) -> Limits:
 
 
 def stored_selection(study: StudyFolder, saes: Sequence[SaeFile]) -> Selection | None:
-    """What was chosen before among ``saes``, by what, and why; None where nothing was."""
-    if not Choosing.is_there(study, WHOLE):
+    """What was chosen before among ``saes``, by what, and why; None where nothing was, or it is damaged."""
+    if not Choosing().is_done(study, WHOLE):
         return None
     table, lens, ablation = (Choosing.read(study, wanted, WHOLE) for wanted in (LAYER_SCORES, LENS, ROLE_EFFECTS))
     rows = table[table["chosen"]]
@@ -108,18 +111,42 @@ def check_limits(study: StudyFolder, prepared: Prepared) -> None:
 def with_choice(prepared: Prepared, study: StudyFolder) -> Prepared:
     """The same study at the sites that were chosen; as it is where none were.
 
+    The sites stand in study.yaml too: a study keeps them where its choice is damaged or was deleted.
+
     Raises:
         UserError: a chosen SAE is on this machine, and is not the one that the study was made with.
     """
-    found = stored_selection(study, prepared.saes)
-    if found is None:
+    found, known = stored_selection(study, prepared.saes), recorded_saes(study)
+    if found is not None:
+        chosen = found.chosen
+        check_same_sites(study, chosen)
+    elif known:
+        chosen = sorted((file for file in prepared.saes if str(file.site) in known), key=lambda file: file.site.order)
+        check_same_sites(study, chosen)
+    else:
         return prepared
-    check_fetched(study, found.chosen)
-    return dataclasses.replace(prepared, saes=found.chosen)
+    check_fetched(study, chosen)
+    return dataclasses.replace(prepared, saes=chosen)
+
+
+def check_same_sites(study: StudyFolder, chosen: Sequence[SaeFile]) -> None:
+    """Refuse other sites than those of the topics that a study has: all its topics have the same.
+
+    Raises:
+        UserError: they are others.
+    """
+    known, sites = list(recorded_saes(study)), [str(file.site) for file in chosen]
+    if known and set(known) != set(sites):
+        raise UserError(
+            f"{study.root} is a study of the sites {', '.join(known)}, and {', '.join(sites)} are chosen here: give "
+            "the limits that it was made with, or another folder with --out"
+        )
 
 
 def _noted(study: StudyFolder) -> dict[str, str]:
-    return read_metadata(Choosing.path(study, WHOLE, LAYER_SCORES))
+    """The choice's metadata, of its own table or else of the joined one."""
+    own, joined = Choosing.path(study, WHOLE, LAYER_SCORES), study.table_path(LAYER_SCORES.name)
+    return read_metadata(joined if not own.exists() or fault(own) else own)
 
 
 def _stored_here(study: StudyFolder) -> int | None:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from saeattr.errors import UserError
 from saeattr.features.recurrence import overlap_table
-from saeattr.files import read_table, write_table
+from saeattr.files import fault, read_metadata, read_table, write_table
 from saeattr.sites import KINDS
 from saeattr.study.folder import StudyFolder, read_record
+from saeattr.study.marks import made_of
 from saeattr.tables import ACTIVE, FEATURE, FEATURES, GROUP, OVERLAP
 
 NEEDED = (*FEATURE, GROUP)
@@ -145,7 +145,7 @@ def _read_file(path: Path) -> tuple[FeatureSets, dict[str, object]]:
     return sets, {"model": models[0]} if models else {}
 
 
-_DEPTH = "saeattr.overlap_depth"
+_DEPTH, _MADE_OF = "saeattr.overlap_depth", "saeattr.made_of"
 
 
 def study_overlap(study: StudyFolder, depth: int = 30) -> pd.DataFrame:
@@ -156,26 +156,14 @@ def study_overlap(study: StudyFolder, depth: int = 30) -> pd.DataFrame:
     """
     path = study.table_path("overlap")
     sources = [study.table_path("features"), study.table_path("active")]
-    if _is_current(path, sources, depth):
-        return read_table(path, OVERLAP)
+    # They prove themselves before what was made of them is taken.
     features, active = read_table(sources[0], FEATURES), read_table(sources[1], ACTIVE)
+    metadata = {_DEPTH: str(depth), _MADE_OF: made_of(study, (), sources)}
+    known = read_metadata(path) if fault(path) is None else {}
+    if all(known.get(name) == value for name, value in metadata.items()):
+        return read_table(path, OVERLAP)
     if features["group"].nunique() < 2:
         return OVERLAP.empty()
     overlap = overlap_table(features, depth, active=active)
-    write_table(path, overlap, {_DEPTH: str(depth)})
+    write_table(path, overlap, metadata)
     return overlap
-
-
-def _is_current(path: Path, sources: Sequence[Path], depth: int) -> bool:
-    """Whether the stored overlap table is newer than its sources, whole, and of this depth; if not it is made again."""
-    if not all(file.exists() for file in (path, *sources)):
-        return False
-    if path.stat().st_mtime < max(source.stat().st_mtime for source in sources):
-        return False
-    try:
-        schema = pq.read_schema(path)
-    except (OSError, pa.ArrowException):
-        return False
-    # One of an earlier version has no q_value.
-    is_whole = set(OVERLAP.names) <= set(schema.names)
-    return is_whole and (schema.metadata or {}).get(_DEPTH.encode()) == str(depth).encode()

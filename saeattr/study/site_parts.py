@@ -20,7 +20,7 @@ from saeattr.attribution.group import SiteTables, Unit, first_pairs, group_featu
 from saeattr.attribution.means import group_means
 from saeattr.attribution.rows import SUMMARISED
 from saeattr.behaviours.pair import chunks
-from saeattr.files import read_rows, read_table, write_part
+from saeattr.files import fault, listed_sums, read_rows, read_table, write_part
 from saeattr.runs.task import Task
 from saeattr.sites import Site
 from saeattr.tables import ENTRIES, GROUP_FEATURE, GROUP_SITE, METRIC_BY_POINT, SITE_EFFECTS, TABLES
@@ -132,7 +132,7 @@ class GroupParts:
         return found
 
     def _is_there(self, number: int, site: Site) -> bool:
-        return all((number, place) in self.held or self._path(number, place).is_dir() for place in (site, None))
+        return all((number, place) in self.held or is_whole(self._path(number, place)) for place in (site, None))
 
     def _sums(self, site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Each pair's effects at a site and what carries them, over all shards."""
@@ -156,6 +156,12 @@ class GroupParts:
         what = "metric" if site is None else str(site)
         key = _digest([self._keys[number], None if file is None else (str(file.site), file.name)])
         return self.folder / f"{number:05d}-{what}-{key[:16]}"
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a part is stored, and none of its tables is damaged."""
+    sums = listed_sums(folder)
+    return bool(sums) and all(fault(folder / name) is None for name in sums)
 
 
 def read_sums(folders: Sequence[Path], site: Site) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,13 +1,14 @@
 """What every stage of a study has in common: its folder, what makes it done, writing, joining and reading its tables.
 
 A stage works on one group of pairs at a time, or on several together. A group's tables are written together, whole or
-not at all, with a record of what was wanted; the same stage wanted again in the same way is done. docs/extending.md
-writes one step by step.
+not at all, with their SHA-256 and a record of what was wanted and what they were made of; the same stage wanted again
+in the same way is done, unless a table is damaged. docs/extending.md writes one step by step.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +19,12 @@ from typing import ClassVar
 import pandas as pd
 
 from saeattr.behaviours.behaviour import Request
-from saeattr.files import join_parts, read_metadata, read_table, slug, write_part
+from saeattr.files import fault, is_stored, join_parts, listed_sums, read_metadata, read_table, slug, write_part
 from saeattr.progress import OnStep, quiet
 from saeattr.runs.task import Task
 from saeattr.settings import StudySettings
 from saeattr.study.folder import StudyFolder
+from saeattr.study.marks import MADE_OF, check_place, made_of, place_marks
 from saeattr.study.prepare import Prepared
 from saeattr.tables import GROUP, Table
 
@@ -35,7 +37,10 @@ SIGN_CONVENTION = (
 #: In place of a group: what a stage makes of the pairs of all groups.
 WHOLE = "study"
 
-_WANTED, _GROUPS, _SIGN = "saeattr.wanted", "saeattr.groups", "saeattr.sign_convention"
+JOINED_GROUPS = "saeattr.groups"
+_WANTED, _SIGN = "saeattr.wanted", "saeattr.sign_convention"
+#: Of a joined table: the digest of its parts' sums.
+_PARTS = "saeattr.parts"
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,9 @@ class Stage(ABC):
     Attributes:
         name: of its folder; joined: the tables that are joined over groups; kept: those that stay with each group.
         over_groups: joined ones whose rows say more when joined (q-values), and are read from there.
-        opens_saes: False for what needs the model alone.
+        opens_saes: False for what needs the model alone; of_sites: whether its numbers are of the study's sites.
+        made_from: the stages (by name) whose tables of the same group it reads: made anew of others, it is done again.
+        kept_in: folders of the study in which it keeps what its tables are made of (lists), a file a group.
         has_variants: whether a study may hold several of it side by side (``variant``).
         of_all: whether a study has one of it, and not one of each group. It works on the pairs of all groups, after
             the stages of single ones, and has the groups among its fields.
@@ -99,6 +106,8 @@ class Stage(ABC):
     kept: ClassVar[tuple[Table, ...]] = ()
     over_groups: ClassVar[tuple[Table, ...]] = ()
     opens_saes: ClassVar[bool] = True
+    of_sites: ClassVar[bool] = True
+    made_from: ClassVar[tuple[str, ...]] = ("pairs",)
     has_variants: ClassVar[bool] = False
     of_all: ClassVar[bool] = False
     together: ClassVar[bool] = False
@@ -128,12 +137,52 @@ class Stage(ABC):
         """What decides the numbers, as text."""
         return json.dumps(dataclasses.asdict(self))
 
+    @property
+    def kept_in(self) -> tuple[str, ...]:
+        return ()
+
+    def of_groups(self, group: str) -> tuple[str, ...]:
+        """The groups whose tables it reads."""
+        return (group,)
+
+    def marks(self, study: StudyFolder, group: str) -> dict[str, str]:
+        """What its tables' metadata say now of a group: what is wanted, where they belong, what they are made of.
+
+        Raises:
+            UserError: study.yaml is damaged.
+        """
+        names = [slug(one) for one in self.of_groups(group)]
+        folders = [study.root / stage / name for stage in self.made_from for name in names]
+        kept = made_of(study, folders, self._kept_files(study, group))
+        own = self._place(study, self.folder(study, group, self.variant), group)
+        return {_WANTED: self.wanted(), **own, MADE_OF: kept}
+
     def is_done(self, study: StudyFolder, group: str) -> bool:
-        """Whether the stage is stored for a group, as it is wanted now."""
-        folder = self.folder(study, group, self.variant)
-        paths = [folder / f"{table.name}.parquet" for table in (*self.joined, *self.kept)]
+        """Whether the stage is stored for a group, undamaged, as it is wanted now."""
+        paths = self._paths(study, group)
         # A table that a user deleted is made again.
-        return all(path.exists() for path in paths) and read_metadata(paths[0]).get(_WANTED) == self.wanted()
+        if any(not path.exists() or fault(path) for path in paths):
+            return False
+        known = read_metadata(paths[0])
+        return all(known.get(name) == value for name, value in self.marks(study, group).items())
+
+    def damage(self, study: StudyFolder, group: str) -> list[str]:
+        """What is stored for a group and cannot be taken, a line each."""
+        begun = self.partial(study, group).rglob("*.parquet")
+        found = {path: fault(path) for path in (*self._paths(study, group), *self._kept_files(study, group), *begun)}
+        damaged = {path: why for path, why in found.items() if why is not None}
+        told = [f"{path.relative_to(study.root)} is damaged ({why}): done again" for path, why in damaged.items()]
+        folder = self.folder(study, group, self.variant)
+        if not told and folder.is_dir() and self.is_elsewheres(study, folder, group):
+            told = [f"{folder.relative_to(study.root)} is of another group or study: done again"]
+        return told
+
+    def _paths(self, study: StudyFolder, group: str) -> list[Path]:
+        folder = self.folder(study, group, self.variant)
+        return [folder / f"{table.name}.parquet" for table in (*self.joined, *self.kept)]
+
+    def _kept_files(self, study: StudyFolder, group: str) -> list[Path]:
+        return [study.root / folder / f"{slug(group)}.parquet" for folder in self.kept_in]
 
     def write(self, study: StudyFolder, group: str, outcome: Outcome) -> None:
         """Store all tables at once, in place of what was there.
@@ -146,7 +195,8 @@ class Stage(ABC):
             for table in (*self.joined, *self.kept):
                 given = outcome.tables[table.name]
                 tables[table.name] = table.frame(given) if isinstance(given, pd.DataFrame) else given
-            write_part(self.folder(study, group, self.variant), tables, {_WANTED: self.wanted(), **outcome.notes})
+            metadata = {**self.marks(study, group), **outcome.notes}
+            write_part(self.folder(study, group, self.variant), tables, metadata)
 
     @classmethod
     def folder(cls, study: StudyFolder, group: str, variant: str = "") -> Path:
@@ -176,31 +226,61 @@ class Stage(ABC):
 
     @classmethod
     def join(cls, study: StudyFolder, groups: Sequence[str]) -> None:
-        """Join the groups' parts of its tables; what is joined already, and newer than its parts, stays as it is."""
+        """Join the groups' parts of its tables; what is joined already of the same parts, and whole, stays as it is.
+
+        Raises:
+            UserError: a part is damaged, or another group's or study's.
+        """
         there = [group for group in groups if cls.is_there(study, group)]
-        parts = [part for group in there for part in cls.parts(study, group)]
-        metadata = {_GROUPS: json.dumps(there), _SIGN: SIGN_CONVENTION}
+        parts = {part: group for group in there for part in cls.parts(study, group)}
         for table in cls.joined if parts else ():
             path = study.table_path(table.name)
-            newest = max((part / path.name).stat().st_mtime for part in parts)
-            known = read_metadata(path)
-            if any(known.get(key) != value for key, value in metadata.items()) or path.stat().st_mtime < newest:
-                join_parts(path, parts, metadata, table)
+            sums = [listed_sums(part).get(path.name) for part in parts]
+            of = hashlib.sha256(repr(sums).encode()).hexdigest()
+            metadata = {JOINED_GROUPS: json.dumps(there), _SIGN: SIGN_CONVENTION, _PARTS: of}
+            known = read_metadata(path) if fault(path) is None else {}
+            if any(known.get(key) != value for key, value in metadata.items()):
+                for part, group in parts.items():
+                    check_place(study, part / path.name, cls._place(study, part, group))
+                join_parts(path, list(parts), metadata, table)
+
+    @classmethod
+    def stored(cls, study: StudyFolder, table: Table, group: str) -> list[Path]:
+        """The files of one of its tables, of one group: one, or one for each variant, or none.
+
+        Raises:
+            UserError: one is damaged, or another group's or study's.
+        """
+        found = {part / f"{table.name}.parquet": part for part in cls.parts(study, group)}
+        there = {path: part for path, part in found.items() if is_stored(path)}
+        for path, part in there.items():
+            check_place(study, path, cls._place(study, part, group))
+        return list(there)
 
     @classmethod
     def read(cls, study: StudyFolder, table: Table, group: str | None = None) -> pd.DataFrame:
         """One of its tables, of one group or (a joined one) of all; without rows where the stage was not run.
 
         Raises:
-            UserError: the file is damaged or of another version.
+            UserError: the file is damaged or of another version, group or study.
         """
+        joined = study.table_path(table.name)
         if group is None:
-            path = study.table_path(table.name)
-            return read_table(path, table) if path.exists() else table.empty()
-        # The group's own part: the joined table of many groups is large.
-        parts = [part / f"{table.name}.parquet" for part in cls.parts(study, group)]
-        stored = [part for part in parts if part.exists()]
-        if stored and not (table in cls.over_groups and study.table_path(table.name).exists()):
-            return pd.concat([read_table(part, table) for part in stored], ignore_index=True)
+            return read_table(joined, table) if is_stored(joined) else table.empty()
+        if not (table in cls.over_groups and is_stored(joined)):
+            # The group's own part: the joined table of many groups is large.
+            stored = cls.stored(study, table, group)
+            if stored:
+                return pd.concat([read_table(path, table) for path in stored], ignore_index=True)
         whole = cls.read(study, table)
         return whole[whole[GROUP] == group].reset_index(drop=True)
+
+    @classmethod
+    def _place(cls, study: StudyFolder, folder: Path, group: str) -> dict[str, str]:
+        return place_marks(study, folder, group, cls.opens_saes, cls.opens_saes and cls.of_sites)
+
+    @classmethod
+    def is_elsewheres(cls, study: StudyFolder, folder: Path, group: str) -> bool:
+        """Whether a part of a group, whole in itself, says that it is another group's or study's."""
+        known = read_metadata(folder / f"{cls.joined[0].name}.parquet")
+        return any(known.get(name) != value for name, value in cls._place(study, folder, group).items())

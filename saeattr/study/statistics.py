@@ -34,6 +34,10 @@ class Statistics(Stage):
     kept: ClassVar[tuple[Table, ...]] = (LIST_STATISTICS,)
     opens_saes: ClassVar[bool] = False
 
+    @property
+    def kept_in(self) -> tuple[str, ...]:
+        return (REVERSED,)
+
     def run(self, work: Work) -> Outcome:
         check_statistics(work.prepared)
         settings, root = work.prepared.settings, work.study.root

@@ -13,7 +13,7 @@ from typing import ClassVar
 import pandas as pd
 
 from saeattr.errors import UserError
-from saeattr.files import read_metadata, read_table, write_table
+from saeattr.files import fault, read_metadata, read_table, remove_stored, write_table
 from saeattr.study.attribution import Attribution
 from saeattr.study.folder import StudyFolder
 from saeattr.study.pairs import stored_test_pairs
@@ -59,6 +59,7 @@ class Validation(Stage):
     kept: ClassVar[tuple[Table, ...]] = (COMPARED, EXACT)
     over_groups: ClassVar[tuple[Table, ...]] = (VALIDATION,)
     together: ClassVar[bool] = True
+    made_from: ClassVar[tuple[str, ...]] = ("pairs", "test_pairs", "attribution")
 
     def run(self, work: Work) -> Outcome:
         return next(self.run_groups([work]))
@@ -98,7 +99,7 @@ class Validation(Stage):
         super().join(study, groups)
         path = study.table_path(VALIDATION.name)
         metadata = read_metadata(path)
-        if path.exists() and _JUDGED not in metadata:
+        if metadata and _JUDGED not in metadata:
             table = read_table(path, VALIDATION)
             write_table(path, VALIDATION.frame(judge(table)) if len(table) else table, {**metadata, _JUDGED: "yes"})
 
@@ -138,7 +139,8 @@ def stored_parts(group: GroupInput, partial: Path) -> Parts:
         UserError: the folder cannot be written, or what it holds is damaged.
     """
     path = partial / f"exact-{_key(group)}.parquet"
-    known = [read_table(path, EXACT) if path.exists() else EXACT.empty()]
+    # What is damaged is measured again.
+    known = [read_table(path, EXACT) if path.exists() and fault(path) is None else EXACT.empty()]
 
     def store(part: pd.DataFrame) -> None:
         known.append(part)
@@ -150,7 +152,7 @@ def stored_parts(group: GroupInput, partial: Path) -> Parts:
 def discard_partial(partial: Path) -> None:
     """Remove what ``validate_group`` kept for an interrupted run."""
     for path in partial.glob("exact-*.parquet"):
-        path.unlink()
+        remove_stored(path)
     if partial.is_dir() and not any(partial.iterdir()):
         partial.rmdir()
 

@@ -96,15 +96,15 @@ class Table:
             at = schema.get_field_index(column.name)
             if at < 0:
                 raise UserError(
-                    f"{where} has no column {column.name!r}: it is damaged or of another version, delete it and run "
-                    "again"
+                    f"{where} has no column {column.name!r}: it is of another version of saeattr, or no table of its; "
+                    "make it again"
                 )
             kind = schema.field(at).type
             # A column without any value has no type of its own.
             if not TYPES[column.type](kind) and not pa.types.is_null(kind):
                 raise UserError(
-                    f"{where} has the column {column.name!r} as {kind}, and {column.type} belongs there: it is damaged "
-                    "or of another version, delete it and run again"
+                    f"{where} has the column {column.name!r} as {kind}, and {column.type} belongs there: it is of "
+                    "another version of saeattr, or no table of its; make it again"
                 )
 
 

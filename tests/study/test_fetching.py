@@ -122,7 +122,7 @@ def test_four_sites_open_four_files_and_the_next_run_opens_none(
     saeattr.attribute(out=out, **ATTRIBUTED)
     assert opened == []
     # Where there is more to do they are opened to read the weights, and not to hash them.
-    monkeypatch.setattr(digests, "_hashed", lambda path: pytest.fail(f"{path} was hashed"))
+    monkeypatch.setattr(digests, "hashed", lambda path: pytest.fail(f"{path} was hashed"))
     saeattr.validate(out, top=1, figures=False, device="cpu")
     assert set(opened) <= folders
 

@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from saeattr.corpus.exceptions import exceptions
-from saeattr.files import read_table
 from saeattr.reporting.figures import lists
 from saeattr.reporting.figures.figure import StudyFigure
 from saeattr.reporting.figures.style import save_figure
@@ -53,8 +52,7 @@ def blanks_by_position(study: Study) -> Figure | None:
 
 def one_token_items(study: Study) -> Figure | None:
     """Share of names of one token, by topic."""
-    parts = [part for group in study.groups for part in Statistics.parts(study.folder, group)]
-    rows = [read_table(part / f"{LIST_STATISTICS.name}.parquet", LIST_STATISTICS) for part in parts]
+    rows = [Statistics.read(study.folder, LIST_STATISTICS, group) for group in study.groups]
     unlike = exceptions(pd.concat(rows, ignore_index=True))
     return lists.one_token_items(_one_source(Statistics.read(study.folder, LIST_SUMMARY)), _one_source(unlike))
 

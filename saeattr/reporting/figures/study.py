@@ -15,7 +15,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from saeattr.files import slug
+from saeattr.files import check_whole, fault, slug
 from saeattr.neuronpedia.links import FILE
 from saeattr.progress import OnProgress, quiet
 from saeattr.reporting.figures import of_generation, of_lists, of_patching, of_reading, of_recall, of_study
@@ -82,10 +82,16 @@ def study_figures(study: Study) -> Iterator[StudyFigure]:
 
 
 def is_stale(study: Study, figure: StudyFigure) -> bool:
-    """Whether a figure is missing, or older than what it is drawn from."""
+    """Whether a figure is missing, damaged, or older than what it is drawn from.
+
+    Raises:
+        UserError: what it is drawn from is damaged.
+    """
+    for source in figure.sources:
+        check_whole(source)
     files = [study.folder.figures / f"{figure.name}.{suffix}" for suffix in ("png", "svg")]
     newest = max(source.stat().st_mtime for source in figure.sources)
-    return any(not file.exists() or file.stat().st_mtime < newest for file in files)
+    return any(not file.exists() or fault(file) or file.stat().st_mtime < newest for file in files)
 
 
 def _figures_of_all(study: Study, kinds: Sequence[str], labels: tuple[Path, ...]) -> Iterator[StudyFigure]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from saeattr.features.recurrence import SHARED, SHARED_SHARE, TOPIC_SPECIFIC
 from saeattr.reporting.numbers import interval_text, pairs_text
 from saeattr.reporting.verdicts import count_verdicts
 from saeattr.runs.memory import megabytes
+from saeattr.study.folder import read_plan
 from saeattr.study.results import Study
 from saeattr.tables import SITE, sites_of
 
@@ -164,10 +164,8 @@ def _sites(sites: list[str]) -> str:
 
 def _memory(study: Study) -> list[tuple[str, str]]:
     """Predicted and measured peak of the group that took the most, where plan.json knows them."""
-    path = study.folder.root / "plan.json"
-    if not path.exists():
-        return []
-    groups = [known for name, known in json.loads(path.read_text("utf-8"))["groups"].items() if name in study.groups]
+    known_groups = read_plan(study.folder).get("groups", {})
+    groups = [known for name, known in known_groups.items() if name in study.groups]
     # Of a group in which no SAE was opened nothing was predicted.
     groups = [known for known in groups if "peak" in known]
     if not groups:

@@ -28,6 +28,9 @@ class FactStage(Stage):
     opens_saes: ClassVar[bool] = False
     of_all: ClassVar[bool] = True
 
+    def of_groups(self, group: str) -> tuple[str, ...]:
+        return self.groups
+
     def skipped(self, why: str) -> Outcome:
         """Tables without rows and a note: the study goes on, and its other parts with it."""
         return Outcome({table.name: table.empty() for table in self.joined}, [why])
