@@ -45,10 +45,15 @@ def hashed(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _memory() -> Path:
+def cache_folder() -> Path:
+    """``$SAEATTR_CACHE``, by default ``saeattr`` in the user's cache."""
     named = os.environ.get("SAEATTR_CACHE")
     usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "saeattr"
-    return (Path(named) if named else usual) / "digests.json"
+    return Path(named) if named else usual
+
+
+def _memory() -> Path:
+    return cache_folder() / "digests.json"
 
 
 def _remembered() -> dict[str, object]:

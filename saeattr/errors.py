@@ -1,6 +1,11 @@
-"""The one exception for mistakes a user can mend."""
+"""The one exception for mistakes a user can mend, and what is told of any other that ends the work."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -8,3 +13,70 @@ class UserError(Exception):
 
     The command line prints the message and exits with code 2; a notebook sees the exception.
     """
+
+
+class Terminated(KeyboardInterrupt):
+    """The system asks the program to end (SIGTERM): work ends as if the user had interrupted it."""
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What is known of work that an exception ended.
+
+    Attributes:
+        doing: what was being done, such as ``attribution of cities``; blank where nothing had begun.
+        folder: which was written into; kept: what is stored in it, in words.
+    """
+
+    doing: str = ""
+    folder: Path | None = None
+    kept: str = ""
+
+
+_NAME = "saeattr_circumstances"
+
+
+def circumstances(error: BaseException) -> Circumstances:
+    """What was noted on an exception, or on the one that it was raised from."""
+    while not hasattr(error, _NAME) and error.__cause__ is not None:
+        error = error.__cause__
+    return getattr(error, _NAME, Circumstances())
+
+
+def note_on(error: BaseException, *, folder: Path | None = None, kept: str = "") -> None:
+    """Note where the work that an exception ended was written, unless that is noted already."""
+    known = circumstances(error)
+    if known.folder is None:
+        _attach(error, replace(known, folder=folder, kept=kept))
+        if kept and not isinstance(error, UserError):
+            _show(error, f"{folder} keeps {kept}; the same call goes on from there")
+
+
+@contextmanager
+def during(doing: str) -> Iterator[None]:
+    """Whatever goes wrong in the block says what was being done; inner blocks say it better.
+
+    A ``UserError`` says all that it has to say.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except BaseException as error:
+        known = circumstances(error)
+        if not known.doing:
+            _attach(error, replace(known, doing=doing))
+            _show(error, f"during {doing}")
+        raise
+
+
+def _show(error: BaseException, line: str) -> None:
+    """Let a traceback show a line, where Python has notes on exceptions (3.11)."""
+    if (add_note := getattr(error, "add_note", None)) is not None:
+        add_note(f"saeattr: {line}")
+
+
+def _attach(error: BaseException, told: Circumstances) -> None:
+    # Some exceptions of extensions take no attributes.
+    with suppress(AttributeError, TypeError):
+        setattr(error, _NAME, told)

@@ -18,8 +18,8 @@ from saeattr.cli import app, main
 from saeattr.settings import StudySettings, make_settings, taken_by
 
 
-class Called(Exception):
-    """What a command called, in place of any work."""
+class Called(BaseException):
+    """What a command called, in place of any work; the command line answers for every other exception."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__("called")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from saeattr.api.begin import folder_for, prepared_for, root_for, run_and_draw, validation_stages
+from saeattr.api.begin import prepared_for, root_for, run_and_draw, validation_stages
 from saeattr.api.results import report as write_report
 from saeattr.errors import UserError
 from saeattr.model.loading import resolve_device
@@ -15,7 +15,9 @@ from saeattr.runs.memory import USUAL_LENGTH
 from saeattr.selection.measure import Selection
 from saeattr.settings import changed_settings, recorded_settings
 from saeattr.study.attribution import Attribution
+from saeattr.study.beginning import answering_for, begin_study, check_study
 from saeattr.study.duration import TimedPlan
+from saeattr.study.folder import StudyFolder
 from saeattr.study.generation import Generating, check_generation, generation_plan
 from saeattr.study.lock import locked
 from saeattr.study.memory import memory_plan
@@ -24,7 +26,8 @@ from saeattr.study.passed import check_passed, take_passed
 from saeattr.study.prepare import prepare
 from saeattr.study.reopen import opened
 from saeattr.study.results import Study
-from saeattr.study.run import choose_sites_of
+from saeattr.study.run import choose_sites_of, open_model
+from saeattr.study.selection import stored_selection
 from saeattr.study.stage import Stage
 from saeattr.study.timing import timed_plan
 
@@ -142,9 +145,14 @@ def select(
     if prepared.settings.names_sites:
         raise UserError("select chooses among all layers: leave out --layers and --sites")
     root = root_for(prepared, out)
-    with locked(root, prepared.settings.wait, on_progress):
-        folder = folder_for(prepared, root)
-        found = choose_sites_of(prepared, folder, on_progress)
+    folder = StudyFolder(root)
+    with locked(root, prepared.settings.wait, on_progress), answering_for(folder, prepared.groups):
+        folder = check_study(folder, prepared)
+        lm = None
+        if stored_selection(folder, prepared.saes) is None:
+            lm = open_model(prepared, prepared.groups[0], on_progress)
+        folder = begin_study(folder, prepared)
+        found = choose_sites_of(prepared, folder, on_progress, lm)
         from saeattr.reporting.figures.study import draw_layer_scores
 
         draw_layer_scores(folder, contrast_label(folder, prepared.groups, prepared.record["metric_label"]))

@@ -9,22 +9,22 @@ from types import NoneType
 from typing import Any
 
 from saeattr.behaviours.given.source import read_source
-from saeattr.errors import UserError
+from saeattr.errors import UserError, during
 from saeattr.neuronpedia.links import link_study
 from saeattr.progress import OnProgress
 from saeattr.settings import make_settings
+from saeattr.study.beginning import answering_for, begin_study, check_study, model_for
 from saeattr.study.borrowed import with_borrowed
-from saeattr.study.folder import StudyFolder, check_place, open_study, remove_leftovers
-from saeattr.study.growing import grow, with_grown
+from saeattr.study.folder import StudyFolder, check_place
+from saeattr.study.growing import with_grown
 from saeattr.study.lock import locked
-from saeattr.study.mending import mend, rescue
-from saeattr.study.pairs import MakingTestPairs, store_given
+from saeattr.study.notes import StageNotes, keep_notes, stored_notes
+from saeattr.study.pairs import MakingTestPairs
 from saeattr.study.passed import take_passed
 from saeattr.study.prepare import Prepared, default_folder, prepare
 from saeattr.study.results import Study
 from saeattr.study.run import join_stages, run_stages
-from saeattr.study.selection import check_limits
-from saeattr.study.stage import Stage
+from saeattr.study.stage import WHOLE, Stage
 from saeattr.study.validation import Validation
 from saeattr.validation.agreement import agreement_warnings
 from saeattr.validation.group import ValidationPlan
@@ -84,21 +84,6 @@ def root_for(prepared: Prepared, out: str | Path | None) -> Path:
     return root
 
 
-def folder_for(prepared: Prepared, root: Path) -> StudyFolder:
-    """The study folder, made, opened or grown, without what an interrupted run left half done.
-
-    Raises:
-        UserError: it holds another study, or one whose sites were chosen within other limits than those given.
-    """
-    told = rescue(root, prepared)
-    grow(root, prepared)
-    folder = dataclasses.replace(open_study(root, prepared.record), told=tuple(told))
-    check_limits(folder, prepared)
-    remove_leftovers(folder)
-    store_given(folder, prepared.behaviour)
-    return mend(folder, prepared)
-
-
 def run_and_draw(
     prepared: Prepared, root: Path, stages: Sequence[Stage], figures: bool, on_progress: OnProgress
 ) -> Study:
@@ -107,15 +92,29 @@ def run_and_draw(
     Raises:
         UserError: another run works there, or the input cannot be used.
     """
-    with locked(root, prepared.settings.wait, on_progress) as notes:
-        folder = folder_for(prepared, root)
+    folder = StudyFolder(root)
+    with locked(root, prepared.settings.wait, on_progress) as notes, answering_for(folder, prepared.groups):
+        folder = check_study(folder, prepared)
+        lm = model_for(folder, prepared, stages, on_progress)
+        folder = begin_study(folder, prepared)
         prepared, told = with_grown(prepared, folder, stages)
-        warnings = [*notes, *folder.told, *told, *run_stages(prepared, folder, stages, on_progress)]
-        study = Study(folder, join_stages(folder, prepared.groups))
-        study = dataclasses.replace(study, warnings=(*warnings, *agreement_warnings(study.agreement())))
+        ran = run_stages(prepared, folder, stages, on_progress, lm)
+        study = Study(folder, join_stages(folder, prepared.groups, ran))
+        keep_notes(folder, StageNotes("agreement", "", WHOLE, False, tuple(agreement_warnings(study.agreement()))))
+        lines = dict.fromkeys([*notes, *folder.told, *told, *ran, *stored_notes(folder)])
+        study = dataclasses.replace(study, warnings=tuple(lines))
         link_study(study)
         if figures:
             from saeattr.reporting.figures.study import draw_study
 
-            draw_study(study, on_progress)
+            with during("drawing the figures"):
+                draw_study(study, on_progress)
         return study
+
+
+def noted(study: Study, operation: str, lines: Sequence[str]) -> Study:
+    """The study with what an operation has to say of itself, kept in place of what it said before."""
+    before = stored_notes(study.folder)
+    keep_notes(study.folder, StageNotes(operation, "", WHOLE, False, tuple(lines)))
+    of_this_run = [line for line in study.warnings if line not in before]
+    return dataclasses.replace(study, warnings=tuple(dict.fromkeys([*of_this_run, *stored_notes(study.folder)])))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saeattr.api.begin import prepared_for, root_for, run_and_draw
+from saeattr.api.begin import noted, prepared_for, root_for, run_and_draw
 from saeattr.api.recalling import NAMES, triage, with_file
 from saeattr.api.results import report as write_report
 from saeattr.errors import UserError
@@ -87,7 +86,7 @@ def run_recall(
     root = root_for(prepared, out)
     with locked(root, prepared.settings.wait, on_progress):
         study = run_and_draw(prepared, root, stages, False, on_progress)
-        study = dataclasses.replace(study, warnings=(*chosen.told, *study.warnings, *told))
+        study = noted(study, "recall", [*chosen.told, *told])
         write_derived(study, wanted, Reading(under))
         if figures:
             from saeattr.reporting.figures.of_recall import figures as recall_figures

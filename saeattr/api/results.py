@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import webbrowser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ import pandas as pd
 
 from saeattr.comparison.results import Comparison, check_folder, write_comparison
 from saeattr.comparison.run import ExactPlan, compare_studies
-from saeattr.errors import UserError
+from saeattr.errors import UserError, during
 from saeattr.features.recurrence import feature_families, overlap_table
 from saeattr.progress import OnProgress, about, quiet
 from saeattr.runs.question import Pace
 from saeattr.study.lock import locked
+from saeattr.study.notes import stored_notes
 from saeattr.study.passed import take_passed
 from saeattr.study.reopen import opened, study_task
 from saeattr.study.results import Study
@@ -62,7 +64,10 @@ def report(
         reason = stored_reason(known.folder)
         # The first line names the sites again.
         choice = None if reason is None else " ".join([reason, *(line.strip() for line in known.choice[1:])])
-        path = make_report(known, task, top=top, layer_choice=choice, on_step=on_step)
+        # What concerned one run alone is not for the page.
+        known = dataclasses.replace(known, warnings=stored_notes(known.folder))
+        with during("the report"):
+            path = make_report(known, task, top=top, layer_choice=choice, on_step=on_step)
     if open_page:
         webbrowser.open(path.resolve().as_uri())
     return path

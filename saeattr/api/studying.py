@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from saeattr.api.begin import prepared_for, root_for, run_and_draw, validation_stages
+from saeattr.api.begin import noted, prepared_for, root_for, run_and_draw, validation_stages
 from saeattr.api.results import report
 from saeattr.errors import UserError
 from saeattr.progress import OnProgress, quiet
@@ -68,7 +68,7 @@ def run_study(
     root = root_for(prepared, out)
     with locked(root, prepared.settings.wait, on_progress):
         study = run_and_draw(prepared, root, stages, figures, on_progress)
-        study = dataclasses.replace(study, warnings=(*study.warnings, *told))
+        study = noted(study, "study", told)
         if figures:
             report(study, model=False, on_progress=on_progress)
     return study

@@ -9,8 +9,8 @@ from typing import Any
 import typer
 
 # The commands register themselves.
-from saeattr.cli import lists, look, pairs, patch, reading, recall, study, texts  # noqa: F401
-from saeattr.cli.app import app
+from saeattr.cli import ends, lists, look, pairs, patch, reading, recall, study, texts  # noqa: F401
+from saeattr.cli.app import Ended, app
 from saeattr.errors import UserError
 
 __all__ = ["app", "main"]
@@ -27,22 +27,30 @@ _UsageError: Any = typer.BadParameter.__base__
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; a mistake of the user ends with one line and exit code 2."""
+    """Run the command line; a mistake of the user ends with one line and exit code 2, a fault with one line and 1."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    given = sys.argv[1:] if arguments is None else arguments
+    ends.print_anything()
     try:
-        status: Any = app(args=arguments, prog_name="saeattr", standalone_mode=False)
-        code = status if isinstance(status, int) else 0
+        with ends.ending_on_sigterm():
+            status: Any = app(args=arguments, prog_name="saeattr", standalone_mode=False)
+            code = status if isinstance(status, int) else 0
+            if sys.stdout is not None:
+                # What is buffered may find the disk full, or nobody who reads.
+                sys.stdout.flush()
     except UserError as error:
-        code = _fail(str(error))
+        code = _refuse(str(error))
     except _UsageError as error:
         # Without any argument the help is printed, and there is no message.
-        code = _fail(error.format_message()) if error.format_message() else 2
-    except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted: what is done is kept; the same command goes on from there", err=True)
-        code = 130
+        code = _refuse(error.format_message()) if error.format_message() else 2
+    except SystemExit:
+        # The one exit that typer makes by itself is that of a closed pipe.
+        code = ends.close_pipe()
+    except (Exception, KeyboardInterrupt) as error:
+        code = ends.answer(error.__cause__ if isinstance(error, Ended) and error.__cause__ else error, given)
     sys.exit(code)
 
 
-def _fail(message: str) -> int:
-    typer.echo("error: " + " ".join(message.split("\n")), err=True)
+def _refuse(message: str) -> int:
+    ends.say(f"error: {message}")
     return 2

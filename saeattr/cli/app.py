@@ -23,6 +23,10 @@ app = typer.Typer(
 )
 
 
+class Ended(Exception):
+    """A command did not come to its end: why is its cause."""
+
+
 class OnceCommand(TyperCommand):
     """A command that refuses an option given twice (unless it is one to repeat): the last would silently win."""
 
@@ -36,6 +40,13 @@ class OnceCommand(TyperCommand):
                 names = " or ".join(name for name in (*param.opts, *param.secondary_opts) if name.startswith("--"))
                 raise UserError(f"{names} is given twice: give it once")
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Carry the command out; interruptions and closed pipes are answered by ``main``, and not by typer."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, OSError) as error:
+            raise Ended from error
 
 
 #: Registers a function as a command.

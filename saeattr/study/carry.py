@@ -5,11 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from saeattr.errors import during
 from saeattr.runs.memory import USUAL_LENGTH, MemoryPlan
 from saeattr.runs.question import Pace
 from saeattr.study.memory import memory_plan, note_stage, within_memory
+from saeattr.study.notes import StageNotes, keep_notes
 from saeattr.study.pairs import stored_test_pairs
 from saeattr.study.stage import Stage, Work
+
+#: Groups that are named where work on them ends; more are counted.
+NAMED = 3
 
 
 def plan_of(works: Sequence[Work]) -> MemoryPlan:
@@ -56,10 +61,14 @@ def _carry_out(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None) -> 
         paced = [dataclasses.replace(work, task=dataclasses.replace(work.task, pace=pace)) for work in left]
         for outcome in stage.run_groups(paced):
             work = left.pop(0)
+            lines = tuple(outcome.warnings)
+            keep_notes(work.study, StageNotes(stage.name, stage.variant, work.group, bool(outcome.tables), lines))
             stage.write(work.study, work.group, outcome)
             told.extend(outcome.warnings)
 
-    _, pace, peak = within_memory(lm, pace, attempt)
+    groups = [work.group for work in works]
+    with during(f"{stage.name} of {', '.join(groups) if len(groups) <= NAMED else f'{len(groups)} groups'}"):
+        _, pace, peak = within_memory(lm, pace, attempt)
     for work in works:
         note_stage(work.study, work.group, plan, stage.name, pace, peak)
     return told

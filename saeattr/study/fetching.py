@@ -8,6 +8,7 @@ from saeattr.errors import UserError
 from saeattr.progress import OnStep, quiet
 from saeattr.saes.formats import SaeFile
 from saeattr.saes.loading import check_weights
+from saeattr.study.bare import forget_partial, holds_saes_work
 from saeattr.study.folder import StudyFolder, read_record, write_record
 
 
@@ -17,7 +18,9 @@ def fetch_saes(study: StudyFolder, saes: Sequence[SaeFile], on_step: OnStep = qu
     Raises:
         UserError: an SAE cannot be had, is damaged, or is not the one that the study was made with.
     """
-    known, found = recorded_saes(study), {}
+    before, found = recorded_saes(study), {}
+    # Such as turned out to be damaged may be replaced while nothing was completed with them.
+    known = before if holds_saes_work(study) else {}
     for done, file in enumerate(saes):
         on_step("fetching SAEs", done, len(saes))
         if str(file.site) not in known:
@@ -25,7 +28,9 @@ def fetch_saes(study: StudyFolder, saes: Sequence[SaeFile], on_step: OnStep = qu
         found[str(file.site)] = file.sha256
     on_step("fetching SAEs", len(saes), len(saes))
     _compare(study, known, found)
-    if found != known:
+    if found != before:
+        if not known:
+            forget_partial(study)
         write_record(study, {**read_record(study), "saes": found})
 
 
@@ -35,7 +40,7 @@ def check_fetched(study: StudyFolder, saes: Sequence[SaeFile]) -> None:
     Raises:
         UserError: one is another.
     """
-    known = recorded_saes(study)
+    known = recorded_saes(study) if holds_saes_work(study) else {}
     here = [file for file in saes if str(file.site) in known and not file.download]
     _compare(study, known, {str(file.site): file.sha256 for file in here})
 

@@ -72,6 +72,11 @@ class StudyFolder:
     def plan_path(self) -> Path:
         return self.root / "plan.json"
 
+    @property
+    def notes_path(self) -> Path:
+        """What a reader should know (``study.notes``)."""
+        return self.root / "notes.json"
+
     def table_path(self, table: str) -> Path:
         return self.root / f"{table}.parquet"
 
@@ -85,12 +90,7 @@ def open_study(root: Path, record: Mapping[str, Any]) -> StudyFolder:
     study = StudyFolder(root)
     if study.record_path.exists():
         known = read_record(study)
-        found = list(differences(known, record))
-        if found:
-            raise UserError(
-                f"{root} holds a study with other settings ({'; '.join(found)}): "
-                "give the same settings, or another folder with --out"
-            )
+        check_record(study, known, record)
         if _of_saes(record) and not _of_saes(known):
             kept = {key: known[key] for key in ("groups", "metric_label", "growing", "chosen_by") if key in known}
             write_record(study, {**record, **kept})
@@ -100,6 +100,23 @@ def open_study(root: Path, record: Mapping[str, Any]) -> StudyFolder:
         root.mkdir(parents=True, exist_ok=True)
     write_record(study, record)
     return study
+
+
+def check_record(study: StudyFolder, known: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Refuse to go on with a study under another record.
+
+    Args:
+        known: the study's own.
+
+    Raises:
+        UserError: they differ, and where.
+    """
+    found = list(differences(known, record))
+    if found:
+        raise UserError(
+            f"{study.root} holds a study with other settings ({'; '.join(found)}): "
+            "give the same settings, or another folder with --out"
+        )
 
 
 def check_place(root: Path) -> None:

@@ -20,6 +20,27 @@ from saeattr.study.run import STAGES
 from saeattr.study.stage import Stage
 
 
+def grows(study: StudyFolder, prepared: Prepared) -> bool:
+    """Whether the folder holds the same study with fewer drawn pairs.
+
+    Raises:
+        UserError: it holds more than are asked for.
+    """
+    if not study.record_path.exists() or not prepared.behaviour.draws_pairs(prepared.settings):
+        return False
+    known = read_record(study)
+    there, asked = known["settings"]["n_pairs"], prepared.settings.n_pairs
+    if there == asked or list(differences(_with_pairs(known, asked), prepared.record)):
+        # Where other settings differ too, it is another study, and opening it says so.
+        return False
+    if asked < there:
+        raise UserError(
+            f"{study.root} holds {there} {prepared.behaviour.unit}s of each group and {asked} are asked for: give "
+            f"--lists {there} or more, or another folder with --out"
+        )
+    return True
+
+
 def grow(root: Path, prepared: Prepared) -> None:
     """Where ``root`` holds the same study with fewer drawn pairs, let it take more: only the pairs' sources are kept.
 
@@ -27,18 +48,10 @@ def grow(root: Path, prepared: Prepared) -> None:
         UserError: it holds more than are asked for, or cannot be written.
     """
     study = StudyFolder(root)
-    if not study.record_path.exists() or not prepared.behaviour.draws_pairs(prepared.settings):
+    if not grows(study, prepared):
         return
-    known = read_record(study)
-    there, asked = known["settings"]["n_pairs"], prepared.settings.n_pairs
-    if there == asked or list(differences(_with_pairs(known, asked), prepared.record)):
-        # Where other settings differ too, it is another study, and opening it says so.
-        return
-    if asked < there:
-        raise UserError(
-            f"{root} holds {there} {prepared.behaviour.unit}s of each group and {asked} are asked for: give "
-            f"--lists {there} or more, or another folder with --out"
-        )
+    known, asked = read_record(study), prepared.settings.n_pairs
+    there = known["settings"]["n_pairs"]
     before = known.get("growing", {"n_pairs": there, "stages": []})
     stages = [stage.name for stage in STAGES if (root / stage.name).exists() or stage.name in before["stages"]]
     with disk_errors(root):
@@ -85,7 +98,7 @@ def _forget(study: StudyFolder) -> None:
     for stage in STAGES:
         for table in stage.joined:
             remove_stored(study.table_path(table.name))
-    for file in (study.table_path("overlap"), study.root / "report.html", study.plan_path):
+    for file in (study.table_path("overlap"), study.root / "report.html", study.plan_path, study.notes_path):
         remove_stored(file)
     for folder in (study.figures, *(study.root / stage.name for stage in STAGES)):
         remove_stored(folder)

@@ -23,13 +23,13 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from saeattr.errors import UserError
+from saeattr.errors import UserError, note_on
 from saeattr.files import disk_errors, write_text
 from saeattr.progress import OnProgress, quiet
 from saeattr.study.soft_lock import SignedLock, lacks_locks
 
-#: The lock, and who holds it; both are gone when the work is done, and are no content of a folder.
-LOCK, HOLDER = ".saeattr.lock", ".saeattr.holder.json"
+#: The lock (or the marker in its place), and who holds it; gone when the work is done, and no content of a folder.
+LOCK, MARKER, HOLDER = ".saeattr.lock", ".saeattr.marker", ".saeattr.holder.json"
 #: Letters of a command that are told to others.
 LONGEST_COMMAND = 160
 #: Seconds between two looks at a lock that is waited for.
@@ -84,6 +84,9 @@ def locked(root: Path, wait: bool | None = None, on_progress: OnProgress = quiet
     _held[key] = notes
     try:
         yield notes
+    except BaseException as error:
+        note_on(error, folder=root)
+        raise
     finally:
         del _held[key]
         _give_back(root, lock)
@@ -151,7 +154,9 @@ def _acquire(root: Path, lock: BaseFileLock, wait: bool | None, on_progress: OnP
         except OSError as error:
             if isinstance(lock, SignedLock) or not lacks_locks(error):
                 raise
-            lock = SignedLock(root / LOCK)
+            # Opening it has made the file.
+            (root / LOCK).unlink(missing_ok=True)
+            lock = SignedLock(root / MARKER)
     if told:
         on_progress("study", told, 1, 1)
     return lock

@@ -20,6 +20,7 @@ from saeattr.study.export import export_study
 from saeattr.study.folder import StudyFolder, read_record
 from saeattr.study.generation import Generating
 from saeattr.study.lens import Lens
+from saeattr.study.notes import stored_notes
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, stored_given
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.selection import Choosing, stored_lines
@@ -65,7 +66,8 @@ class Study:
     Attributes:
         folder: where it lies.
         groups: in the order in which they were asked for.
-        warnings: what the last run wants its reader to know, one line each.
+        warnings: what a reader should know, one line each: what is stored of every stage (``study.notes``) and, of what
+            an operation returns, what concerned that run alone.
     """
 
     folder: StudyFolder
@@ -253,10 +255,10 @@ class Study:
 
 
 def load_study(folder: str | Path) -> Study:
-    """Open a study folder that ``attribute`` made.
+    """Open a study folder that ``attribute`` made, with what a reader should know of it (``warnings``).
 
     Raises:
         UserError: it is not a study folder.
     """
     study = StudyFolder(Path(folder))
-    return Study(study, tuple(read_record(study).get("groups", ())))
+    return Study(study, tuple(read_record(study).get("groups", ())), stored_notes(study))

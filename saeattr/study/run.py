@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from saeattr.behaviours.pair import Pair
-from saeattr.errors import UserError
+from saeattr.errors import UserError, during
 from saeattr.model.hub import named
 from saeattr.model.loading import LanguageModel, load_model
 from saeattr.model.memory import without_collecting_what_is_there
@@ -25,6 +25,7 @@ from saeattr.study.folder import StudyFolder, read_record, write_record
 from saeattr.study.generation import Generating
 from saeattr.study.lens import Lens
 from saeattr.study.memory import note_sites
+from saeattr.study.notes import StageNotes, keep_notes
 from saeattr.study.pairs import MakingPairs, MakingTestPairs, contrast_label, stored_pairs
 from saeattr.study.patching import HeadMoves, Patching
 from saeattr.study.prepare import Prepared
@@ -63,11 +64,19 @@ STAGES: tuple[type[Stage], ...] = (
 )
 
 
+#: Reasons that are told where no pair can be used.
+REASONS = 3
 #: What work on several groups at once is said to be about.
 TOGETHER = "all groups"
 
 
-def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], on_progress: OnProgress) -> list[str]:
+def run_stages(
+    prepared: Prepared,
+    study: StudyFolder,
+    stages: Sequence[Stage],
+    on_progress: OnProgress,
+    lm: LanguageModel | None = None,
+) -> list[str]:
     """Do what is missing; the model is loaded only if there is something to do.
 
     1. What is stored as it is wanted is left alone.
@@ -82,17 +91,25 @@ def run_stages(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], 
 
     Args:
         stages: those wanted, in order.
+        lm: the study's model, where it is open.
 
     Returns:
         What the reader should know, one line each.
     """
     known = named(prepared.settings.model)
     warnings = [known.note] if known is not None and known.note else []
+    keep_notes(study, StageNotes("model", "", WHOLE, False, tuple(warnings)))
     with without_collecting_what_is_there():
-        return warnings + _run_missing(prepared, study, stages, on_progress)
+        return warnings + _run_missing(prepared, study, stages, on_progress, lm)
 
 
-def _run_missing(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], on_progress: OnProgress) -> list[str]:
+def _run_missing(
+    prepared: Prepared,
+    study: StudyFolder,
+    stages: Sequence[Stage],
+    on_progress: OnProgress,
+    lm: LanguageModel | None,
+) -> list[str]:
     choosing = not prepared.settings.names_sites and any(stage.opens_saes for stage in stages)
     choosing, on_offer = choosing and not Choosing().is_done(study, WHOLE), prepared
     damaged = Choosing().damage(study, WHOLE) if choosing else []
@@ -100,13 +117,15 @@ def _run_missing(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage]
     again = choosing and bool(recorded_saes(study))
     if not prepared.settings.names_sites and any(stage.opens_saes for stage in stages):
         prepared, choosing = with_choice(prepared, study), choosing and not again
-    missing, told = _missing(prepared, study, stages, on_progress)
+    missing, told = missing_stages(prepared, study, stages, on_progress)
     damaged += told
     if not (missing or again):
         return damaged
     carry = _Counted(on_progress, sum(map(len, missing.values())))
-    lm = open_model(prepared, next(iter(missing), WHOLE), on_progress)
-    warnings, works = [*damaged, *_device_warnings(lm)], []
+    lm = open_model(prepared, next(iter(missing), WHOLE), on_progress) if lm is None else lm
+    differs = _device_warnings(lm)
+    keep_notes(study, StageNotes("device", "", WHOLE, False, tuple(differs)))
+    warnings, works = [*damaged, *differs], []
     if again:
         warnings += _choose_again(on_offer, study, lm, on_progress)
     for group in [group for group in missing if group != WHOLE]:
@@ -136,7 +155,7 @@ def _run_missing(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage]
     return warnings
 
 
-def _missing(
+def missing_stages(
     prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], on_progress: OnProgress
 ) -> tuple[dict[str, list[Stage]], list[str]]:
     """By group, the stages that are not stored as they are wanted, and a line for each damaged table.
@@ -206,7 +225,9 @@ def _note_chosen_by(study: StudyFolder, groups: Sequence[str]) -> None:
     write_record(study, {**read_record(study), "chosen_by": list(groups)})
 
 
-def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgress) -> Selection:
+def choose_sites_of(
+    prepared: Prepared, study: StudyFolder, on_progress: OnProgress, lm: LanguageModel | None = None
+) -> Selection:
     """Choose a study's sites by the pairs of all its groups, and store the choice; what is stored stays.
 
     Raises:
@@ -215,7 +236,7 @@ def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgr
     if (stored := stored_selection(study, prepared.saes)) is not None:
         return stored
     first = prepared.groups[0]
-    lm = open_model(prepared, first, on_progress)
+    lm = open_model(prepared, first, on_progress) if lm is None else lm
     pairs: list[Pair] = []
     for group in prepared.groups:
         work, _ = with_pairs(begin_work(lm, prepared, study, group, on_progress), (group,))
@@ -235,9 +256,10 @@ def open_model(prepared: Prepared, group: str, on_progress: OnProgress) -> Langu
     settings, passed = prepared.settings, prepared.passed.model
     if passed is not None:
         return passed.lm
-    on_progress(group, "loading the model", 0, 1)
-    lm = load_model(settings.model, device=settings.device, dtype=settings.dtype or "float32")
-    on_progress(group, "loading the model", 1, 1)
+    with during("loading the model"):
+        on_progress(group, "loading the model", 0, 1)
+        lm = load_model(settings.model, device=settings.device, dtype=settings.dtype or "float32")
+        on_progress(group, "loading the model", 1, 1)
     return lm
 
 
@@ -259,8 +281,11 @@ def with_pairs(work: Work, groups: Sequence[str]) -> tuple[Work, list[str]]:
     return dataclasses.replace(work, task=dataclasses.replace(work.task, pairs=pairs)), told
 
 
-def join_stages(study: StudyFolder, groups: Sequence[str]) -> tuple[str, ...]:
+def join_stages(study: StudyFolder, groups: Sequence[str], told: Sequence[str] = ()) -> tuple[str, ...]:
     """Join the tables of all groups done so far, and note them, and what their pairs contrast, in the record.
+
+    Args:
+        told: what was found on the way, for where nothing came of it.
 
     Raises:
         UserError: no group gave anything.
@@ -273,12 +298,14 @@ def join_stages(study: StudyFolder, groups: Sequence[str]) -> tuple[str, ...]:
     telling = [*results, MakingPairs] if whole else results
     done = [group for group in order if any(stage.is_there(study, group) for stage in telling)]
     if not done:
+        why = f" ({'; '.join(told[:REASONS])})" if told else ""
         raise UserError(
-            f"no pair about {', '.join(groups)} can be used (see {study.root / MakingPairs.name}): name another group, "
-            "or sample the lists with a lower --temperature"
+            f"no pair about {', '.join(groups)} can be used{why}: name another group, or sample the lists with a lower "
+            "--temperature"
         )
     for stage in STAGES:
-        stage.join(study, [WHOLE] if stage.of_all or stage is Choosing else done)
+        with during(f"joining {stage.name}"):
+            stage.join(study, [WHOLE] if stage.of_all or stage is Choosing else done)
     now = {**record, "groups": done, "metric_label": contrast_label(study, done, record["metric_label"])}
     # Here all groups that were to grow have.
     now.pop("growing", None)

@@ -151,6 +151,12 @@ def test_an_sae_that_changed_since_it_was_fetched_is_refused(tmp_path: Path, sae
     assert read_record(study)["saes"] == {str(file.site): digests.file_sha256(file.weights) for file in files}
     check_fetched(study, files)
     other = dataclasses.replace(files[0], held_sha256="0" * 64)
+    # While nothing was completed with it, it may be replaced: it may have been found to be damaged.
+    check_fetched(study, [other, files[1]])
+    fetch_saes(study, [other, files[1]])
+    assert read_record(study)["saes"]["resid_post.2"] == "0" * 64
+    fetch_saes(study, files)
+    (tmp_path / "attribution" / "cities").mkdir(parents=True)
     for refuses in (check_fetched, fetch_saes):
         with pytest.raises(UserError, match=r"other SAEs \(saes.resid_post.2 is '.*' there and '000"):
             refuses(study, [other, files[1]])

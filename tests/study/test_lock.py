@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from saeattr.errors import UserError
 from saeattr.study.folder import check_place
-from saeattr.study.lock import HOLDER, LOCK, locked, read_holder
+from saeattr.study.lock import HOLDER, LOCK, MARKER, locked, read_holder
 from saeattr.study.soft_lock import GONE_AFTER, SignedLock
 
 HOLD = """
@@ -173,13 +172,14 @@ def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(FileLock, "_acquire", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
 
 
 def test_a_file_system_without_locks_gets_a_marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_locks(monkeypatch)
     with locked(tmp_path / "s"):
-        other = SignedLock(tmp_path / "s" / LOCK)
+        assert {path.name for path in (tmp_path / "s").iterdir()} == {MARKER, HOLDER}
+        other = SignedLock(tmp_path / "s" / MARKER)
         assert not other.is_locked
         with pytest.raises(TimeoutError):
             other.acquire(timeout=0)
@@ -190,7 +190,7 @@ def test_a_marker_without_a_sign_of_life_is_taken_over_after_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_locks(monkeypatch)
-    marker = tmp_path / LOCK
+    marker = tmp_path / MARKER
     marker.write_text("1\nanother-host\n", encoding="utf-8")
     who = {"user": "ada", "host": "another-host", "pid": 1, "command": "saeattr", "since": "2020-01-01 00:00:00 UTC"}
     (tmp_path / HOLDER).write_text(json.dumps(who), encoding="utf-8")

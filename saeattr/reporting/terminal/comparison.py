@@ -9,7 +9,7 @@ from rich.table import Table
 
 from saeattr.comparison.results import Comparison
 from saeattr.reporting.numbers import MISSING, interval_text, median_text, q_text, share_text
-from saeattr.reporting.terminal.study import study_console
+from saeattr.reporting.terminal.console import study_console
 from saeattr.tables import row_address, row_site
 from saeattr.validation.evidence import ALPHA
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from saeattr.reporting.terminal.console import open_console
 from saeattr.study.duration import Duration
 
 #: How many times as long, or as short, a run may be: the worst of docs/timing.md, rounded up.
@@ -13,7 +14,7 @@ FACTOR = 4
 
 def print_duration(found: Duration | None, console: Console | None = None) -> None:
     """Print the estimate, part by part with what takes most of it, and the speed that it rests on."""
-    console = console or Console()
+    console = console or open_console()
     if found is None:
         console.print("time: nothing can be said, the model's configuration does not tell its shape", highlight=False)
         return

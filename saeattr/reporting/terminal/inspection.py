@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from saeattr.reporting.figures.style import show_token
+from saeattr.reporting.terminal.console import open_console
 from saeattr.tables import row_address
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ TOKENS = 5
 
 def print_inspection(found: Inspection, console: Console | None = None) -> None:
     """Print each feature with its label and page, the quick pairs, and what was left out."""
-    console = console or Console()
+    console = console or open_console()
     for row in found.table.to_dict("records"):
         # Not wrapped: an address that is broken over two lines cannot be clicked.
         console.print(_block({str(name): value for name, value in row.items()}), soft_wrap=True)

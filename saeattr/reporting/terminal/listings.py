@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from saeattr.model.hub import NamedModel
+from saeattr.reporting.terminal.console import open_console
 from saeattr.runs.memory import megabytes
 from saeattr.saes.catalogue import PublishedSae
 from saeattr.saes.sizes import float32_bytes
@@ -19,7 +20,7 @@ from saeattr.tables import SITE, row_address, row_site, sites_of
 
 def print_published(saes: Sequence[PublishedSae], known: NamedModel | None, console: Console | None = None) -> None:
     """Print a table of published SAEs; where the model is known, what each takes in memory and the model's note."""
-    console = console or Console()
+    console = console or open_console()
     note = known.note if known is not None and known.note else None
     table = Table(title=f"{len(saes)} SAEs", caption=note, title_justify="left", caption_justify="left")
     columns = [("site", "left"), ("width", "right"), ("L0", "right"), ("in memory", "right")]
@@ -38,7 +39,7 @@ def print_published(saes: Sequence[PublishedSae], known: NamedModel | None, cons
 
 def print_refused(refused: Mapping[str, str], console: Console | None = None) -> None:
     """Print which entries cannot be used, by the reason: up to three of each by name."""
-    console = console or Console()
+    console = console or open_console()
     by_reason: dict[str, list[str]] = {}
     for name, reason in refused.items():
         by_reason.setdefault(reason, []).append(name)
@@ -49,7 +50,7 @@ def print_refused(refused: Mapping[str, str], console: Console | None = None) ->
 
 def print_selection(found: Selection, console: Console | None = None) -> None:
     """Print the layer scores, those of the chosen sites in bold, why they were chosen and what the limits left out."""
-    console = console or Console()
+    console = console or open_console()
     shown = Table(
         title="layer scores",
         caption="effects: change of the metric with corrupted activations, exact and by the gradient; "
@@ -73,7 +74,7 @@ def print_selection(found: Selection, console: Console | None = None) -> None:
 
 def print_overlap(pairs: pd.DataFrame, families: pd.DataFrame, top: int, console: Console | None = None) -> None:
     """Print the mean Jaccard index by site, beside what chance would give, and the features of the most groups."""
-    console = console or Console()
+    console = console or open_console()
     console.print(_sites(pairs))
     console.print(_features(families.head(top)))
     counts = families["family"].value_counts()

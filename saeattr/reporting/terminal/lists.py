@@ -14,6 +14,7 @@ from rich.table import Table
 
 from saeattr.reporting.figures.style import show_token
 from saeattr.reporting.numbers import MISSING
+from saeattr.reporting.terminal.console import open_console
 from saeattr.tables import CONDITION
 
 #: With more rows than this, topics are averaged.
@@ -43,7 +44,7 @@ def print_statistics(
     Args:
         tokens_of: whose tokens were counted.
     """
-    console = console or Console()
+    console = console or open_console()
     keys = _varying(summary)
     console.print(_summary(summary, keys, tokens_of))
     if (blanks["n_blank"] > 0).any():

@@ -10,7 +10,7 @@ from rich.text import Text
 from saeattr.features.texts import Look
 from saeattr.reporting.figures.style import show_token
 from saeattr.reporting.looks import NOTE, FeatureLine, feature_lines
-from saeattr.reporting.terminal.study import study_console
+from saeattr.reporting.terminal.console import study_console
 
 #: Around a number behind a token: brackets that texts seldom have.
 BEFORE, BEHIND = "\u27e8", "\u27e9"

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from saeattr.behaviours.given.check import CheckedRows
 from saeattr.behaviours.given.export import ExportedPairs
+from saeattr.reporting.terminal.console import open_console
 
 #: Rows of a kind that are printed; the others are counted.
 SHOWN = 20
@@ -22,7 +23,7 @@ def print_checked(
     found: CheckedRows, tokenizer: PreTrainedTokenizerBase, show: int = 2, console: Console | None = None
 ) -> None:
     """Print what rows became, ``show`` of the pairs token by token."""
-    console = console or Console()
+    console = console or open_console()
     total = len(found.rows) + len(found.faults)
     console.print(f"{len(found.rows)} of {total} rows make a pair", highlight=False)
     if len(found.rows):
@@ -35,7 +36,7 @@ def print_checked(
 
 def print_exported(found: ExportedPairs, out: Path, console: Console | None = None) -> None:
     """Print how many rows were written, and the pairs that were not."""
-    console = console or Console()
+    console = console or open_console()
     option = " (read them with --unequal zero)" if found.unequal else ""
     console.print(f"{len(found.rows)} rows in {escape(str(out))}{option}", highlight=False, soft_wrap=True)
     if found.faults:

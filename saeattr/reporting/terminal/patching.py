@@ -14,7 +14,8 @@ from saeattr.patching.heads import head_summary
 from saeattr.patching.summary import VARIANT, patching_agreement, patching_summary
 from saeattr.reporting.lines import GROUPS_IN_FULL
 from saeattr.reporting.numbers import interval_text, pairs_text
-from saeattr.reporting.terminal.study import study_console
+from saeattr.reporting.terminal.console import study_console
+from saeattr.reporting.terminal.notes import print_notes
 from saeattr.study.patching import EVERY, Patching
 from saeattr.study.results import Study
 
@@ -44,8 +45,7 @@ def print_patching(
             console.print(heads_table(heads, group, top))
     if not few:
         _print_agreement(study.patching(), stages, f"{len(study.groups)} groups", console)
-    for warning in study.warnings:
-        console.print(f"[yellow]note[/] {escape(warning)}")
+    print_notes(study, console)
     console.print(f"tables   {escape(str(study.folder.root))}/patching.parquet, head_moves.parquet", highlight=False)
     if study.figures:
         console.print(f"figures  {escape(str(study.folder.figures))}/patching-*.png (and .svg)", highlight=False)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from saeattr.reporting.terminal.console import open_console
 from saeattr.runs.memory import MemoryPlan, megabytes
 from saeattr.study.outlook import HOST, Outlook
 
@@ -28,7 +29,7 @@ PLAN_PARTS = {
 
 def print_outlook(found: Outlook, console: Console | None = None) -> None:
     """Print the plan of a named model: downloads, stages, methods, and what a budget suffices for."""
-    console = console or Console()
+    console = console or open_console()
     plan, n_saes = found.plan, len(found.saes)
     console.print(escape(f"{found.model.name}: {found.model.line()}"), highlight=False)
     console.print(_downloads(found), highlight=False)
@@ -52,7 +53,7 @@ def print_outlook(found: Outlook, console: Console | None = None) -> None:
 
 def print_plan(plan: MemoryPlan, device: str, console: Console | None = None) -> None:
     """Print what each part needs, what is resident and what is streamed, and the peak of each stage."""
-    console = console or Console()
+    console = console or open_console()
     table = Table(
         title=f"memory on {escape(device)}, {plan.batch_size} pairs a batch, {plan.copies} edited copies",
         title_justify="left",

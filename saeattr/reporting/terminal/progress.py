@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -48,7 +49,7 @@ class StageProgress:
         self._console = console or Console(stderr=True)
         self._clock = clock
         self._bars = Progress(
-            SpinnerColumn(),
+            SpinnerColumn("dots" if self._console.encoding.startswith("utf") else "line"),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -63,10 +64,16 @@ class StageProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._started:
-            self._bars.stop()
+        with suppress(OSError):
+            if self._started:
+                self._bars.stop()
 
     def __call__(self, group: str, stage: str, done: int, total: int) -> None:
+        # Work goes on where nobody reads of it any more, or the disk that takes it down is full.
+        with suppress(OSError):
+            self._tell(group, stage, done, total)
+
+    def _tell(self, group: str, stage: str, done: int, total: int) -> None:
         key, ends, now = (group, stage), done >= total, self._clock()
         step = self._steps.get(key)
         if step is None and ends and key in self._finished:

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from saeattr.reporting.lines import GROUPS_IN_FULL
 from saeattr.reporting.readings import entropy_lines, lens_labels, lens_lines, n_pairs_of, named_rows, run_words
-from saeattr.reporting.terminal.study import study_console
+from saeattr.reporting.terminal.console import study_console
+from saeattr.reporting.terminal.notes import print_notes
 from saeattr.study.results import Study
 
 
@@ -56,8 +57,7 @@ def print_lens(study: Study, console: Console | None = None) -> None:
 
 
 def _print_files(study: Study, console: Console, what: str) -> None:
-    for warning in study.warnings:
-        console.print(f"[yellow]note[/] {escape(warning)}")
+    print_notes(study, console)
     console.print(f"tables   {escape(str(study.folder.root))}/*.parquet", highlight=False)
     drawn = [path for path in study.figures if path.name.startswith(what)]
     for path in drawn[:4]:

@@ -14,7 +14,7 @@ from saeattr.recall.facts.folder import Checked, Triage
 from saeattr.recall.facts.robustness import Beside, share_between_facts
 from saeattr.recall.facts.triage import SELECTIONS
 from saeattr.reporting.numbers import interval_text
-from saeattr.reporting.terminal.study import study_console
+from saeattr.reporting.terminal.console import study_console
 
 #: Rows of a table that are printed.
 SHOWN = 20

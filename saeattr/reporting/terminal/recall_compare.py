@@ -12,7 +12,7 @@ from rich.table import Table
 
 from saeattr.recall.phases.compare import DIRECTION, RecallComparison
 from saeattr.reporting.numbers import interval_text
-from saeattr.reporting.terminal.study import study_console
+from saeattr.reporting.terminal.console import study_console
 
 CAPTION = (
     "depth: layers passed / number of layers; of the whole in [95 %] by bootstrap over facts; *: the difference's "

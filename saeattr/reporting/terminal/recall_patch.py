@@ -9,8 +9,9 @@ from rich.table import Table
 
 from saeattr.recall.localisation.curves import ENTITY, FINAL, NEVER, damage_correlations, mean_curves
 from saeattr.reporting.numbers import interval_text
+from saeattr.reporting.terminal.console import study_console
+from saeattr.reporting.terminal.notes import print_notes
 from saeattr.reporting.terminal.recall import SHOWN
-from saeattr.reporting.terminal.study import study_console
 from saeattr.study.results import Study
 from saeattr.tables import RECALL_CURVES, RECALL_RELEASE, RECALL_WORST
 
@@ -32,8 +33,7 @@ def print_localisation(study: Study, show: int = SHOWN, console: Console | None 
     console.print(_category_table(curves, rows, show))
     for line in (*_worst_lines(study.recall(RECALL_WORST)), *_correlation_lines(curves)):
         console.print(line, highlight=False)
-    for warning in study.warnings:
-        console.print(f"note: {escape(warning)}", highlight=False)
+    print_notes(study, console)
     console.print(f"written  {escape(str(study.folder.root))}", highlight=False, soft_wrap=True)
 
 

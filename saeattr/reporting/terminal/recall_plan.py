@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from saeattr.reporting.terminal.console import open_console
 from saeattr.runs.memory import megabytes
 from saeattr.study.recall.memory import RecallPlan
 
@@ -29,4 +30,4 @@ def print_recall_plan(plan: RecallPlan, console: Console | None = None) -> None:
     table.add_row("[bold]peak[/]", f"[bold]{megabytes(plan.peak)}[/]", limit)
     if plan.download:
         table.add_row("download", megabytes(plan.download), "from the hub, once")
-    (console or Console()).print(table)
+    (console or open_console()).print(table)

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from saeattr.reporting.lines import part_lines
-from saeattr.reporting.terminal.study import study_console
+from saeattr.reporting.terminal.console import study_console
+from saeattr.reporting.terminal.notes import print_notes
 from saeattr.study.results import Study
 
 
@@ -17,6 +18,5 @@ def print_recall_study(study: Study, console: Console | None = None) -> None:
         console.print(line, highlight=False, markup=False)
     for line in study.choice:
         console.print(escape(line), highlight=False)
-    for warning in study.warnings:
-        console.print(f"note: {escape(warning)}", highlight=False)
+    print_notes(study, console)
     console.print(f"written  {escape(str(study.folder.root))}", highlight=False, soft_wrap=True)

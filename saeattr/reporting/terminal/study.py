@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 
 import pandas as pd
@@ -16,8 +15,10 @@ from saeattr.reporting.checks import SiteCheck, site_checks
 from saeattr.reporting.figures.style import label_texts, show_token
 from saeattr.reporting.lines import GROUPS_IN_FULL, part_lines
 from saeattr.reporting.numbers import pairs_text, span_text
+from saeattr.reporting.terminal.console import study_console
 from saeattr.reporting.terminal.generation import generation_tables
 from saeattr.reporting.terminal.group import LONGEST_LABEL, group_lines, group_table
+from saeattr.reporting.terminal.notes import print_notes
 from saeattr.reporting.verdicts import count_verdicts
 from saeattr.sites import Kind, Site
 from saeattr.study.results import Study
@@ -90,10 +91,6 @@ def _check_text(check: SiteCheck) -> str:
     return f"{ratio}{reach} ({share}) {check.l0:.0f}"
 
 
-#: Columns where no terminal says how many it has.
-PIPE = 120
-
-
 def print_study(study: Study, top: int, console: Console | None = None) -> None:
     """Print the top features of each group (of all groups, if many), the checks and the files."""
     console = console or study_console()
@@ -116,8 +113,7 @@ def print_study(study: Study, top: int, console: Console | None = None) -> None:
             console.print(table)
     for line in study.choice:
         console.print(escape(line), highlight=False)
-    for warning in study.warnings:
-        console.print(f"[yellow]note[/] {escape(warning)}")
+    print_notes(study, console)
     console.print(f"tables   {escape(str(study.folder.root))}/*.parquet", highlight=False)
     if study.figures:
         console.print(f"figures  {escape(str(study.folder.figures))}/*.png (and .svg)", highlight=False)
@@ -133,12 +129,6 @@ def print_parts(study: Study, console: Console | None = None) -> None:
         for line in lines:
             console.print(f"  {escape(line)}", highlight=False)
     console.print()
-
-
-def study_console() -> Console:
-    """Standard output; a file or a pipe is as wide as the tables, unless COLUMNS says otherwise."""
-    console = Console()
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=PIPE)
 
 
 def _print_verdicts(study: Study, console: Console) -> None:

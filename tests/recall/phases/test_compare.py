@@ -14,8 +14,8 @@ from saeattr import Study, UserError
 from saeattr.files import read_table
 from saeattr.recall.localisation.curves import FACT, releases
 from saeattr.recall.phases.compare import GRID, RecallRun, at_depths, compare_runs
+from saeattr.reporting.terminal.console import study_console
 from saeattr.reporting.terminal.recall_compare import print_recall_comparison
-from saeattr.reporting.terminal.study import study_console
 from saeattr.tables import (
     RECALL_ANSWERS,
     RECALL_COMPARED,
