@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import saeattr
 from saeattr import UserError, bundle
+from saeattr.files import SUMS, remove_stored
 from saeattr.study.bare import holds_work
 from saeattr.study.folder import StudyFolder, read_record, write_record
 from saeattr.study.results import load_study
@@ -88,9 +89,10 @@ def test_a_record_that_was_left_alone_yields_to_other_settings(tmp_path: Path, d
 
 
 def test_lists_that_were_sampled_bind_the_record(tmp_path: Path, done: Path) -> None:
-    (tmp_path / "s" / "lists").mkdir(parents=True)
-    shutil.copy(done / "lists" / "cities.parquet", tmp_path / "s" / "lists")
-    shutil.copy(done / "study.yaml", tmp_path / "s")
+    shutil.copytree(done, tmp_path / "s")
+    for path in (tmp_path / "s").iterdir():
+        if path.name not in ("lists", "study.yaml", SUMS):
+            remove_stored(path)
     before = content(tmp_path / "s")
     with pytest.raises(UserError, match="settings.seed is 0 there and 3 here"):
         saeattr.attribute("cities", out=tmp_path / "s", seed=3, **ATTRIBUTED)
