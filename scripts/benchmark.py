@@ -28,6 +28,8 @@ BENCHMARKS = {
     "scale": ("scale.measure", "and at full size?"),
     "time": ("timing", "how far off is plan --measure?"),
     "topics": ("scale.topics", "what is saved by opening every SAE once for all topics?"),
+    "workers": ("scale.workers", "how much faster are several processes?"),
+    "paper": ("scale.paper", "what would a thousand topics cost?"),
 }
 
 

@@ -89,7 +89,7 @@ def test_a_finished_study_loads_no_model(study: Study, monkeypatch: pytest.Monke
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("saeattr.study.run.load_model", refuse)
+    monkeypatch.setattr("saeattr.study.hands.load_model", refuse)
     before = tables(study.folder.root)
     again = saeattr.attribute("cities", out=study.folder.root, **SMALL)
     assert again.groups == ("cities",)

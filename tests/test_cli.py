@@ -143,7 +143,7 @@ def test_the_report_of_a_study_is_made_with_its_model(tmp_path: Path, capsys: py
 def test_the_plan_is_printed_without_a_model_being_loaded(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("saeattr.study.run.load_model", None)
+    monkeypatch.setattr("saeattr.study.hands.load_model", None)
     code, out, _ = run(["plan", "--vram", "1GiB", "--lists", "10"], capsys)
     assert code == 0
     assert all(part in out for part in ("weights", "captured", "working", "sae", "peak", "of 1 GiB"))

@@ -87,14 +87,18 @@ FIELDS: dict[str, tuple[list[str], str, Any]] = {
     "device": (["--device", "cuda:1"], "cuda:1", "cuda:1"),
     "dtype": (["--dtype", "bfloat16"], "bfloat16", "bfloat16"),
     "wait": (["--wait"], "true", True),
+    "workers": (["--workers", "2"], "2", 2),
+    "scheduler": (["--scheduler", "tcp://node7:8786"], "tcp://node7:8786", "tcp://node7:8786"),
 }
 #: What each command takes, written out: a field's ``commands`` must say the same.
 WHICH_PAIRS = {"behaviour", "pairs", "columns", "unequal", "n_pairs", "lists_from", "pairs_of", "swap"}
 WHICH_MODEL = {
     *["model", "saes", "sae_width", "sae_l0", "dtype", "kinds", "max_sites", "download", "batch_size", "vram", "device"]
 }
+HANDED_OUT = {"workers", "scheduler"}
 EXPLORED = {
     *WHICH_PAIRS,
+    *HANDED_OUT,
     *["model", "dtype", "batch_size", "device", "wait"],
     *["group", "temperature", "top_p", "max_new_tokens", "seed", "metric", "contrast", "decision"],
 }
@@ -103,6 +107,7 @@ COMMANDS = {
     "select": {
         *WHICH_PAIRS,
         *WHICH_MODEL,
+        *HANDED_OUT,
         *["wait", "group", "temperature", "top_p", "max_new_tokens", "seed", "metric", "contrast", "decision"],
     },
     "plan": {*WHICH_PAIRS, *WHICH_MODEL, "layers", "sites"},
@@ -114,8 +119,9 @@ COMMANDS = {
         *["validate_top", "validate_pairs", "controls", "smallest", "positions", "curves"],
         *["generate_features", "generate_sites"],
         *["batch_size", "vram", "device", "wait"],
+        *HANDED_OUT,
     },
-    "recall run": {"saes", "sae_width", "sae_l0", "layers", "kinds", "sites", "download", "wait"},
+    "recall run": {"saes", "sae_width", "sae_l0", "layers", "kinds", "sites", "download", "wait", *HANDED_OUT},
 }
 #: Options of a command's own that a field has the name of: how patch measures is no setting; a triage names a model.
 OWN = {"patch": {"method"}, "recall run": {"model", "dtype", "device", "batch_size"}}

@@ -66,7 +66,7 @@ def test_a_second_call_does_nothing_again(study: Study, monkeypatch: pytest.Monk
 
     for stage in STAGES:
         monkeypatch.setattr(stage, "run", again)
-    monkeypatch.setattr("saeattr.study.run.load_model", again)
+    monkeypatch.setattr("saeattr.study.hands.load_model", again)
     found = saeattr.run_study("cities", out=study.folder.root, figures=False, lists=6, **SMALL)
     pd.testing.assert_frame_equal(found.patching(), study.patching())
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from saeattr.api.begin import prepared_for, root_for, run_and_draw, validation_stages
 from saeattr.api.results import report as write_report
+from saeattr.cluster.asked import asks_for_workers, check_workers, hands_for
 from saeattr.errors import UserError
 from saeattr.model.loading import resolve_device
 from saeattr.progress import OnProgress, quiet
@@ -19,6 +20,7 @@ from saeattr.study.beginning import answering_for, begin_study, check_study
 from saeattr.study.duration import TimedPlan
 from saeattr.study.folder import StudyFolder
 from saeattr.study.generation import Generating, check_generation, generation_plan
+from saeattr.study.hands import open_model
 from saeattr.study.lock import locked
 from saeattr.study.memory import memory_plan
 from saeattr.study.pairs import contrast_label, stored_given
@@ -26,7 +28,7 @@ from saeattr.study.passed import check_passed, take_passed
 from saeattr.study.prepare import prepare
 from saeattr.study.reopen import opened
 from saeattr.study.results import Study
-from saeattr.study.run import choose_sites_of, open_model
+from saeattr.study.run import choose_sites_of
 from saeattr.study.selection import stored_selection
 from saeattr.study.stage import Stage
 from saeattr.study.timing import timed_plan
@@ -110,6 +112,7 @@ def validate(
         check_passed(known.record, passed)
         asked = changed_settings(recorded_settings(known.record), settings, "validate")
         prepared = prepare(asked, given=stored_given(known.folder), passed=passed)
+        check_workers(prepared)
         asked = prepared.settings
         if not asked.validate_top:
             raise UserError("validate_top cannot be 0 here: give the number of features to measure, 1 or more")
@@ -149,10 +152,11 @@ def select(
     with locked(root, prepared.settings.wait, on_progress), answering_for(folder, prepared.groups):
         folder = check_study(folder, prepared)
         lm = None
-        if stored_selection(folder, prepared.saes) is None:
+        if stored_selection(folder, prepared.saes) is None and not asks_for_workers(prepared.settings):
             lm = open_model(prepared, prepared.groups[0], on_progress)
         folder = begin_study(folder, prepared)
-        found = choose_sites_of(prepared, folder, on_progress, lm)
+        with hands_for(prepared, folder, on_progress, lm) as hands:
+            found = choose_sites_of(prepared, folder, on_progress, hands)
         from saeattr.reporting.figures.study import draw_layer_scores
 
         draw_layer_scores(folder, contrast_label(folder, prepared.groups, prepared.record["metric_label"]))

@@ -9,6 +9,7 @@ from types import NoneType
 from typing import Any
 
 from saeattr.behaviours.given.source import read_source
+from saeattr.cluster.asked import asks_for_workers, check_workers, hands_for
 from saeattr.errors import UserError, during
 from saeattr.neuronpedia.links import link_study
 from saeattr.progress import OnProgress
@@ -51,7 +52,9 @@ def prepared_for(
     wanted = make_settings(asked, None if config is None else Path(config))
     if wanted.pairs_of is not None:
         wanted, rows = with_borrowed(wanted)
-    return prepare(wanted, weights=weights, given=rows, passed=passed, with_saes=with_saes)
+    prepared = prepare(wanted, weights=weights, given=rows, passed=passed, with_saes=with_saes)
+    check_workers(prepared)
+    return prepared
 
 
 def validation_stages(prepared: Prepared) -> list[Stage]:
@@ -95,10 +98,12 @@ def run_and_draw(
     folder = StudyFolder(root)
     with locked(root, prepared.settings.wait, on_progress) as notes, answering_for(folder, prepared.groups):
         folder = check_study(folder, prepared)
-        lm = model_for(folder, prepared, stages, on_progress)
+        # Workers open it themselves.
+        lm = None if asks_for_workers(prepared.settings) else model_for(folder, prepared, stages, on_progress)
         folder = begin_study(folder, prepared)
         prepared, told = with_grown(prepared, folder, stages)
-        ran = run_stages(prepared, folder, stages, on_progress, lm)
+        with hands_for(prepared, folder, on_progress, lm) as hands:
+            ran = run_stages(prepared, folder, stages, on_progress, hands)
         study = Study(folder, join_stages(folder, prepared.groups, ran))
         keep_notes(folder, StageNotes("agreement", "", WHOLE, False, tuple(agreement_warnings(study.agreement()))))
         lines = dict.fromkeys([*notes, *folder.told, *told, *ran, *stored_notes(folder)])

@@ -3,8 +3,10 @@
 from saeattr.files.names import LONGEST_SLUG, slug
 from saeattr.files.read import iter_rows, read_metadata, read_rows, read_stored_text, read_table
 from saeattr.files.sums import (
+    LISTING,
     SUMS,
     advice,
+    alone,
     check_whole,
     fault,
     is_stored,
@@ -25,9 +27,11 @@ from saeattr.files.write import (
 )
 
 __all__ = [
+    "LISTING",
     "LONGEST_SLUG",
     "SUMS",
     "advice",
+    "alone",
     "check_whole",
     "disk_errors",
     "fault",

@@ -13,18 +13,16 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 from saeattr.digests import SETTLED_AFTER, hashed
 from saeattr.errors import UserError
 
-try:
-    import fcntl
-except ImportError:  # Windows has other locks.
-    fcntl = None
-
-SUMS = "SHA256SUMS"
+#: The sums, and the lock while they are changed.
+SUMS, LISTING = "SHA256SUMS", ".saeattr.listing.lock"
 #: What makes a folder a study.
 RECORD = "study.yaml"
 #: The deepest files of a study are ``STAGE/VARIANT/GROUP/TABLE.parquet``.
@@ -162,8 +160,8 @@ def _is_within(name: str, folder: str) -> bool:
 
 @contextmanager
 def _changing(root: Path) -> Iterator[dict[str, tuple[str, ...]]]:
-    """The sums of a study, to be changed; a report may be written while the study goes on, so one at a time."""
-    with _alone(root):
+    """The sums of a study, to be changed."""
+    with alone(root):
         sums = listed_sums(root)
         yield sums
         temporary = root / f".{SUMS}.{os.getpid()}.tmp"
@@ -175,18 +173,15 @@ def _changing(root: Path) -> Iterator[dict[str, tuple[str, ...]]]:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    if fcntl is None:
+def alone(root: Path) -> Iterator[None]:
+    """While the block runs, no other process is in such a block: workers and reports write into one study.
+
+    Raises:
+        OSError: another process has been in one for a minute.
+    """
+    # Where the file system has no locks, a marker.
+    with FileLock(root / LISTING, timeout=60, is_singleton=True):
         yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        # Some file systems of networks have no locks.
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _fault(path: Path) -> str | None:

@@ -28,6 +28,7 @@ _ATTRIBUTE = ("attribute", "study")
 _SITES = (*_ATTRIBUTE, "plan", "recall run")
 _TEST = (*_ATTRIBUTE, "validate")
 _RUN = (*_ALL, "validate")
+#: Commands that write a study, and whose work can be handed out to other processes.
 _WRITE = (*_MEASURE, "validate", "recall run")
 
 #: What the settings are about, in the order of help and documents.
@@ -297,6 +298,25 @@ class StudySettings(BaseModel):
         False,
         "running",
         "Where another run works in the study folder, begin when it is done, in place of an error",
+        commands=_WRITE,
+        identifies=False,
+    )
+    workers: int | None = _setting(
+        None,
+        "running",
+        "Processes on this machine that share the work, each with a model of its own: on cards one after the other, "
+        "or with a share of the cores (pip install 'saeattr[cluster]'; docs/scale.md)",
+        without="this process does it",
+        commands=_WRITE,
+        identifies=False,
+        ge=1,
+        le=1024,
+    )
+    scheduler: str | None = _setting(
+        None,
+        "running",
+        "Address of a running Dask scheduler whose workers share the work, such as tcp://HOST:8786",
+        without="none",
         commands=_WRITE,
         identifies=False,
     )

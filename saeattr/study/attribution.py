@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -13,6 +12,7 @@ import torch
 
 from saeattr.attribution.group import attribute_units, waiting_values
 from saeattr.attribution.rounding import dtype_warning, measure_rounding
+from saeattr.files import remove_stored
 from saeattr.progress import OnStep
 from saeattr.runs.task import Task
 from saeattr.saes.loading import load_sae
@@ -57,8 +57,7 @@ class Attribution(Stage):
     def run_groups(self, works: Sequence[Work]) -> Iterator[Outcome]:
         """Every SAE is opened once for all groups; what is done of a group is stored on the way."""
         study = works[0].study
-        keep_from = works[0].prepared.settings.keep_from
-        parts = [GroupParts(work.task, self.partial(study, work.group), keep_from) for work in works]
+        parts = [self.of_group(work) for work in works]
         try:
             attribute_parts(parts, study.root, works[0].on_all if len(works) > 1 else works[0].task.on_step)
         except BaseException:
@@ -73,19 +72,29 @@ class Attribution(Stage):
             )
             yield Outcome({table.name: tables[table.name] for table in (*self.joined, *self.kept)}, warnings)
 
+    @classmethod
+    def of_group(cls, work: Work) -> GroupParts:
+        """What is done of a group, and what is left to do."""
+        return GroupParts(work.task, cls.partial(work.study, work.group), work.prepared.settings.keep_from)
+
     def write(self, study: StudyFolder, group: str, outcome: Outcome) -> None:
         super().write(study, group, outcome)
-        shutil.rmtree(self.partial(study, group), ignore_errors=True)
+        remove_stored(self.partial(study, group))
 
 
-def attribute_parts(parts: Sequence[GroupParts], root: Path, on_step: OnStep) -> None:
+def attribute_parts(
+    parts: Sequence[GroupParts], root: Path, on_step: OnStep, shards: Mapping[str, Collection[int]] | None = None
+) -> None:
     """Attribute what is missing of some groups, as many pairs together as their runs have room for beside the study.
+
+    Args:
+        shards: by group, the numbers of those that are wanted; of other groups all.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
     of_group = {one.task.group: one for one in parts}
-    missing = [unit for one in parts for unit in one.missing()]
+    missing = [unit for one in parts for unit in one.missing((shards or {}).get(one.task.group, ()))]
     for units in in_rounds(missing, lambda unit: run_bytes(unit.task, waiting_values(unit.task)), root):
         with waiting_store(root) as store:
             attribute_units(

@@ -25,10 +25,11 @@ from saeattr.study.folder import (
     write_record,
 )
 from saeattr.study.growing import grow, grows
+from saeattr.study.hands import open_model
 from saeattr.study.mending import mend, rescue
 from saeattr.study.pairs import store_given
 from saeattr.study.prepare import Prepared
-from saeattr.study.run import missing_stages, open_model
+from saeattr.study.run import missing_stages
 from saeattr.study.selection import check_limits
 from saeattr.study.stage import Stage
 from saeattr.study.stored import stored_text

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from saeattr.errors import during
 from saeattr.runs.memory import USUAL_LENGTH, MemoryPlan
@@ -15,6 +16,21 @@ from saeattr.study.stage import Stage, Work
 
 #: Groups that are named where work on them ends; more are counted.
 NAMED = 3
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A stage carried out for some groups.
+
+    Attributes:
+        told: by group, what the reader should know, one line each.
+        pace: at which it fitted.
+        peak: measured, in bytes; None where the system does not tell.
+    """
+
+    told: Mapping[str, Sequence[str]]
+    pace: Pace
+    peak: int | None
 
 
 def plan_of(works: Sequence[Work]) -> MemoryPlan:
@@ -51,11 +67,15 @@ def carry_out(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None = Non
 
 
 def _carry_out(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None) -> list[str]:
-    lm, pace = works[0].task.lm, works[0].task.pace
     if plan is None:
         plan = early_plan(works[0])
-    pace = plan.pace(stage.name, pace)
-    left, told = list(works), []
+    done = carry_at(stage, works, plan.pace(stage.name, works[0].task.pace))
+    return [line for work in works for line in note(stage, work, plan, done)]
+
+
+def carry_at(stage: Stage, works: Sequence[Work], pace: Pace) -> Carried:
+    """Run one stage for some groups at a pace, or at half of it where memory runs out, and store what each gave."""
+    left, told = list(works), {work.group: [] for work in works}
 
     def attempt(pace: Pace) -> None:
         paced = [dataclasses.replace(work, task=dataclasses.replace(work.task, pace=pace)) for work in left]
@@ -64,11 +84,15 @@ def _carry_out(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None) -> 
             lines = tuple(outcome.warnings)
             keep_notes(work.study, StageNotes(stage.name, stage.variant, work.group, bool(outcome.tables), lines))
             stage.write(work.study, work.group, outcome)
-            told.extend(outcome.warnings)
+            told[work.group] += outcome.warnings
 
     groups = [work.group for work in works]
     with during(f"{stage.name} of {', '.join(groups) if len(groups) <= NAMED else f'{len(groups)} groups'}"):
-        _, pace, peak = within_memory(lm, pace, attempt)
-    for work in works:
-        note_stage(work.study, work.group, plan, stage.name, pace, peak)
-    return told
+        _, pace, peak = within_memory(works[0].task.lm, pace, attempt)
+    return Carried(told, pace, peak)
+
+
+def note(stage: Stage, work: Work, plan: MemoryPlan, done: Carried) -> Sequence[str]:
+    """Add what a stage of a group took to plan.json; what the reader should know of the group."""
+    note_stage(work.study, work.group, plan, stage.name, done.pace, done.peak)
+    return done.told[work.group]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from saeattr.files import fault, slug, write_text
+from saeattr.files import alone, fault, slug, write_text
 from saeattr.study.folder import StudyFolder
 
 
@@ -41,6 +41,12 @@ def keep_notes(study: StudyFolder, notes: StageNotes) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
+    # Workers keep notes at the same time.
+    with alone(study.root):
+        _keep(study, notes)
+
+
+def _keep(study: StudyFolder, notes: StageNotes) -> None:
     known, _ = _read(study)
     kept = [notes if one.key == notes.key else one for one in known]
     kept += [] if notes.key in {one.key for one in known} else [notes]

@@ -157,7 +157,7 @@ def prepare(
         "settings": settings.identity(with_saes),
         "model": model.named,
         "metric_label": contrast.label or metric.help,
-        "versions": _versions(),
+        "versions": package_versions(),
         "groups": [],
     }
     if with_saes and settings.names_sites:
@@ -227,7 +227,8 @@ def default_folder(prepared: Prepared) -> Path:
     return Path("runs") / kept[:120]
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Of the packages that decide numbers."""
     found = {}
     for package in ("saeattr", "torch", "transformers", "transformer-lens", "sae-lens", "safetensors"):
         try:

@@ -1,4 +1,4 @@
-"""From what was prepared to a study on disk: each group's stages in order; what is stored is not done again."""
+"""From what was prepared to a study on disk: stage after stage for all groups; what is stored is not done again."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from saeattr.behaviours.pair import Pair
 from saeattr.errors import UserError, during
 from saeattr.model.hub import named
-from saeattr.model.loading import LanguageModel, load_model
+from saeattr.model.loading import LanguageModel
 from saeattr.model.memory import without_collecting_what_is_there
 from saeattr.model.precision import device_warning
 from saeattr.progress import OnProgress, about
@@ -18,11 +17,12 @@ from saeattr.runs.question import Pace
 from saeattr.runs.task import Task
 from saeattr.selection.measure import Selection
 from saeattr.study.attribution import Attribution
-from saeattr.study.carry import carry_out, plan_of
+from saeattr.study.carry import plan_of
 from saeattr.study.entropy import Entropy
 from saeattr.study.fetching import fetch_saes, recorded_saes
 from saeattr.study.folder import StudyFolder, read_record, write_record
 from saeattr.study.generation import Generating
+from saeattr.study.hands import HERE, Hands
 from saeattr.study.lens import Lens
 from saeattr.study.memory import note_sites
 from saeattr.study.notes import StageNotes, keep_notes
@@ -75,13 +75,13 @@ def run_stages(
     study: StudyFolder,
     stages: Sequence[Stage],
     on_progress: OnProgress,
-    lm: LanguageModel | None = None,
+    hands: Hands = HERE,
 ) -> list[str]:
     """Do what is missing; the model is loaded only if there is something to do.
 
     1. What is stored as it is wanted is left alone.
-    2. Group by group: its pairs are made by the behaviour, or read (``MakingPairs``), and the stages run that need the
-       model alone.
+    2. Every group's pairs are made by the behaviour, or read (``MakingPairs``), and the stages run that need the model
+       alone.
     3. Where no sites are named and none were chosen before, the first group's pairs choose them (``Choosing``), and
        only those SAEs are fetched, checked and hashed (``fetch_saes``).
     4. Stage by stage, those that open SAEs run for the groups that miss them, within the memory plan; attribution and
@@ -91,7 +91,7 @@ def run_stages(
 
     Args:
         stages: those wanted, in order.
-        lm: the study's model, where it is open.
+        hands: who does it.
 
     Returns:
         What the reader should know, one line each.
@@ -100,15 +100,11 @@ def run_stages(
     warnings = [known.note] if known is not None and known.note else []
     keep_notes(study, StageNotes("model", "", WHOLE, False, tuple(warnings)))
     with without_collecting_what_is_there():
-        return warnings + _run_missing(prepared, study, stages, on_progress, lm)
+        return warnings + _run_missing(prepared, study, stages, on_progress, hands)
 
 
 def _run_missing(
-    prepared: Prepared,
-    study: StudyFolder,
-    stages: Sequence[Stage],
-    on_progress: OnProgress,
-    lm: LanguageModel | None,
+    prepared: Prepared, study: StudyFolder, stages: Sequence[Stage], on_progress: OnProgress, hands: Hands
 ) -> list[str]:
     choosing = not prepared.settings.names_sites and any(stage.opens_saes for stage in stages)
     choosing, on_offer = choosing and not Choosing().is_done(study, WHOLE), prepared
@@ -121,22 +117,20 @@ def _run_missing(
     damaged += told
     if not (missing or again):
         return damaged
-    carry = _Counted(on_progress, sum(map(len, missing.values())))
-    lm = open_model(prepared, next(iter(missing), WHOLE), on_progress) if lm is None else lm
+    carry = _Counted(hands, on_progress, sum(map(len, missing.values())))
+    lm = hands.open_model(prepared, next(iter(missing), WHOLE), on_progress)
     differs = _device_warnings(lm)
     keep_notes(study, StageNotes("device", "", WHOLE, False, tuple(differs)))
-    warnings, works = [*damaged, *differs], []
+    warnings = [*damaged, *differs]
     if again:
-        warnings += _choose_again(on_offer, study, lm, on_progress)
-    for group in [group for group in missing if group != WHOLE]:
-        work, told = with_pairs(begin_work(lm, prepared, study, group, on_progress), (group,))
-        warnings += told
-        if work.task.pairs:
-            works.append(work)
-            for stage in missing[group]:
-                warnings += [] if stage.opens_saes else carry.out(stage, [work])
+        warnings += _choose_again(on_offer, study, lm, on_progress, hands)
+    begun = [begin_work(lm, prepared, study, group, on_progress) for group in missing if group != WHOLE]
+    warnings += make_pairs(begun, hands)
+    works = [work for work in (with_pairs(work, (work.group,)) for work in begun) if work.task.pairs]
+    for stage in [stage for stage in stages if not (stage.opens_saes or stage.of_all)]:
+        warnings += carry.out(stage, works)
     if any(stage.opens_saes for work in works for stage in missing[work.group]):
-        works, choosing = _with_saes(works, choosing), False
+        works, choosing = _with_saes(works, choosing, hands), False
         prepared, plan = works[0].prepared, plan_of(works)
         for stage in [stage for stage in stages if stage.opens_saes and not stage.of_all]:
             # What damaged tables were made of may have been made again with other bytes: all that follows is asked.
@@ -144,11 +138,11 @@ def _run_missing(
             if isinstance(stage, MakingTestPairs):
                 plan = plan_of(works)
     if WHOLE in missing:
-        work, told = with_pairs(begin_work(lm, prepared, study, WHOLE, on_progress), prepared.groups)
-        warnings += told
-        plan = None
+        work = begin_work(lm, prepared, study, WHOLE, on_progress)
+        warnings += make_pairs([dataclasses.replace(work, group=group) for group in prepared.groups], hands)
+        work, plan = with_pairs(work, prepared.groups), None
         if work.task.pairs and any(stage.opens_saes for stage in missing[WHOLE]):
-            (work,) = _with_saes([work], choosing)
+            (work,) = _with_saes([work], choosing, hands)
             plan = plan_of([work])
         for stage in missing[WHOLE] if work.task.pairs else ():
             warnings += carry.out(stage, [work], plan if stage.opens_saes else None)
@@ -179,27 +173,28 @@ def missing_stages(
 
 @dataclass
 class _Counted:
-    """Carries stages out, and tells how many of all that were missing are done."""
+    """Has stages carried out, and tells how many of all that were missing are done."""
 
+    hands: Hands
     on_progress: OnProgress
     total: int
     done: int = 0
 
     def out(self, stage: Stage, works: Sequence[Work], plan: MemoryPlan | None = None) -> list[str]:
-        """Carry a stage out for the groups that have it not stored."""
+        """Have a stage carried out for the groups that have it not stored."""
         missing = [work for work in works if not stage.is_done(work.study, work.group)]
-        told = carry_out(stage, missing, plan) if missing else []
+        told = self.hands.carry_out(stage, missing, plan) if missing else []
         self.done += len(missing)
         if missing:
             self.on_progress(WHOLE, "stages", min(self.done, self.total), self.total)
         return told
 
 
-def _with_saes(works: Sequence[Work], choosing: bool) -> list[Work]:
+def _with_saes(works: Sequence[Work], choosing: bool, hands: Hands) -> list[Work]:
     """Works of one study at its sites, chosen by the first one's pairs where they are to be; the SAEs are fetched."""
     study, prepared = works[0].study, works[0].prepared
     if choosing:
-        carry_out(Choosing(), [dataclasses.replace(works[0], group=WHOLE)])
+        hands.carry_out(Choosing(), [dataclasses.replace(works[0], group=WHOLE)], None)
         _note_chosen_by(study, [works[0].group])
         prepared = with_choice(prepared, study)
     if not prepared.settings.names_sites:
@@ -211,12 +206,15 @@ def _with_saes(works: Sequence[Work], choosing: bool) -> list[Work]:
     ]
 
 
-def _choose_again(prepared: Prepared, study: StudyFolder, lm: LanguageModel, on_progress: OnProgress) -> list[str]:
+def _choose_again(
+    prepared: Prepared, study: StudyFolder, lm: LanguageModel, on_progress: OnProgress, hands: Hands
+) -> list[str]:
     """Make the tables of a study's choice again; a line where other sites would be chosen now, which are not taken."""
     groups = read_record(study).get("chosen_by") or prepared.groups[:1]
-    work, told = with_pairs(begin_work(lm, prepared, study, groups[0], on_progress), groups)
+    told = make_pairs([begin_work(lm, prepared, study, group, on_progress) for group in groups], hands)
+    work = with_pairs(begin_work(lm, prepared, study, groups[0], on_progress), groups)
     try:
-        return [*told, *carry_out(Choosing(), [dataclasses.replace(work, group=WHOLE)])]
+        return [*told, *hands.carry_out(Choosing(), [dataclasses.replace(work, group=WHOLE)], None)]
     except UserError as error:
         return [*told, f"how the sites were chosen is not stored again, and the study keeps them: {error}"]
 
@@ -225,9 +223,7 @@ def _note_chosen_by(study: StudyFolder, groups: Sequence[str]) -> None:
     write_record(study, {**read_record(study), "chosen_by": list(groups)})
 
 
-def choose_sites_of(
-    prepared: Prepared, study: StudyFolder, on_progress: OnProgress, lm: LanguageModel | None = None
-) -> Selection:
+def choose_sites_of(prepared: Prepared, study: StudyFolder, on_progress: OnProgress, hands: Hands = HERE) -> Selection:
     """Choose a study's sites by the pairs of all its groups, and store the choice; what is stored stays.
 
     Raises:
@@ -236,31 +232,15 @@ def choose_sites_of(
     if (stored := stored_selection(study, prepared.saes)) is not None:
         return stored
     first = prepared.groups[0]
-    lm = open_model(prepared, first, on_progress) if lm is None else lm
-    pairs: list[Pair] = []
-    for group in prepared.groups:
-        work, _ = with_pairs(begin_work(lm, prepared, study, group, on_progress), (group,))
-        pairs += work.task.pairs
-    work = begin_work(lm, prepared, study, first, on_progress)
-    task = dataclasses.replace(work.task, pairs=pairs)
-    carry_out(Choosing(), [dataclasses.replace(work, group=WHOLE, task=task)])
+    lm = hands.open_model(prepared, first, on_progress)
+    make_pairs([begin_work(lm, prepared, study, group, on_progress) for group in prepared.groups], hands)
+    work = with_pairs(begin_work(lm, prepared, study, first, on_progress), prepared.groups)
+    hands.carry_out(Choosing(), [dataclasses.replace(work, group=WHOLE)], None)
     _note_chosen_by(study, prepared.groups)
     Choosing.join(study, [WHOLE])
     found = stored_selection(study, prepared.saes)
     assert found is not None
     return found
-
-
-def open_model(prepared: Prepared, group: str, on_progress: OnProgress) -> LanguageModel:
-    """The study's model on its device; ``group`` is the one that is waiting for it."""
-    settings, passed = prepared.settings, prepared.passed.model
-    if passed is not None:
-        return passed.lm
-    with during("loading the model"):
-        on_progress(group, "loading the model", 0, 1)
-        lm = load_model(settings.model, device=settings.device, dtype=settings.dtype or "float32")
-        on_progress(group, "loading the model", 1, 1)
-    return lm
 
 
 def begin_work(lm: LanguageModel, prepared: Prepared, study: StudyFolder, group: str, on_progress: OnProgress) -> Work:
@@ -271,14 +251,17 @@ def begin_work(lm: LanguageModel, prepared: Prepared, study: StudyFolder, group:
     return Work(study, prepared, group, task, about(on_progress, TOGETHER))
 
 
-def with_pairs(work: Work, groups: Sequence[str]) -> tuple[Work, list[str]]:
-    """The work with some groups' pairs, read or made and stored; and what a reader should know of new ones."""
-    making, told = MakingPairs(), []
-    for group in groups:
-        if not making.is_done(work.study, group):
-            told += carry_out(making, [dataclasses.replace(work, group=group)])
+def make_pairs(works: Sequence[Work], hands: Hands) -> list[str]:
+    """Have the groups' pairs made and stored that are not; what a reader should know of them."""
+    making = MakingPairs()
+    missing = [work for work in works if not making.is_done(work.study, work.group)]
+    return hands.carry_out(making, missing, None) if missing else []
+
+
+def with_pairs(work: Work, groups: Sequence[str]) -> Work:
+    """The work with some groups' stored pairs."""
     pairs = stored_pairs(work.study, groups)
-    return dataclasses.replace(work, task=dataclasses.replace(work.task, pairs=pairs)), told
+    return dataclasses.replace(work, task=dataclasses.replace(work.task, pairs=pairs))
 
 
 def join_stages(study: StudyFolder, groups: Sequence[str], told: Sequence[str] = ()) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ from typing import Any
 import pandas as pd
 
 from saeattr.attribution.group import SiteTables, Unit, first_pairs, group_features
-from saeattr.attribution.means import group_means
+from saeattr.attribution.means import means_of, shard_sums
 from saeattr.attribution.rows import SUMMARISED
 from saeattr.behaviours.pair import chunks
 from saeattr.files import fault, listed_sums, read_rows, read_table, write_part
+from saeattr.runs.base import SiteMeans
 from saeattr.runs.task import Task
 from saeattr.sites import Site
+from saeattr.study.stored_means import read_sums_of, write_sums_of
 from saeattr.tables import ENTRIES, GROUP_FEATURE, GROUP_SITE, METRIC_BY_POINT, SITE_EFFECTS, TABLES
 
 #: Pairs of a group that are attributed together; a group of more is attributed in shards.
@@ -63,17 +65,45 @@ class GroupParts:
         whole = _digest([pair.evidence for pair in self.task.pairs])
         self._keys = [_unit_key(unit, whole) for unit in self.units]
 
-    def missing(self) -> list[Unit]:
-        """The shards with the SAEs that they still need; those that need none are left out."""
+    def missing(self, shards: Collection[int] = ()) -> list[Unit]:
+        """The shards with the SAEs that they still need; those that need none are left out.
+
+        Args:
+            shards: numbers of those that are looked at; all by default.
+        """
+        wanted = [unit for unit in self.lacking() if not shards or unit.number in shards]
+        if not wanted or len(self.units) == 1:
+            return wanted
+        means = self._means()
+        return [dataclasses.replace(unit, means=means) for unit in wanted]
+
+    def lacking(self) -> list[Unit]:
+        """As ``missing`` without the means over the group, which the model is run for."""
         found = []
         for unit in self.units:
             saes = [file for file in self.task.saes if not self._is_there(unit.number, file.site)]
             if saes:
                 found.append(dataclasses.replace(unit, task=dataclasses.replace(unit.task, saes=saes)))
-        if not found or len(self.units) == 1:
-            return found
-        means = group_means(self.task, self.shard_pairs)
-        return [dataclasses.replace(unit, means=means) for unit in found]
+        return found
+
+    def store_sums(self, shards: Collection[int]) -> None:
+        """Store what some shards add to the means, where it is not stored: other processes' ``missing`` reads it."""
+        for unit in self.units:
+            if unit.number in shards and read_sums_of(self._sums_path(unit.number)) is None:
+                write_sums_of(self._sums_path(unit.number), shard_sums(unit.task))
+
+    def _means(self) -> dict[Site, SiteMeans]:
+        """Over the whole group, from what is stored of its shards or made now."""
+        sums, n_pairs = [], len(self.task.pairs)
+        for unit in self.units:
+            self.task.on_step("means over all pairs", unit.number * self.shard_pairs, n_pairs)
+            sums.append(read_sums_of(self._sums_path(unit.number)) or shard_sums(unit.task))
+        self.task.on_step("means over all pairs", n_pairs, n_pairs)
+        return means_of(self.task, sums)
+
+    def _sums_path(self, number: int) -> Path:
+        key = _digest([self._keys[number], [(str(file.site), file.name) for file in self.task.saes]])
+        return self.folder / f"{number:05d}-means-{key[:16]}.safetensors"
 
     def put_points(self, unit: Unit, points: pd.DataFrame) -> None:
         self.held[unit.number, None] = {METRIC_BY_POINT.name: points}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from saeattr.files import disk_errors
 from saeattr.runs.kept import HELD_ON_HOST, RunStore
 from saeattr.runs.task import Task
 
@@ -18,7 +19,9 @@ T = TypeVar("T")
 @contextmanager
 def waiting_store(root: Path) -> Iterator[RunStore]:
     """A store whose files lie in a study's folder while the block runs."""
-    folder = root / f".unfinished-runs-{os.getpid()}"
+    # Processes on several machines may have the same id.
+    with disk_errors(root):
+        folder = Path(tempfile.mkdtemp(prefix=".unfinished-runs-", dir=root))
     try:
         yield RunStore(folder)
     finally:

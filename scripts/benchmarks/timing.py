@@ -22,7 +22,7 @@ import torch
 import saeattr
 from saeattr.files import write_text
 from saeattr.runs.memory import MemoryPlan
-from saeattr.study import run
+from saeattr.study import hands
 from saeattr.study.stage import Stage, Work
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "timing.md"
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def real_seconds(settings: dict[str, Any]) -> dict[str, float]:
     """Of each stage of ``attribute``, without its figures."""
     took: dict[str, float] = {}
-    carry_out = run.carry_out
+    carry_out = hands.carry_out
 
     def timed(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None = None) -> list[str]:
         began = time.perf_counter()
@@ -91,6 +91,6 @@ def real_seconds(settings: dict[str, Any]) -> dict[str, float]:
         took[stage.name] = took.get(stage.name, 0.0) + time.perf_counter() - began
         return told
 
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(run, "carry_out", timed):
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(hands, "carry_out", timed):
         saeattr.attribute(out=Path(folder) / "study", figures=False, device="cpu", **settings)
     return took

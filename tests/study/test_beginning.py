@@ -45,7 +45,7 @@ def interrupt(*_: Any, **__: Any) -> None:
 def test_a_model_that_cannot_be_opened_leaves_no_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: Any, settings: dict[str, Any], stop: Any
 ) -> None:
-    monkeypatch.setattr("saeattr.study.run.load_model", stop)
+    monkeypatch.setattr("saeattr.study.hands.load_model", stop)
     with pytest.raises((UserError, KeyboardInterrupt)):
         operation("cities", out=tmp_path / "runs" / "s", **settings)
     assert list(tmp_path.iterdir()) == []
@@ -62,7 +62,7 @@ def test_a_refusal_leaves_a_study_as_it_was(
 ) -> None:
     shutil.copytree(done, tmp_path / "s")
     before = content(tmp_path / "s")
-    monkeypatch.setattr("saeattr.study.run.load_model", refuse)
+    monkeypatch.setattr("saeattr.study.hands.load_model", refuse)
     with pytest.raises(UserError):
         saeattr.attribute(out=tmp_path / "s", **{**ATTRIBUTED, "group": "cities", **more})
     assert content(tmp_path / "s") == before

@@ -104,7 +104,7 @@ def test_another_number_of_lists_to_test_on_makes_the_validation_again_from_a_pr
     assert set(more.validation()["n_pairs"]) == {len(many)}
     assert (study.folder.root / "attribution" / "cities" / "features.parquet").stat().st_mtime_ns == attributed
     with monkeypatch.context() as patch:
-        patch.setattr("saeattr.study.run.load_model", None)
+        patch.setattr("saeattr.study.hands.load_model", None)
         saeattr.validate(study.folder.root, validate_lists=14, **LATER)
     fewer = saeattr.validate(study.folder.root, validate_lists=6, **LATER)
     pd.testing.assert_frame_equal(fewer.test_pairs(), few)

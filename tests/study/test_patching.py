@@ -59,7 +59,7 @@ def test_what_is_stored_is_not_done_again(study: Study, monkeypatch: pytest.Monk
     def refuse(*_: Any) -> None:
         raise AssertionError("the model is not needed")
 
-    monkeypatch.setattr("saeattr.study.run.load_model", refuse)
+    monkeypatch.setattr("saeattr.study.hands.load_model", refuse)
     again = saeattr.patch(
         ["cities", "animals"], component="z", by="head", out=study.folder.root, figures=False, **GIVEN
     )

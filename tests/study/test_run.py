@@ -33,7 +33,7 @@ def test_what_is_validated_is_not_validated_again_and_more_features_are(
 ) -> None:
     saeattr.validate(plain, top=2, curves=False, figures=False, device="cpu")
     with monkeypatch.context() as patch:
-        patch.setattr("saeattr.study.run.load_model", None)
+        patch.setattr("saeattr.study.hands.load_model", None)
         assert len(saeattr.validate(plain, top=2, curves=False, figures=False, device="cpu").validation()) == 2
     assert len(saeattr.validate(plain, top=4, curves=False, figures=False, device="cpu").validation()) == 4
 

@@ -44,7 +44,7 @@ def test_it_opens_no_sae_is_not_done_twice_and_attribute_goes_on_behind_it(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("saeattr.study.run.load_model", None)
+        patch.setattr("saeattr.study.hands.load_model", None)
         explore(["cities", "birds"], [Statistics()], dict(SMALL), out=study.folder.root, on_progress=quiet)
     before = Statistics.read(study.folder, LIST_SUMMARY)
     asked = {"sites": ["resid_post.4"], "validate_top": 0, "figures": False, **SMALL}

@@ -102,7 +102,7 @@ def test_a_swap_is_refused_for_what_is_no_list(tmp_path: Path) -> None:
 def test_generating_with_the_corrupted_base_is_refused_before_a_model_is_loaded(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("saeattr.study.run.load_model", None)
+    monkeypatch.setattr("saeattr.study.hands.load_model", None)
     with pytest.raises(UserError, match="the requests for cities have 34 and 35 tokens.*use --base zero or mean"):
         saeattr.validate(study, top=1, curves=False, generate=True, figures=False)
 

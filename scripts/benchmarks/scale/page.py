@@ -1,4 +1,4 @@
-"""docs/scale.md: times and memory of the full-size rehearsal."""
+"""A section of docs/scale.md: times and memory of the full-size rehearsal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from saeattr.files import write_text
+from benchmarks.sections import replace_section
 from saeattr.runs.memory import megabytes
 
 PARTS = ("weights", "captured", "working", "sae", "encode", "tables")
@@ -34,7 +34,7 @@ class Rehearsed:
 
 def write_page(found: Rehearsed, layers: int, lists: int, out: Path) -> None:
     lines = [
-        "# Full size",
+        "## Full size",
         "",
         f"Made by `python scripts/benchmark.py scale` (CPU, {torch.get_num_threads()} threads of {os.cpu_count()}, "
         f"torch {torch.__version__}). Gemma 2 2B's shape (26 layers, width 2304, vocabulary 256,000), random "
@@ -63,9 +63,8 @@ def write_page(found: Rehearsed, layers: int, lists: int, out: Path) -> None:
         "| stage | predicted | measured | predicted / measured | batch | copies |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         *(_stage_row(name, stage) for name, stage in found.plan["stages"].items()),
-        "",
     ]
-    write_text(out / "scale.md", "\n".join(lines))
+    replace_section(out / "scale.md", "full size", lines)
     print("\n".join(lines))
 
 

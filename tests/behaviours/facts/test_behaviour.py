@@ -268,7 +268,7 @@ def test_effects_are_those_of_plain_autograd_on_the_plain_model(
 def test_generating_lists_from_facts_is_refused_before_a_model_is_loaded(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("saeattr.study.run.load_model", None)
+    monkeypatch.setattr("saeattr.study.hands.load_model", None)
     with pytest.raises(UserError, match="--generate writes lists, and this study is of facts: leave it out"):
         saeattr.validate(study, top=3, curves=False, generate=True, figures=False, device="cpu")
 
