@@ -12,7 +12,7 @@ import pandas as pd
 
 from saeattr.errors import UserError
 from saeattr.features.recurrence import largest_features
-from saeattr.files import write_text
+from saeattr.files import check_whole, write_text
 from saeattr.neuronpedia.answers import FeatureAnswer
 from saeattr.neuronpedia.client import Client, NoAnswer, Wanted, open_client
 from saeattr.neuronpedia.source import NoSource, Source, embed_url, feature_url, index_text, study_sources
@@ -97,6 +97,7 @@ def read_links(study: StudyFolder) -> StudyLinks:
         UserError: it is damaged.
     """
     path = study.root / FILE
+    check_whole(path)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         rows = {f"{row['kind']}.{row['layer']}/{row['feature']}": _label(row) for row in value["features"]}

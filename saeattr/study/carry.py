@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from saeattr.errors import during
+from saeattr.behaviours.pair import Pair
+from saeattr.errors import UserError, during
 from saeattr.runs.memory import USUAL_LENGTH, MemoryPlan
 from saeattr.runs.question import Pace
 from saeattr.study.memory import memory_plan, note_stage, within_memory
@@ -40,9 +41,17 @@ def plan_of(works: Sequence[Work]) -> MemoryPlan:
         UserError: the budget is too small.
     """
     first = works[0]
-    kinds = [pairs for work in works for pairs in (work.task.pairs, stored_test_pairs(work.study, work.group) or [])]
+    kinds = [pairs for work in works for pairs in (work.task.pairs, _test_pairs(work))]
     longest = max(len(pair.clean_ids) for pairs in kinds for pair in pairs)
     return memory_plan(first.prepared, max(map(len, kinds)), longest, first.task.lm.device, len(works))
+
+
+def _test_pairs(work: Work) -> list[Pair]:
+    try:
+        return stored_test_pairs(work.study, work.group) or []
+    except UserError:
+        # They are damaged, and made again before any of them is run.
+        return []
 
 
 def early_plan(work: Work) -> MemoryPlan:

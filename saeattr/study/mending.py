@@ -17,7 +17,7 @@ import yaml
 
 from saeattr.errors import UserError
 from saeattr.files import SUMS, fault, listed_sums, read_metadata, remove_stored
-from saeattr.study.folder import StudyFolder, write_record
+from saeattr.study.folder import FORMAT, StudyFolder, write_record
 from saeattr.study.marks import GROUP_NAME, STUDY, mark_of
 from saeattr.study.memory import note_sites
 from saeattr.study.pairs import store_given
@@ -41,10 +41,11 @@ def rescue(root: Path, prepared: Prepared) -> list[str]:
         UserError: they are of something else.
     """
     study = StudyFolder(root)
-    found = fault(study.record_path)
-    if found is None or _is_older(study):
+    found, known = fault(study.record_path), _readable(study)
+    if found is None or known.get("format", FORMAT) != FORMAT:
+        # Opening a study of another version says so.
         return []
-    known, parts = _readable(study), list(_parts(study))
+    parts = list(_parts(study))
     record = {**prepared.record, "groups": _groups(study, known, parts)}
     if isinstance(known.get("saes"), dict) and not record.get("saes"):
         record["saes"] = known["saes"]
@@ -98,11 +99,6 @@ def _joined(study: StudyFolder) -> set[str]:
     """The files of joined tables whose parts are there."""
     stages = [stage for stage in STAGES if (study.root / stage.name).is_dir()]
     return {f"{table.name}.parquet" for stage in stages for table in stage.joined}
-
-
-def _is_older(study: StudyFolder) -> bool:
-    """Whether it is a study of an earlier version, which had no sums: opening it says so."""
-    return not (study.root / SUMS).exists() and not list(_parts(study))
 
 
 def _readable(study: StudyFolder) -> dict[str, Any]:

@@ -14,14 +14,14 @@ from saeattr.behaviours.lists.decisions import contrasted, end_label
 from saeattr.behaviours.lists.pairs import ListRequest, make_pairs
 from saeattr.behaviours.lists.parsing import ListMarkers, ParsedList, decoder
 from saeattr.behaviours.lists.placing import place_lists
-from saeattr.behaviours.lists.sampling import SampledList, Sampling, prompt_ids, sample_lists
+from saeattr.behaviours.lists.sampling import SampledList, Sampling, list_seed, prompt_ids, sample_lists
 from saeattr.behaviours.lists.swap import check_swap
 from saeattr.behaviours.lists.table import lists_from_rows, lists_to_rows
 from saeattr.behaviours.lists.topics import SWAPS, Length, list_request, near_miss, resolve_topics
 from saeattr.behaviours.lists.written import read_list_file
 from saeattr.behaviours.pair import Pair
 from saeattr.behaviours.tokens import contrast_tokens
-from saeattr.files import read_table, slug, write_table
+from saeattr.files import fault, read_table, slug, write_table
 from saeattr.model.loading import longest_input
 from saeattr.progress import counting
 from saeattr.settings import StudySettings
@@ -137,10 +137,8 @@ def topic_lists(topic: str, request: Request, length: Length | None = None) -> l
     """
     lm, settings = request.lm, request.settings
     path = request.folder / f"{slug(topic)}.parquet"
-    there: list[SampledList] = []
-    if path.exists():
-        table = read_table(path, LISTS)
-        there = lists_from_rows(table, ListMarkers.from_tokenizer(lm.tokenizer), decoder(lm.tokenizer))
+    length = length or SWAPS[settings.swap][0]
+    there = _stored_lists(path, topic, length, request)
     if len(there) > settings.n_pairs:
         # As if more had never been asked for: the folder shows what the tables were made of.
         there = there[: settings.n_pairs]
@@ -150,7 +148,7 @@ def topic_lists(topic: str, request: Request, length: Length | None = None) -> l
     sampling = Sampling(
         n_lists=settings.n_pairs - len(there),
         first=len(there),
-        length=length or SWAPS[settings.swap][0],
+        length=length,
         temperature=settings.temperature,
         top_p=settings.top_p,
         max_new_tokens=settings.max_new_tokens,
@@ -160,6 +158,23 @@ def topic_lists(topic: str, request: Request, length: Length | None = None) -> l
     lists = there + sample_lists(lm, topic, sampling, on_count=counting(request.on_step, "sampling lists"))
     write_table(path, lists_to_rows(lists))
     return lists
+
+
+def _stored_lists(path: Path, topic: str, length: Length, request: Request) -> list[SampledList]:
+    """The lists of a file as they were sampled; none where it is damaged, or is of another topic or other settings.
+
+    What is not taken is sampled again.
+    """
+    tokenizer, settings = request.lm.tokenizer, request.settings
+    if not path.exists() or fault(path) is not None:
+        return []
+    lists = lists_from_rows(read_table(path, LISTS), ListMarkers.from_tokenizer(tokenizer), decoder(tokenizer))
+    wanted = [
+        (topic, length, settings.temperature, settings.top_p, list_seed(settings.seed, topic, number))
+        for number in range(len(lists))
+    ]
+    found = [(one.topic, one.length, one.temperature, one.top_p, one.seed) for one in lists]
+    return lists if found == wanted else []
 
 
 def written_lists(topic: str, request: Request) -> tuple[list[SampledList], list[str]]:
