@@ -5,6 +5,7 @@ from saeattr.files.read import iter_rows, read_metadata, read_rows, read_stored_
 from saeattr.files.sums import (
     LISTING,
     SUMS,
+    UNLISTED,
     advice,
     alone,
     check_whole,
@@ -30,6 +31,7 @@ __all__ = [
     "LISTING",
     "LONGEST_SLUG",
     "SUMS",
+    "UNLISTED",
     "advice",
     "alone",
     "check_whole",

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from saeattr.errors import UserError
-from saeattr.files import advice, check_whole, disk_errors, fault, is_stored, read_stored_text, write_text
+from saeattr.files import UNLISTED, advice, check_whole, disk_errors, fault, is_stored, read_stored_text, write_text
 from saeattr.study.lock import is_content
 
 FORMAT = 5
@@ -150,7 +150,7 @@ def read_record(study: StudyFolder) -> dict[str, Any]:
         check_whole(path)
         raise UserError(f"{path} cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
     known = record.get("format") if isinstance(record, dict) else None
-    if isinstance(known, int) and 0 < known < FORMAT:
+    if is_earlier(known, found):
         raise UserError(
             f"{path} is of format {known}, which an earlier version wrote, and this one reads format "
             f"{FORMAT}: make the study again with another --out"
@@ -163,6 +163,11 @@ def read_record(study: StudyFolder) -> dict[str, Any]:
         if name in record and not isinstance(record[name], kind):
             raise UserError(f"{path} has {name} as {type(record[name]).__name__}: {advice(path)}")
     return record
+
+
+def is_earlier(known: object, found: str | None) -> bool:
+    """Whether a record of the format ``known``, in which ``found`` is wrong, is an earlier version's and not damaged."""
+    return isinstance(known, int) and 0 < known < FORMAT and found in (None, UNLISTED)
 
 
 def write_record(study: StudyFolder, record: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ import yaml
 
 from saeattr.errors import UserError
 from saeattr.files import SUMS, fault, listed_sums, read_metadata, remove_stored
-from saeattr.study.folder import FORMAT, StudyFolder, write_record
+from saeattr.study.folder import StudyFolder, is_earlier, write_record
 from saeattr.study.marks import GROUP_NAME, STUDY, mark_of
 from saeattr.study.memory import note_sites
 from saeattr.study.pairs import store_given
@@ -42,8 +42,8 @@ def rescue(root: Path, prepared: Prepared) -> list[str]:
     """
     study = StudyFolder(root)
     found, known = fault(study.record_path), _readable(study)
-    if found is None or known.get("format", FORMAT) != FORMAT:
-        # Opening a study of another version says so.
+    if found is None or is_earlier(known.get("format"), found):
+        # Opening a study of an earlier version says so.
         return []
     parts = list(_parts(study))
     record = {**prepared.record, "groups": _groups(study, known, parts)}
