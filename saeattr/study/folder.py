@@ -166,7 +166,7 @@ def read_record(study: StudyFolder) -> dict[str, Any]:
 
 
 def is_earlier(known: object, found: str | None) -> bool:
-    """Whether a record of the format ``known``, in which ``found`` is wrong, is an earlier version's and not damaged."""
+    """Whether a record of the format ``known`` is an earlier version's, and not damaged (``found``: its fault)."""
     return isinstance(known, int) and 0 < known < FORMAT and found in (None, UNLISTED)
 
 

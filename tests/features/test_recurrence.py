@@ -13,6 +13,7 @@ from scipy.stats import false_discovery_control
 
 from saeattr import UserError
 from saeattr.features.recurrence import family, feature_families, largest_features, overlap_table, top_sets
+from saeattr.files import write_text
 from saeattr.study.folder import FORMAT
 from saeattr.study.sets import read_feature_sets
 
@@ -242,6 +243,6 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
 
 def test_a_study_interrupted_before_features_exist_is_refused(tmp_path: Path) -> None:
     record = f"format: {FORMAT}\nmodel: {{name: m, sha256: abc}}\nsaes: {{}}\ngroups: []\n"
-    (tmp_path / "study.yaml").write_text(record)
+    write_text(tmp_path / "study.yaml", record)
     with pytest.raises(UserError, match="run saeattr attribute"):
         read_feature_sets([tmp_path])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from saeattr.files import write_table
+from saeattr.files import write_table, write_text
 from saeattr.study.folder import FORMAT, StudyFolder, write_record
 from saeattr.study.results import Study, load_study
 
@@ -47,5 +47,5 @@ def gemma_study(
     table = table.assign(**spread, n_pairs=3, top_role="newline", top_token="\n")
     write_table(folder.table_path("features"), table)
     plan = {"sites": {site: {"width": 16384, "sae": name} for site, name in (used or {}).items()}, "groups": {}}
-    (root / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    write_text(root / "plan.json", json.dumps(plan))
     return load_study(root)

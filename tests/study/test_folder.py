@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 from safetensors.torch import load_file, save_file
 
 import saeattr
@@ -52,15 +51,14 @@ def refusal(root: Path, **settings: Any) -> str:
 
 
 def test_settings_that_an_older_record_does_not_have_are_refused(own: Path) -> None:
-    path = own / "s" / "study.yaml"
-    text = path.read_text(encoding="utf-8")
-    record = yaml.safe_load(text)
-    del record["settings"]["decision"], record["settings"]["base"]
-    path.write_text(yaml.safe_dump(record, sort_keys=False), encoding="utf-8")
+    study = StudyFolder(own / "s")
+    record = read_record(study)
+    fewer = {name: value for name, value in record["settings"].items() if name not in ("decision", "base")}
+    write_record(study, {**record, "settings": fewer})
     try:
         message = refusal(own)
     finally:
-        path.write_text(text, encoding="utf-8")
+        write_record(study, record)
     assert "settings.decision is None there and 'last' here" in message
     assert "settings.base is None there and 'corrupted' here" in message
 
@@ -150,4 +148,4 @@ def test_a_study_of_the_first_format_is_refused_with_what_to_do(tmp_path: Path) 
             f"{tmp_path / 'study.yaml'} is of format 1, which an earlier version wrote, and this one reads format "
             f"{FORMAT}: make the study again with another --out"
         )
-    assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["SHA256SUMS", "study.yaml"]
