@@ -19,6 +19,7 @@ from saeattr.study.borrowed import with_borrowed
 from saeattr.study.folder import StudyFolder, check_place
 from saeattr.study.growing import with_grown
 from saeattr.study.lock import locked
+from saeattr.study.mending import with_damaged
 from saeattr.study.notes import StageNotes, keep_notes, stored_notes
 from saeattr.study.pairs import MakingTestPairs
 from saeattr.study.passed import take_passed
@@ -101,7 +102,7 @@ def run_and_draw(
         # Workers open it themselves.
         lm = None if asks_for_workers(prepared.settings) else model_for(folder, prepared, stages, on_progress)
         folder = begin_study(folder, prepared)
-        prepared, told = with_grown(prepared, folder, stages)
+        prepared, told = with_grown(with_damaged(prepared, folder, stages), folder, stages)
         with hands_for(prepared, folder, on_progress, lm) as hands:
             ran = run_stages(prepared, folder, stages, on_progress, hands)
         study = Study(folder, join_stages(folder, prepared.groups, ran))

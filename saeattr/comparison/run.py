@@ -128,8 +128,7 @@ def _compare_group(a: Study, b: Study, group: str) -> _Group:
 def _attributions(study: Study, group: str) -> pd.DataFrame:
     """The group's own part: the joined table of many groups is large."""
     check_every_entry(study.folder, group, "compare")
-    (path,) = Attribution.stored(study.folder, ATTRIBUTIONS, group)
-    return read_table(path, ATTRIBUTIONS, READ)
+    return read_table(Attribution.stored_path(study.folder, ATTRIBUTIONS, group), ATTRIBUTIONS, READ)
 
 
 def _measure(a: Study, b: Study, folds: Sequence[ChangeFold], wanted: ExactPlan, on_step: OnStep) -> ExactChanges:

@@ -138,6 +138,14 @@ def listed(path: Path, temporary: Path) -> Iterator[None]:
         sums[name] = (digest,)
 
 
+def list_again(path: Path, digest: str) -> None:
+    """Put a file of a study into its sums whose digest is known from elsewhere, if it is that file."""
+    root = study_root(path)
+    if root is not None and path.is_file() and sha256_of(path) == digest:
+        with _changing(root) as sums:
+            sums[path.absolute().relative_to(root).as_posix()] = (digest,)
+
+
 def remove_stored(path: Path) -> None:
     """Delete a file or folder of a study, and take it out of the study's sums."""
     if path.is_dir():

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from saeattr.errors import UserError
-from saeattr.files import SUMS, fault, listed_sums, read_metadata, remove_stored
-from saeattr.study.folder import StudyFolder, is_earlier, write_record
-from saeattr.study.marks import GROUP_NAME, STUDY, mark_of
+from saeattr.files import SUMS, fault, list_again, listed_sums, read_metadata, remove_stored
+from saeattr.study.folder import StudyFolder, is_earlier, read_record, write_record
+from saeattr.study.marks import GROUP_NAME, MADE_OF, STUDY, mark_of
 from saeattr.study.memory import note_sites
-from saeattr.study.pairs import store_given
+from saeattr.study.pairs import MakingPairs, store_given
 from saeattr.study.prepare import Prepared
 from saeattr.study.run import STAGES
 from saeattr.study.selection import with_choice
-from saeattr.study.stage import JOINED_GROUPS
+from saeattr.study.stage import JOINED_GROUPS, Stage
 from saeattr.tables import PAIRS
 
 #: Files that are only drawn or written again from tables.
@@ -57,6 +57,10 @@ def rescue(root: Path, prepared: Prepared) -> list[str]:
             "with --out"
         )
     write_record(study, record)
+    # The tables made of lists say which these were.
+    for name, digest in {item for part in parts for item in json.loads(part[MADE_OF]).items()}:
+        if (root / name).is_file():
+            list_again(root / name, digest)
     return [f"study.yaml was damaged ({found}): written anew, with the settings that the stored tables are of"]
 
 
@@ -87,6 +91,14 @@ def mend(study: StudyFolder, prepared: Prepared) -> StudyFolder:
         elif name in _joined(study):
             told.append(f"{name} is damaged ({found}): joined again")
     return dataclasses.replace(study, told=(*study.told, *told))
+
+
+def with_damaged(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage]) -> Prepared:
+    """The groups asked for, and those of the study whose tables of these stages are damaged: all are joined."""
+    wanted = [MakingPairs(), *(stage for stage in stages if not stage.of_all)]
+    others = [group for group in read_record(study)["groups"] if group not in prepared.groups]
+    damaged = [group for group in others if any(stage.damage(study, group) for stage in wanted)]
+    return dataclasses.replace(prepared, groups=(*prepared.groups, *damaged)) if damaged else prepared
 
 
 def _note_sites(study: StudyFolder, prepared: Prepared) -> None:

@@ -16,7 +16,7 @@ from saeattr.behaviours.given.source import GivenRows, read_source
 from saeattr.behaviours.pair import Pair, distinct_pairs
 from saeattr.behaviours.table import pairs_from_rows, pairs_to_rows
 from saeattr.errors import UserError
-from saeattr.files import check_whole, is_stored, read_metadata, write_text
+from saeattr.files import check_whole, is_stored, read_metadata, read_table, write_text
 from saeattr.settings import StudySettings
 from saeattr.study.folder import StudyFolder, read_record
 from saeattr.study.stage import Outcome, Stage, Work
@@ -111,7 +111,7 @@ def borrowed_pairs(folder: str, group: str, table: Table, tokenizer: PreTrainedT
     """
     source = StudyFolder(Path(folder).expanduser())
     stage = MakingPairs if table is PAIRS else MakingTestPairs
-    rows = stage.read(source, table, group)
+    rows = read_table(stage.stored_path(source, table, group), table)
     pairs = pairs_from_rows(rows)
     texts = {
         int(token): str(text)

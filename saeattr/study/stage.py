@@ -161,7 +161,7 @@ class Stage(ABC):
         """Whether the stage is stored for a group, undamaged, as it is wanted now."""
         paths = self._paths(study, group)
         # A table that a user deleted is made again.
-        if any(not path.exists() or fault(path) for path in paths):
+        if any(not path.exists() for path in paths) or any(map(fault, [*paths, *self._kept_files(study, group)])):
             return False
         known = read_metadata(paths[0])
         return all(known.get(name) == value for name, value in self.marks(study, group).items())
@@ -256,6 +256,15 @@ class Stage(ABC):
         for path, part in there.items():
             check_place(study, path, cls._place(study, part, group))
         return list(there)
+
+    @classmethod
+    def stored_path(cls, study: StudyFolder, table: Table, group: str) -> Path:
+        """The file of one of its tables, of one group (of stages without variants), whether or not it is there.
+
+        Raises:
+            UserError: it is damaged, or another group's or study's.
+        """
+        return next(iter(cls.stored(study, table, group)), cls.path(study, group, table))
 
     @classmethod
     def read(cls, study: StudyFolder, table: Table, group: str | None = None) -> pd.DataFrame:

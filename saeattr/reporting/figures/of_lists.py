@@ -52,7 +52,8 @@ def blanks_by_position(study: Study) -> Figure | None:
 
 def one_token_items(study: Study) -> Figure | None:
     """Share of names of one token, by topic."""
-    rows = [Statistics.read(study.folder, LIST_STATISTICS, group) for group in study.groups]
+    there = [group for group in study.groups if Statistics.is_there(study.folder, group)]
+    rows = [Statistics.read(study.folder, LIST_STATISTICS, group) for group in there]
     unlike = exceptions(pd.concat(rows, ignore_index=True))
     return lists.one_token_items(_one_source(Statistics.read(study.folder, LIST_SUMMARY)), _one_source(unlike))
 

@@ -45,7 +45,7 @@ def feature_by_pair(
     # The group's own part, and of it these features alone: all of many pairs take gigabytes to read.
     features = study.features(group)
     best = features[features["kind"] == kind].sort_values("rank").head(top)["feature"]
-    (path,) = Attribution.stored(study.folder, PAIR_EFFECTS, group)
+    path = Attribution.stored_path(study.folder, PAIR_EFFECTS, group)
     effects = read_rows(path, kind=kind, feature=best.unique().tolist())
     words = study_labels(study) if labels is None else labels
     return heatmaps.feature_by_pair(effects, features, group, kind, top, words)
@@ -91,7 +91,7 @@ def pair_activations(study: Study, chosen: pd.DataFrame) -> pd.DataFrame:
     """Largest activation of each chosen feature in each pair, read group by group to hold little in memory."""
     parts = []
     for group in study.groups:
-        (path,) = Attribution.stored(study.folder, ATTRIBUTIONS, group)
+        path = Attribution.stored_path(study.folder, ATTRIBUTIONS, group)
         table = read_table(path, ATTRIBUTIONS, [*PAIR, *FEATURE, "act_clean"])
         parts.append(clustermap.pair_activations(table, chosen))
     return pd.concat(parts, axis=1).fillna(0.0)
