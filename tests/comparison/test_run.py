@@ -14,22 +14,24 @@ import yaml
 import saeattr
 from saeattr import UserError
 from saeattr.cli import main
-from saeattr.files import read_table, write_table
+from saeattr.files import read_table
 from saeattr.reporting.figures.comparison import comparison_figure
 from saeattr.reporting.figures.style import figure_title
 from saeattr.reporting.terminal.comparison import where_it_begins
+from saeattr.study.folder import StudyFolder, write_record
 from saeattr.study.results import Study, load_study
 from saeattr.tables import COMPARISON, PAIRS
 from tests.comparison.tuned import SMALL, compared, studies
+from tests.tampered import write_tampered
 
 
 def copy_of(study: Study, folder: Path, **settings: Any) -> Study:
     """The study with some of its record changed."""
     shutil.copytree(study.folder.root, folder)
-    record = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))
+    record = study.record
     for name, value in settings.items():
         (record if name in record else record["settings"])[name] = value
-    (folder / "study.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")
+    write_record(StudyFolder(folder), record)
     return load_study(folder)
 
 
@@ -71,7 +73,7 @@ def with_pairs(study: Study, folder: Path, keep: int) -> Study:
     path = folder / "pairs" / "cities" / "pairs.parquet"
     rows = read_table(path, PAIRS)
     rows["clean_ids"] = [ids if at < keep else [*ids[:-1], 3] for at, ids in enumerate(rows["clean_ids"])]
-    write_table(path, rows)
+    write_tampered(path, rows)
     return found
 
 

@@ -12,9 +12,10 @@ import pytest
 import saeattr
 from saeattr import UserError
 from saeattr.behaviours.table import pairs_from_rows
-from saeattr.files import read_table, write_table
+from saeattr.files import read_table
 from saeattr.study.results import Study
 from saeattr.tables import PAIRS
+from tests.tampered import write_tampered
 
 SMALL: dict[str, Any] = {"sites": ["resid_post.2"], "device": "cpu", "figures": False, "curves": False}
 
@@ -81,7 +82,7 @@ def test_pairs_of_another_tokenizer_are_refused(source: Study, tmp_path: Path) -
     path = tmp_path / "lent" / "pairs" / "cities" / "pairs.parquet"
     rows = read_table(path, PAIRS)
     rows["clean_tokens"] = [["other", *list(tokens)[1:]] for tokens in rows["clean_tokens"]]
-    write_table(path, rows)
+    write_tampered(path, rows)
     with pytest.raises(UserError, match="are of another tokenizer: token .* is 'other' there and '<bos>' here"):
         saeattr.attribute("cities", out=tmp_path / "s", pairs_of=str(tmp_path / "lent"), validate_top=0, **SMALL)
 

@@ -17,6 +17,7 @@ from rich.console import Console
 import saeattr
 from saeattr import UserError
 from saeattr.features.recurrence import largest_features
+from saeattr.files import write_table, write_text
 from saeattr.neuronpedia.links import FeatureLink, write_links
 from saeattr.neuronpedia.source import Source
 from saeattr.reporting.figures import of_study
@@ -225,10 +226,10 @@ def test_another_model_or_sae_is_refused(copy: Study) -> None:
     root = copy.folder.root
     record = root / "study.yaml"
     written = record.read_text()
-    record.write_text(re.sub(r"(resid_post\.3: )\w+", r"\1abc", written))
+    write_text(record, re.sub(r"(resid_post\.3: )\w+", r"\1abc", written))
     with pytest.raises(UserError, match=r"the SAE for resid_post\.3 has changed"):
         saeattr.report(root, top=4)
-    record.write_text(re.sub(r"(model:\n +name: \w+\n +sha256: )\w+", r"\1abc", written))
+    write_text(record, re.sub(r"(model:\n +name: \w+\n +sha256: )\w+", r"\1abc", written))
     with pytest.raises(UserError, match="the model bundled has changed"):
         saeattr.report(root, top=4)
 
@@ -258,9 +259,9 @@ def test_missing_saes_and_missing_features_are_refused(copy: Study, lm, saes) ->
         make_report(copy, only, top=8)
     features = copy.features()
     (root / "features.parquet").unlink()
-    with pytest.raises(UserError, match="run saeattr attribute"):
+    with pytest.raises(UserError, match="saeattr attribute"):
         make_report(load_study(root))
-    features.head(0).to_parquet(root / "features.parquet")
+    write_table(root / "features.parquet", features.head(0))
     with pytest.raises(UserError, match="holds no feature"):
         make_report(load_study(root))
     assert not page.exists()
