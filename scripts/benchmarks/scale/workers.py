@@ -1,8 +1,8 @@
 """How much faster do several processes attribute many topics than one?
 
-    OMP_NUM_THREADS=1 python scripts/benchmark.py workers [--topics 26] [--lists 10] [--workers 2] [--rounds 1]
+    OMP_NUM_THREADS=1 python scripts/benchmark.py workers [--topics 26] [--lists 10] [--workers 0 2] [--rounds 1]
 
-The bundled model, lists sampled, every site attributed; with no workers, with one and with several, in turn. Tables are
+The bundled model, lists sampled, every site attributed; without and with several workers, in turn. Tables are
 compared byte by byte. Wall time depends on what else runs here, so processor time stands beside it: of this process and
 of its busiest worker, one of which is always at work. Writes a section of docs/scale.md.
 """
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--topics", type=int, default=26)
     parser.add_argument("--lists", type=int, default=10, help="of each topic")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="ways, in turn; 0: this process alone")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--quick", action="store_true", help="two topics of a list: does it run?")
@@ -42,14 +42,13 @@ def main(arguments: Sequence[str]) -> None:
     rows: list[dict[str, Any]] = []
     for number in range(options.rounds):
         # Turned round from time to time: who comes first has the cold caches.
-        ways = [None, 1, options.workers]
-        for workers in ways if number % 2 == 0 else reversed(ways):
+        for workers in options.workers if number % 2 == 0 else reversed(options.workers):
             rows.append({"round": number, **measure(topics, options.lists, workers)})
             print(rows[-1], flush=True)
     write_section(pd.DataFrame(rows), options)
 
 
-def measure(topics: Sequence[str], lists: int, workers: int | None) -> dict[str, Any]:
+def measure(topics: Sequence[str], lists: int, workers: int) -> dict[str, Any]:
     """Seconds of a study, of its processes' processors, and what its tables are."""
     used: dict[int, float] = {}
     this = psutil.Process()
@@ -70,14 +69,14 @@ def measure(topics: Sequence[str], lists: int, workers: int | None) -> dict[str,
             figures=False,
             device="cpu",
             on_progress=on_progress,
-            **({} if workers is None else {"workers": workers}),
+            **({"workers": workers} if workers else {}),
         )
         wall = time.monotonic() - begun
         root = study.folder.root
         digests = sorted((str(path.relative_to(root)), file_sha256(path)) for path in root.rglob("*.parquet"))
     own = _seconds(this) - before
     return {
-        "workers": workers or 0,
+        "workers": workers,
         "wall": wall,
         "own": own,
         "busiest": max(used.values(), default=0.0),
@@ -101,7 +100,12 @@ def write_section(rows: pd.DataFrame, options: argparse.Namespace) -> None:
     shown = middle.map("{:.0f}".format).reset_index()
     shown["workers"] = shown["workers"].replace({0: "none"}).astype(str)
     names = {"wall": "wall, s", "all": "processor, s", "own": "this process, s", "busiest": "busiest worker, s"}
-    clock, path = ({few: _ratio(rows, name, few, options.workers) for few in (0, 1)} for name in ("wall", "path"))
+    first, *others = options.workers
+    ratios = [
+        f"{_named(many)} against {_named(first)}: {_ratio(rows, 'wall', first, many):.2f} times as fast by the clock, "
+        f"{_ratio(rows, 'path', first, many):.2f} times by processor time along the longest path"
+        for many in others
+    ]
     same = "are the same, byte by byte" if len(set(rows["tables"])) == 1 else "DIFFER"
     lines = [
         f"`python scripts/benchmark.py workers`: {options.topics} topics of {options.lists} lists, sampled, and "
@@ -111,12 +115,15 @@ def write_section(rows: pd.DataFrame, options: argparse.Namespace) -> None:
         "",
         markdown(shown.rename(columns=names)),
         "",
-        f"{options.workers} workers against no worker: {clock[0]:.2f} times as fast by the clock, {path[0]:.2f} times "
-        "by processor time along the longest path (this process and the busiest worker), which does not depend on what "
-        f"else runs; against one worker {clock[1]:.2f} and {path[1]:.2f}. The tables of all runs {same}.",
+        f"{'; '.join(ratios)} (this process and the busiest worker), which does not depend on what else runs (load "
+        f"average {os.getloadavg()[1]:.0f} meanwhile). The tables of all runs {same}.",
     ]
     replace_section(options.out / "scale.md", "workers", lines)
     print("\n".join(lines))
+
+
+def _named(workers: int) -> str:
+    return f"{workers} workers" if workers else "this process alone"
 
 
 def _ratio(rows: pd.DataFrame, name: str, few: int, many: int) -> float:
