@@ -72,7 +72,7 @@ def measure(topics: Sequence[str], lists: int, workers: int) -> dict[str, Any]:
             **({"workers": workers} if workers else {}),
         )
         wall = time.monotonic() - begun
-        root = study.folder.root
+        root, n_sites = study.folder.root, len(study.record["saes"])
         digests = sorted((str(path.relative_to(root)), file_sha256(path)) for path in root.rglob("*.parquet"))
     own = _seconds(this) - before
     return {
@@ -81,7 +81,7 @@ def measure(topics: Sequence[str], lists: int, workers: int) -> dict[str, Any]:
         "own": own,
         "busiest": max(used.values(), default=0.0),
         "all": own + sum(used.values()),
-        "sites": len(study.record["saes"]),
+        "sites": n_sites,
         "tables": hash(tuple(digests)),
     }
 
