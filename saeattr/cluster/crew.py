@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from dask import config
@@ -34,11 +34,13 @@ class Crew:
 
     Attributes:
         devices, threads: as in ``Place``.
+        seen: the addresses of those that were there when it was last looked.
     """
 
     client: Client
     devices: tuple[str, ...] = ()
     threads: int | None = None
+    seen: set[str] = field(default_factory=set)
 
     @property
     def threads_of(self) -> dict[str, int]:
@@ -51,6 +53,18 @@ class Crew:
             return dict(self.client.nthreads())
         except OSError as error:
             raise UserError(LOST) from error
+
+    def look(self) -> set[str]:
+        """Look who is there; the addresses of those that went since the last time.
+
+        Raises:
+            UserError: as ``threads_of``.
+        """
+        there = set(self.threads_of)
+        gone = self.seen - there
+        self.seen.clear()
+        self.seen.update(there)
+        return gone
 
 
 @contextmanager

@@ -32,15 +32,13 @@ def follow(crew: Crew, place: Place, pieces: Sequence[Piece], on_progress: OnPro
     found: dict[int, Carried] = {}
     left, running = list(range(len(pieces))), dict[Future, int]()
     heard = Heard(on_progress, sum(piece.what == "shards" or len(piece.items) > 1 for piece in pieces))
-    workers = set(crew.threads_of)
     with _listening(crew) as (topic, said):
         try:
             while left or running:
-                before, workers = workers, set(crew.threads_of)
-                for lost in before - workers:
+                for lost in crew.look():
                     on_progress("workers", f"{lost} was lost, and what it did is done again", 1, 1)
                 # No more than there are workers: who is killed with its worker is then known.
-                while left and len(running) < max(1, len(workers)):
+                while left and len(running) < max(1, len(crew.seen)):
                     number = left.pop(0)
                     future = crew.client.submit(do, place, pieces[number], topic, number, key=_key(pieces[number]))
                     running[future] = number
@@ -64,9 +62,10 @@ def begin_all(crew: Crew, place: Place, on_progress: OnProgress) -> str:
     """
     heard = Heard(on_progress, 0)
     with _listening(crew) as (topic, said):
-        while not (addresses := list(crew.threads_of)):
+        while crew.look() or not crew.seen:
             on_progress("workers", "waiting for the first", 0, 1)
             list(_words(said))
+        addresses = sorted(crew.seen)
         opening = {
             crew.client.submit(begin, place, topic, number, workers=[address], key=f"begin-{uuid.uuid4().hex}"): address
             for number, address in enumerate(addresses)

@@ -106,7 +106,8 @@ def test_workers_of_this_machine_give_the_bytes_of_one_process_though_each_is_ki
     study = saeattr.attribute(GROUPS, out=out, workers=2, on_progress=on_progress, **ASKED)
     assert len(killed) == 2
     assert len(pids) > 2
-    assert len([line for line in told if "was lost, and what it did is done again" in line]) == 2
+    # One that had nothing to do when it was killed may not be missed.
+    assert len([line for line in told if "was lost, and what it did is done again" in line]) in (1, 2)
     assert tables(study) == tables(alone)
     assert study.record == alone.record
     assert set(study.warnings) <= set(alone.warnings)
