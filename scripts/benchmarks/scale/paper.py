@@ -163,11 +163,15 @@ def write_section(
     pairs = options.topics * options.lists
     pair_sites = pairs * options.layers
     host = seconds["attribution"] / (n_pairs * n_sites)
+    # Tables take as much longer as they have more rows, at most.
+    more = max(1.0, shape.active / stored.set_index("table").loc["pair_effects", "rows of each, measured"])
     hours = {
         "lists (model, bfloat16)": pairs * shape.writing_flops / card.writing / 3600,
         "two forwards and a backward": pairs * shape.model_flops / card.model / 3600,
         "SAEs (float32)": pair_sites * shape.sae_flops / card.saes / 3600,
-        "tables, by one core beside each card": pair_sites * host / 3600,
+        f"tables, by one core beside each card ({more:.1f} times as many rows as measured)": (
+            pair_sites * host * more / 3600
+        ),
     }
     total = sum(hours.values())
     waiting = 3 * shape.width * shape.tokens * options.layers * 2
