@@ -21,6 +21,8 @@ from saeattr.study.carry import Carried
 
 #: Seconds after which it is seen whether workers came or went.
 LOOK_EVERY = 1.0
+#: Times that the model is opened where it ends all workers.
+OPENED_AGAIN = 3
 
 
 def follow(crew: Crew, place: Place, pieces: Sequence[Piece], on_progress: OnProgress) -> list[Carried]:
@@ -58,33 +60,46 @@ def begin_all(crew: Crew, place: Place, on_progress: OnProgress) -> str:
     """Open the study in all workers that are there, at least one; the type of their device.
 
     Raises:
-        UserError: as it was raised in a worker.
+        UserError: as it was raised in a worker; or opening the model ended all that tried.
     """
-    heard = Heard(on_progress, 0)
     with _listening(crew) as (topic, said):
-        while crew.look() or not crew.seen:
-            on_progress("workers", "waiting for the first", 0, 1)
-            list(_words(said))
-        addresses = sorted(crew.seen)
-        opening = {
-            crew.client.submit(begin, place, topic, number, workers=[address], key=f"begin-{uuid.uuid4().hex}"): address
-            for number, address in enumerate(addresses)
-        }
-        for future in opening:
-            future.add_done_callback(said.put)
-        devices: list[str] = []
+        for _ in range(OPENED_AGAIN):
+            while crew.look() or not crew.seen:
+                on_progress("workers", "waiting for the first", 0, 1)
+                list(_words(said))
+            devices = _begin_round(crew, place, topic, said, Heard(on_progress, 0))
+            if devices:
+                return devices[0]
+    raise UserError(
+        f"opening the model ended all workers, {OPENED_AGAIN} times, perhaps for lack of memory: give fewer workers, or "
+        "--dtype bfloat16"
+    )
+
+
+def _begin_round(crew: Crew, place: Place, topic: str, said: SimpleQueue[Any], heard: Heard) -> list[str]:
+    """Open the study in the workers that were seen; the device of each that is still there when it is open."""
+    opening: dict[Future, str] = {}
+    for number, address in enumerate(sorted(crew.seen)):
+        key = f"begin-{uuid.uuid4().hex}"
+        future = crew.client.submit(begin, place, topic, number, workers=[address], key=key)
+        opening[future] = address
+        future.add_done_callback(said.put)
+    devices: list[str] = []
+    try:
         while opening:
             for word in _words(said):
-                if isinstance(word, Future):
+                if not isinstance(word, Future):
+                    heard.hear(*word)
+                elif word in opening:
                     del opening[word]
                     devices.append(_result(word, "opening the model"))
-                else:
-                    heard.hear(*word)
-            # One that went is not waited for, as long as another one is there.
+            # One that went is not waited for.
             there = crew.threads_of
-            for future in [future for future, address in opening.items() if address not in there and devices]:
+            for future in [future for future, address in opening.items() if address not in there]:
                 del opening[future]
-    return devices[0]
+    finally:
+        crew.client.cancel(list(opening))
+    return devices
 
 
 @contextmanager
