@@ -71,8 +71,8 @@ def begin_all(crew: Crew, place: Place, on_progress: OnProgress) -> str:
             if devices:
                 return devices[0]
     raise UserError(
-        f"opening the model ended all workers, {OPENED_AGAIN} times, perhaps for lack of memory: give fewer workers, or "
-        "--dtype bfloat16"
+        f"opening the model ended all workers, {OPENED_AGAIN} times, perhaps for lack of memory: give fewer workers, "
+        "or --dtype bfloat16"
     )
 
 
