@@ -1,4 +1,4 @@
-"""The one exception for mistakes a user can mend, and what is told of any other that ends the work."""
+"""The one exception for mistakes a user can mend, how its message becomes one line, and what is told of any other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+#: A message may repeat what was given, which may be anything.
+LONGEST_LINE = 2000
 
 
 class UserError(Exception):
@@ -80,3 +83,15 @@ def _attach(error: BaseException, told: Circumstances) -> None:
     # Some exceptions of extensions take no attributes.
     with suppress(AttributeError, TypeError):
         setattr(error, _NAME, told)
+
+
+def one_line(text: str, longest: int = LONGEST_LINE) -> str:
+    """A text on one line of at most ``longest`` characters, which a terminal can show and does not obey.
+
+    Line breaks, escape sequences, signs that turn the direction of reading, and halves of surrogate pairs become
+    blanks; of a longer text its beginning and its end are left.
+    """
+    if len(text) > longest:
+        half = (longest - 5) // 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

@@ -11,7 +11,7 @@ import typer
 # The commands register themselves.
 from saeattr.cli import ends, lists, look, pairs, patch, reading, recall, study, texts  # noqa: F401
 from saeattr.cli.app import Ended, app
-from saeattr.errors import UserError
+from saeattr.errors import UserError, one_line
 
 __all__ = ["app", "main"]
 
@@ -52,5 +52,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _refuse(message: str) -> int:
-    ends.say(f"error: {message}")
+    ends.say(f"error: {one_line(message)}")
     return 2

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from saeattr.errors import UserError
+from saeattr.errors import UserError, one_line
 from saeattr.neuronpedia.source import Source
 
 #: Of the texts in which a feature is active, so many are kept: those with its largest activations.
 EXAMPLES = 20
 LOGITS = 10
-#: Some explanations are whole paragraphs; a label is a line.
-LONGEST_EXPLANATION = 2000
+#: Some explanations are whole paragraphs; a label is a line. Names, and what a server says, are shorter.
+LONGEST_EXPLANATION, LONGEST_NAME = 2000, 300
+#: What is longer is no token of any vocabulary.
+LONGEST_TOKEN = 1000
+MOST_EXPLANATIONS = 100
 
 
 class NeuronpediaError(UserError):
@@ -90,20 +94,20 @@ def parse_feature(value: Any, model: str, source: str, index: str) -> FeatureAns
     if named is None:
         raise NeuronpediaError(f"the answer for {model}/{source}/{index} is not a feature")
     if named != (model, source, index):
-        raise NeuronpediaError(f"the answer for {model}/{source}/{index} is about {'/'.join(named)}")
+        raise NeuronpediaError(f"the answer for {model}/{source}/{index} is about {_shown(named)}")
     about = _mapping(value.get("source"))
     examples = filter(None, map(parse_example, _list(value.get("activations"))))
     return FeatureAnswer(
         model,
         source,
         index,
-        _text(about.get("hfRepoId")),
-        _text(about.get("hfFolderId")),
-        tuple(filter(None, map(parse_explanation, _list(value.get("explanations"))))),
+        name_or_none(about.get("hfRepoId")),
+        name_or_none(about.get("hfFolderId")),
+        tuple(islice(filter(None, map(parse_explanation, _list(value.get("explanations")))), MOST_EXPLANATIONS)),
         largest_examples(examples),
         _logits(value.get("pos_str"), value.get("pos_values")),
         _logits(value.get("neg_str"), value.get("neg_values")),
-        _number(value.get("frac_nonzero")),
+        _share(value.get("frac_nonzero")),
         _number(value.get("maxActApprox")),
     )
 
@@ -129,14 +133,12 @@ def feature_key(value: Any) -> tuple[str, str, str] | None:
 def parse_explanation(value: Any) -> Explanation | None:
     """None where there is no text."""
     value = _mapping(value)
-    # What a terminal would obey, and halves of surrogate pairs, which no file can hold, go.
-    letters = (letter if letter.isprintable() else " " for letter in _text(value.get("description")) or "")
-    text = " ".join("".join(letters).split())
+    # The beginning of what may be of any length; one that begins with a page of blanks has none.
+    text = one_line((_text(value.get("description")) or "")[: 2 * LONGEST_EXPLANATION], 2 * LONGEST_EXPLANATION)
     if not text:
         return None
-    return Explanation(
-        text[:LONGEST_EXPLANATION], _text(value.get("explanationModelName")), _text(value.get("typeName"))
-    )
+    made_by, method = name_or_none(value.get("explanationModelName")), name_or_none(value.get("typeName"))
+    return Explanation(text[:LONGEST_EXPLANATION].rstrip(), made_by, method)
 
 
 def parse_example(value: Any) -> Example | None:
@@ -146,7 +148,9 @@ def parse_example(value: Any) -> Example | None:
     if not tokens or len(tokens) != len(values) or not all(isinstance(token, str) for token in tokens):
         return None
     numbers = [number for number in values if number is not None]
-    return Example(tuple(tokens), tuple(numbers)) if len(numbers) == len(values) else None
+    if len(numbers) != len(values):
+        return None
+    return Example(tuple(token[:LONGEST_TOKEN] for token in tokens), tuple(numbers))
 
 
 def largest_examples(examples: Iterable[Example]) -> tuple[Example, ...]:
@@ -192,7 +196,8 @@ def example_json(example: Example) -> dict[str, Any]:
 def _logits(tokens: Any, values: Any) -> tuple[tuple[str, float], ...]:
     """Tokens with their values, as far as both are there."""
     pairs = zip(_list(tokens), map(_number, _list(values)), strict=False)
-    return tuple((token, value) for token, value in pairs if isinstance(token, str) and value is not None)[:LOGITS]
+    known = ((token[:LONGEST_TOKEN], value) for token, value in pairs if isinstance(token, str) and value is not None)
+    return tuple(islice(known, LOGITS))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -205,6 +210,20 @@ def _list(value: Any) -> list[Any]:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def name_or_none(value: Any) -> str | None:
+    """A name as one line that can be shown; None where it is no text, or a blank one."""
+    return one_line(value, LONGEST_NAME) or None if isinstance(value, str) else None
+
+
+def _shown(key: Iterable[str]) -> str:
+    return "/".join(one_line(part, LONGEST_NAME) for part in key)
+
+
+def _share(value: Any) -> float | None:
+    number = _number(value)
+    return number if number is not None and 0 <= number <= 1 else None
 
 
 def _number(value: Any) -> float | None:

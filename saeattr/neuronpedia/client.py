@@ -12,6 +12,7 @@ from urllib.parse import quote
 from saeattr.errors import UserError
 from saeattr.files import write_text
 from saeattr.neuronpedia.answers import FeatureAnswer, NeuronpediaError, feature_json, feature_key, parse_feature
+from saeattr.neuronpedia.bounded import read_file, read_json
 from saeattr.neuronpedia.source import API_URL, Source, api_url, index_text
 from saeattr.neuronpedia.transport import NotThere, Request, Transport, Unreachable, ask
 
@@ -180,9 +181,9 @@ def default_cache() -> Path:
 def read_cached(cache: Path, model: str, source: str, index: str) -> FeatureAnswer | Missing | None:
     """What is kept of a feature; None where nothing is, or the file is damaged."""
     try:
-        value = json.loads(cached_path(cache, model, source, index).read_text(encoding="utf-8"))
+        value = read_json(read_file(cached_path(cache, model, source, index)))
         return Missing() if value == {"missing": True} else parse_feature(value, model, source, index)
-    except (OSError, ValueError, RecursionError, NeuronpediaError):
+    except (OSError, ValueError, NeuronpediaError):
         return None
 
 

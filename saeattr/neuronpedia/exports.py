@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import json
+import os
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -11,18 +10,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from saeattr.errors import UserError
+from saeattr.errors import UserError, one_line
 from saeattr.neuronpedia.answers import (
+    MOST_EXPLANATIONS,
     Example,
     Explanation,
     FeatureAnswer,
     NeuronpediaError,
     feature_key,
     largest_examples,
+    name_or_none,
     parse_example,
     parse_explanation,
     parse_feature,
 )
+from saeattr.neuronpedia.bounded import lines_of, read_json
 from saeattr.neuronpedia.client import NoAnswer, Wanted
 from saeattr.neuronpedia.source import Source, index_text
 
@@ -41,7 +43,8 @@ class Exports:
     root: Path
 
     def __post_init__(self) -> None:
-        if not self.root.is_dir():
+        # A path too long for the system is no folder; pathlib raises at it.
+        if not os.path.isdir(self.root):
             raise UserError(f"there is no folder of exports {str(self.root)!r}: it holds MODEL/SOURCE/explanations/...")
 
     def answers(
@@ -63,7 +66,7 @@ class Exports:
             found |= {(source, index): one for index, one in _read_source(folder, source, indices, damaged).items()}
             gaps[source] = f"the export of {source.model}/{source.source} does not have it"
             if damaged:
-                gaps[source] += f" ({', '.join(damaged[:3])} cannot be read: get it again)"
+                gaps[source] += f" ({', '.join(damaged[:3])} cannot be read, or not as a whole: get it again)"
         on_progress(len(by_source), len(by_source))
         return [found.get((source, index_text(feature))) or NoAnswer(gaps[source]) for source, feature in wanted]
 
@@ -90,7 +93,7 @@ def _read_source(folder: Path, source: Source, indices: set[str], damaged: list[
     explanations: dict[str, list[Explanation]] = defaultdict(list)
     for row in _rows(folder / "explanations", keys, damaged):
         explanation = parse_explanation(row)
-        if explanation is not None:
+        if explanation is not None and len(explanations[row["index"]]) < MOST_EXPLANATIONS:
             explanations[row["index"]].append(explanation)
     examples: dict[str, list[Example]] = defaultdict(list)
     for row in _rows(folder / "activations", keys, damaged):
@@ -118,39 +121,34 @@ def _read_source(folder: Path, source: Source, indices: set[str], damaged: list[
 def _about(folder: Path, source: Source) -> dict[str, str | None]:
     """The weights that ``source.jsonl`` names; without it nothing proves which they are."""
     try:
-        rows = [json.loads(line) for line in (folder / "source.jsonl").read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, RecursionError):
+        rows = [read_json(line) for line in lines_of(folder / "source.jsonl") if line.strip()]
+    except (OSError, ValueError):
         rows = []
     for row in rows:
         if isinstance(row, dict) and (row.get("modelId"), row.get("id")) == (source.model, source.source):
-            named = {name: row.get(name) for name in ("hfRepoId", "hfFolderId")}
-            return {name: value if isinstance(value, str) else None for name, value in named.items()}
+            return {name: name_or_none(row.get(name)) for name in ("hfRepoId", "hfFolderId")}
     return {"hfRepoId": None, "hfFolderId": None}
 
 
 def _rows(folder: Path, keys: Collection[tuple[str, str, str]], damaged: list[str]) -> Iterator[dict[str, Any]]:
-    """The rows about ``keys`` in every batch of a folder, with the index as a string."""
+    """The rows about ``keys`` in every batch of a folder, with the index as a string; a broken line is passed over."""
     # The index as it stands in a line, so that the other lines (with long vectors) are not parsed.
     marks = [mark.encode() for _, _, index in keys for mark in (f'"{index}"', f": {index},", f":{index},")]
     for path in sorted(folder.glob("batch-*.jsonl*")):
+        whole = True
         try:
-            for line in _lines(path):
-                if any(mark in line for mark in marks):
-                    yield from _row(line, keys)
+            for line in lines_of(path):
+                if not any(mark in line for mark in marks):
+                    continue
+                try:
+                    value = read_json(line)
+                except ValueError:
+                    whole = False
+                    continue
+                key = feature_key(value)
+                if key is not None and key in keys:
+                    yield {**value, "index": key[2]}
         except (OSError, EOFError, zlib.error):
-            damaged.append(f"{folder.name}/{path.name}")
-
-
-def _row(line: bytes, keys: Collection[tuple[str, str, str]]) -> Iterator[dict[str, Any]]:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return
-    key = feature_key(value)
-    if key is not None and key in keys:
-        yield {**value, "index": key[2]}
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-        yield from lines
+            whole = False
+        if not whole:
+            damaged.append(one_line(f"{folder.name}/{path.name}"))

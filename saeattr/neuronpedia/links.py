@@ -10,10 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from saeattr.errors import UserError
+from saeattr.errors import UserError, one_line
 from saeattr.features.recurrence import largest_features
 from saeattr.files import check_whole, write_text
 from saeattr.neuronpedia.answers import FeatureAnswer
+from saeattr.neuronpedia.bounded import read_file, read_json
 from saeattr.neuronpedia.client import Client, NoAnswer, Wanted, open_client
 from saeattr.neuronpedia.source import NoSource, Source, embed_url, feature_url, index_text, study_sources
 from saeattr.sites import Site
@@ -99,12 +100,12 @@ def read_links(study: StudyFolder) -> StudyLinks:
     path = study.root / FILE
     check_whole(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(read_file(path))
         rows = {f"{row['kind']}.{row['layer']}/{row['feature']}": _label(row) for row in value["features"]}
-        return StudyLinks(rows, tuple(map(str, value["notes"])))
+        return StudyLinks(rows, tuple(one_line(str(note)) for note in value["notes"]))
     except FileNotFoundError:
         return StudyLinks()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged: delete it and run saeattr inspect again") from error
 
 
@@ -150,7 +151,7 @@ def _feature_record(link: FeatureLink) -> dict[str, Any]:
 
 def _label(row: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a row that pages and figures use, as far as they are what they should be."""
-    texts = {name: row.get(name) if isinstance(row.get(name), str) else None for name in TEXTS}
+    texts = {name: one_line(row[name]) if isinstance(row.get(name), str) else None for name in TEXTS}
     return {**texts, "doubtful": row.get("doubtful") is True}
 
 

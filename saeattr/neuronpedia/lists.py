@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -113,7 +114,7 @@ def request_text(base_url: str, request: Request) -> str:
 
 def _new_id(value: Any) -> str:
     pair_id = value.get("id") if isinstance(value, dict) else None
-    if not isinstance(pair_id, str) or not pair_id:
+    if not isinstance(pair_id, str) or not re.fullmatch(r"[!-~]{1,200}", pair_id):
         raise NeuronpediaError("Neuronpedia did not say the new list's id: look for it among the lists of your account")
     return pair_id
 
@@ -138,5 +139,5 @@ def quick_list_urls(name: str, known: Sequence[Wanted]) -> list[str]:
             {"modelId": source.model, "layer": source.source, "index": index_text(feature)} for source, feature in part
         ]
         features = quote(json.dumps(items, separators=(",", ":")), safe="")
-        urls.append(f"{SITE_URL}/quick-list?name={quote(heading, safe='')}&features={features}")
+        urls.append(f"{SITE_URL}/quick-list?name={quote(heading, safe='', errors='replace')}&features={features}")
     return urls

@@ -10,20 +10,19 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from pathlib import Path
 from typing import Any
 
-from saeattr.errors import UserError
+from saeattr.errors import UserError, one_line
 from saeattr.files import write_text
-from saeattr.neuronpedia.answers import NeuronpediaError
+from saeattr.neuronpedia.answers import LONGEST_NAME, NeuronpediaError
+from saeattr.neuronpedia.bounded import LARGEST, read_file, read_json
+from saeattr.neuronpedia.deadline import open_within
 from saeattr.neuronpedia.source import API_URL
 
 #: Neuronpedia's limit for each address and 60 minutes, over all of what is used here (its middleware.ts, August 2026).
 HOURLY_LIMIT = 25_000
-LARGEST_ANSWER = 32 * 2**20
-#: A server that asks for more patience than this many seconds is left alone.
-LONGEST_PAUSE = 60.0
 
 
 class Unreachable(NeuronpediaError):
@@ -41,7 +40,8 @@ class Transport:
     Attributes:
         base_url: of the API.
         requests: the file that counts the hour's requests.
-        timeout_s: for one answer, from connecting to its last byte.
+        timeout_s: for one answer, from connecting to its last byte, however it comes.
+        patience_s: for one question: all its tries, and the pauses between them that the server may ask for.
         retries: more tries after one that failed in a way that may pass.
         pause_s: before the first of them; doubled each time.
         interval_s: between requests.
@@ -50,6 +50,7 @@ class Transport:
     requests: Path
     base_url: str = API_URL
     timeout_s: float = 20.0
+    patience_s: float = 60.0
     retries: int = 3
     pause_s: float = 1.0
     interval_s: float = 0.15
@@ -99,7 +100,7 @@ def ask(transport: Transport, request: Request) -> Any:
         Unreachable: no connection, no answer in time, or too many requests.
         NeuronpediaError: any other refusal, or an answer that is not JSON.
     """
-    pause = transport.pause_s
+    pause, left = transport.pause_s, transport.patience_s
     for tries_left in range(transport.retries, -1, -1):
         minutes = spend_request(transport.requests, transport.clock(), transport.hourly_limit)
         if minutes:
@@ -107,19 +108,22 @@ def ask(transport: Transport, request: Request) -> Any:
                 f"this hour's {transport.hourly_limit:,} requests to Neuronpedia are used up: "
                 f"try again in {minutes} minutes (what is cached stays), or read its bulk exports"
             )
-        outcome = _try(transport, request)
+        began = time.monotonic()
+        outcome = _try(transport, request, min(transport.timeout_s, left))
+        left -= time.monotonic() - began
         wait = pause if outcome.retry_after is None else outcome.retry_after
         # A 429 was turned away at the door; anything else may have been done before it failed.
         passing = outcome.status == 429 or (request.repeatable and (outcome.failed or outcome.status >= 500))
-        if not (passing and tries_left and wait <= LONGEST_PAUSE):
+        if not (passing and tries_left and wait < left):
             transport.sleep(transport.interval_s)
             return _read(transport, request, outcome)
         transport.sleep(wait)
+        left -= wait
         pause *= 2
     raise AssertionError("the last try returns or raises")
 
 
-def _try(transport: Transport, request: Request) -> _Outcome:
+def _try(transport: Transport, request: Request, seconds: float) -> _Outcome:
     headers = {"Accept": "application/json", "User-Agent": "saeattr"}
     data = None if request.body is None else json.dumps(request.body).encode()
     if data is not None:
@@ -128,23 +132,23 @@ def _try(transport: Transport, request: Request) -> _Outcome:
         _check_private(transport.base_url)
         headers["x-api-key"] = request.key
     asked = urllib.request.Request(f"{transport.base_url}/{request.path}", data=data, headers=headers)
-    until = time.monotonic() + transport.timeout_s
+    late = f"no answer within {seconds:.3g} s"
     try:
-        with urllib.request.build_opener(_NoRedirect).open(asked, timeout=transport.timeout_s) as answer:
-            return _Outcome(answer.status, _read_body(answer, until))
+        with open_within(asked, seconds) as answer:
+            return _Outcome(answer.status, _read_body(answer))
     except urllib.error.HTTPError as error:
         with error:
             try:
-                body = _read_body(error, until)
+                body = _read_body(error)
             except (OSError, HTTPException):
                 body = b""
             return _Outcome(error.code, body, _seconds(error.headers.get("Retry-After"), transport.clock()))
     except TimeoutError:
-        return _Outcome(failed=f"no answer within {transport.timeout_s:g} s")
+        return _Outcome(failed=late)
     except urllib.error.URLError as error:
-        late = isinstance(error.reason, TimeoutError)
-        return _Outcome(failed=f"no answer within {transport.timeout_s:g} s" if late else str(error.reason))
-    except (OSError, HTTPException) as error:
+        return _Outcome(failed=late if isinstance(error.reason, TimeoutError) else str(error.reason))
+    # A host's name may be one that no address can have.
+    except (OSError, HTTPException, UnicodeError) as error:
         return _Outcome(failed=f"the connection broke ({type(error).__name__})")
 
 
@@ -153,15 +157,17 @@ def _read(transport: Transport, request: Request, outcome: _Outcome) -> Any:
     place = f"{transport.base_url}/{request.path}"
     if outcome.failed:
         raise Unreachable(f"{transport.base_url} cannot be reached: {_clean(outcome.failed, request.key)}")
+    if len(outcome.body) > LARGEST:
+        raise NeuronpediaError(f"{place} answered with more than {LARGEST // 2**20} MiB")
     try:
-        value = json.loads(outcome.body)
-    except (ValueError, RecursionError):
+        value = read_json(outcome.body)
+    except ValueError:
         value = None
     good = 200 <= outcome.status < 300
     if good and value is not None:
         return value
-    said = value.get("error") or value.get("message") or "" if isinstance(value, dict) else ""
-    said = f" ({_clean(str(said), request.key)})" if said else ""
+    told = (value.get("error"), value.get("message")) if isinstance(value, dict) else ()
+    said = next((f" ({_clean(text, request.key)})" for text in told if text and isinstance(text, str)), "")
     if outcome.status == 404:
         raise NotThere(f"Neuronpedia has nothing at {place}")
     if outcome.status == 429:
@@ -173,29 +179,31 @@ def _read(transport: Transport, request: Request, outcome: _Outcome) -> Any:
     raise NeuronpediaError(f"{place} answered with status {outcome.status}{said}")
 
 
-def _read_body(answer: Any, until: float) -> bytes:
-    """The answer's bytes, cut where it is larger than any feature (what is cut is no JSON).
+def _read_body(answer: Any) -> bytes:
+    """The answer's bytes, cut where it is larger than any feature.
 
     Raises:
-        TimeoutError: a server that sends a byte now and then never trips the socket's own timeout.
+        TimeoutError: the time is over.
+        IncompleteRead: it ends before the length that it names.
     """
     body = bytearray()
-    while len(body) < LARGEST_ANSWER and (part := answer.read1(1 << 16)):
+    while len(body) <= LARGEST and (part := answer.read1(1 << 16)):
         body += part
-        if time.monotonic() > until:
-            raise TimeoutError
+    if len(body) <= LARGEST and answer.length:
+        raise IncompleteRead(bytes(body), answer.length)
     return bytes(body)
 
 
 def _seconds(retry_after: str | None, now: float) -> float | None:
-    """A Retry-After header, which is a number of seconds or a date."""
-    if retry_after is None:
-        return None
-    if retry_after.strip().isdigit():
-        return float(retry_after)
+    """A Retry-After header, which is a number of seconds or a date; None where it is neither."""
+    text = (retry_after or "").strip()
+    # Digits of other scripts are none of HTTP's.
+    if text.isascii() and text.isdigit():
+        return float(text)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - now)
-    except ValueError:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
+    # Of dates that no calendar has, the last two; of zones that no country has, the third.
+    except (ValueError, TypeError, OverflowError, IndexError, OSError):
         return None
 
 
@@ -208,16 +216,7 @@ def _check_private(base_url: str) -> None:
 
 def _clean(text: str, key: str | None) -> str:
     """What a server said, as one short printable line without the key."""
-    text = text.replace(key, "...") if key else text
-    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-    return text[:300]
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """urllib would carry the key along to wherever the answer points."""
-
-    def redirect_request(self, *args: Any, **named: Any) -> None:
-        return None
+    return one_line(text.replace(key, "...") if key else text, LONGEST_NAME)
 
 
 WINDOW_MINUTES = 60
@@ -241,7 +240,7 @@ def spend_request(path: Path, now: float, limit: int = HOURLY_LIMIT) -> int:
 def _read_counts(path: Path) -> dict[int, int]:
     """Requests by minute; nothing where the file is missing or damaged."""
     try:
-        counts = json.loads(path.read_text(encoding="utf-8"))
+        counts = read_json(read_file(path))
         return {int(minute): int(count) for minute, count in counts.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError):
         return {}

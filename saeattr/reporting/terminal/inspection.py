@@ -70,7 +70,7 @@ def _lines(row: Mapping[str, Any]) -> list[str]:
 
 
 def _line(name: str, value: str) -> Text:
-    return Text(name, style="bold") + Text(value, style="not bold")
+    return Text(name, style="bold") + Text(_plain(value), style="not bold")
 
 
 def _folder(paths: tuple[Path, ...]) -> str:
