@@ -17,6 +17,11 @@ class UserError(Exception):
     The command line prints the message and exits with code 2; a notebook sees the exception.
     """
 
+    def __str__(self) -> str:
+        """The message; what it repeats of the input may hold line breaks, and orders to a terminal."""
+        message = super().__str__()
+        return message if message.isprintable() and len(message) <= LONGEST_LINE else one_line(message)
+
 
 class Terminated(KeyboardInterrupt):
     """The system asks the program to end (SIGTERM): work ends as if the user had interrupted it."""

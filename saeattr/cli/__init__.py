@@ -52,5 +52,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _refuse(message: str) -> int:
+    # Not every message is of a UserError: typer repeats arguments too.
     ends.say(f"error: {one_line(message)}")
     return 2

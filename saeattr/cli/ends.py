@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from saeattr.digests import cache_folder
-from saeattr.errors import Circumstances, Terminated, circumstances
+from saeattr.errors import Circumstances, Terminated, circumstances, one_line
 
 #: What a process ends with that a signal ended: 128 and the signal's number, as shells have it.
 INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143
@@ -58,7 +58,7 @@ def print_anything() -> None:
 def say(line: str) -> None:
     """Print a line on standard error, as far as it can be written."""
     with suppress(OSError, ValueError):
-        print(" ".join(line.split("\n")), file=sys.stderr, flush=True)
+        print(one_line(line), file=sys.stderr, flush=True)
 
 
 def close_pipe() -> int:
