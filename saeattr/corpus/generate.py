@@ -28,6 +28,7 @@ from saeattr.model.loading import LanguageModel
 from saeattr.progress import OnCount, OnProgress, quiet
 from saeattr.runs.halving import SMALLER_MODEL, until_it_fits
 from saeattr.runs.question import Pace
+from saeattr.settings.checks import COLDEST, HOTTEST, is_temperature
 
 #: Lists of a part; the most that are held in memory.
 PART = 100
@@ -35,8 +36,6 @@ RECORD = "lists.yaml"
 FORMAT = 1
 #: What to do where one list does not fit into memory.
 SHORTER = f"lower --max-new-tokens, or {SMALLER_MODEL}"
-#: Temperatures above give noise.
-HOTTEST = 10.0
 
 #: The folder opens as a Hugging Face dataset, whatever its files are called.
 CARD = """---
@@ -69,8 +68,10 @@ class Generation:
 
     def __post_init__(self) -> None:
         for temperature in self.temperatures:
-            if not 0 <= temperature <= HOTTEST:
-                raise UserError(f"temperature {temperature:g} is not allowed: give a number from 0 to {HOTTEST:g}")
+            if not is_temperature(temperature):
+                raise UserError(
+                    f"temperature {temperature:g} is not allowed: give 0, or a number from {COLDEST:g} to {HOTTEST:g}"
+                )
         for name, values in (("temperature", self.temperatures), ("request", self.requests)):
             if not values or len(set(values)) < len(values):
                 raise UserError(f"each {name} is given once, and at least one: {', '.join(map(str, values)) or 'none'}")

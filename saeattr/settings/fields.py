@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from saeattr.settings.checks import HOTTEST, check_place, check_temperature
 from saeattr.sites import Kind
 
 Decision = Literal["last", "all"]
@@ -13,6 +14,8 @@ BaseName = Literal["corrupted", "zero", "mean"]
 Positions = Literal["all", "single"]
 Unequal = Literal["refuse", "zero"]
 Swap = Literal["length", "few"]
+#: A path, or a name on the hub.
+Place = Annotated[str, AfterValidator(check_place)]
 
 #: Other names of a field, in Python, in YAML and as an option: the groups of lists are topics, and a list makes a pair.
 ALIASES = {"topic": "group", "lists": "n_pairs", "validate_lists": "validate_pairs", "check_lists": "check_pairs"}
@@ -61,7 +64,7 @@ class StudySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     behaviour: str = _setting("lists", "pairs", "Where the pairs of prompts come from")
-    pairs: str | None = _setting(
+    pairs: Place | None = _setting(
         None,
         "pairs",
         "Your own pairs in place of a behaviour: a file (JSON lines, CSV, Parquet) or org/name of a dataset on the "
@@ -94,7 +97,7 @@ class StudySettings(BaseModel):
     n_pairs: int = _setting(
         10, "pairs", "Pairs of each group that are drawn, such as lists sampled for each topic", ge=1, le=10_000
     )
-    lists_from: str | None = _setting(
+    lists_from: Place | None = _setting(
         None,
         "pairs",
         "A file of lists written elsewhere, in place of sampled ones: .json, .jsonl, .parquet or plain text",
@@ -105,7 +108,9 @@ class StudySettings(BaseModel):
         "pairs",
         "Words that differ in the two requests for a list: 'short' and 'long', or 'few' and 'many' as well",
     )
-    temperature: float = _setting(0.8, "pairs", "Temperature of the sampled lists", commands=_MEASURE, ge=0, le=10)
+    temperature: Annotated[float, AfterValidator(check_temperature)] = _setting(
+        0.8, "pairs", "Temperature of the sampled lists", commands=_MEASURE, ge=0, le=HOTTEST
+    )
     top_p: float = _setting(
         0.9,
         "pairs",
@@ -116,14 +121,14 @@ class StudySettings(BaseModel):
     )
     max_new_tokens: int = _setting(200, "pairs", "Longest list, in tokens", commands=_MEASURE, ge=1, le=8192)
     seed: int = _setting(0, "pairs", "Seed of sampling, controls and random orders", commands=_MEASURE, ge=0, lt=2**31)
-    pairs_of: str | None = _setting(
+    pairs_of: Place | None = _setting(
         None,
         "pairs",
         "A study folder whose stored pairs are taken as they are, in place of making some (to compare two models)",
         without="pairs are made",
     )
-    model: str = _setting("bundled", "model and SAEs", "bundled, a folder or a name (gemma-2-2b-it, org/name)")
-    saes: str | None = _setting(
+    model: Place = _setting("bundled", "model and SAEs", "bundled, a folder or a name (gemma-2-2b-it, org/name)")
+    saes: Place | None = _setting(
         None,
         "model and SAEs",
         "A folder of SAEs, or published releases with commas",
@@ -143,6 +148,7 @@ class StudySettings(BaseModel):
         "Take the published SAEs with the nearest L0",
         without="the published choice",
         gt=0,
+        le=1_000_000,
         commands=_WHICH_SAES,
     )
     dtype: Literal["float32", "bfloat16", "float16"] | None = _setting(
@@ -272,6 +278,7 @@ class StudySettings(BaseModel):
         without="no limit",
         identifies=False,
         ge=1,
+        le=1_000_000,
         commands=_SAES,
     )
     download: str | None = _setting(
@@ -282,7 +289,9 @@ class StudySettings(BaseModel):
         identifies=False,
         commands=_WHICH_SAES,
     )
-    batch_size: int = _setting(16, "running", "Prompts in one forward", commands=_RUN, identifies=False, ge=1)
+    batch_size: int = _setting(
+        16, "running", "Prompts in one forward", commands=_RUN, identifies=False, ge=1, le=1_000_000
+    )
     vram: str | None = _setting(
         None,
         "running",

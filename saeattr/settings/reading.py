@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from saeattr.errors import UserError
 from saeattr.settings.described import SETTINGS, flag, taken_by
 from saeattr.settings.fields import ALIASES, StudySettings
+from saeattr.settings.yaml_files import read_mapping
 
+#: Digits of a number in such a text.
+LONGEST_NUMBER = 9
 #: Fields of several numbers, and how they are written.
 NUMBERS = {"layers": "0,3,5, or all", "generate_features": "1,5,20"}
 
@@ -72,6 +75,8 @@ def _plain_names(values: Mapping[str, Any]) -> dict[str, Any]:
         name = ALIASES.get(written, written)
         if value is None:
             continue
+        if isinstance(value, (str, bytes)) and not value:
+            raise UserError(f"{flag(name)} cannot be empty: give it a value, or leave it out")
         if name in plain:
             raise UserError(f"{name!r} is given twice, as {' and '.join(_names_among(name, values))}: give it once")
         plain[name] = read_text(name, value) if isinstance(value, str) else value
@@ -97,22 +102,11 @@ def read_text(name: str, text: str) -> Any:
     if name == "layers" and parts == ("all",):
         return "all"
     numbers = name in NUMBERS
-    if numbers and not all(part.isdecimal() for part in parts):
-        raise UserError(f"{flag(name)} cannot be {text!r}: write numbers with commas, e.g. {NUMBERS[name]}")
+    if numbers and not all(part.isdecimal() and len(part) <= LONGEST_NUMBER for part in parts):
+        raise UserError(f"{flag(name)} cannot be {shown(text)}: write numbers with commas, e.g. {NUMBERS[name]}")
     if not parts:
-        raise UserError(f"{flag(name)} cannot be {text!r}: name at least one, or leave it out")
+        raise UserError(f"{flag(name)} cannot be {shown(text)}: name at least one, or leave it out")
     return tuple(map(int, parts)) if numbers else parts
-
-
-class _OnceLoader(yaml.SafeLoader):
-    """YAML in which a name stands once: the plain loader lets the last one win without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise UserError(f"{name!r} is given twice in {self.name}: give it once")
-        return super().construct_mapping(node, deep)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -121,19 +115,27 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         UserError: there is no such file, it is not a mapping, or a name stands twice in it.
     """
-    try:
-        with path.open(encoding="utf-8") as file:
-            fields = yaml.load(file, _OnceLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"the settings in {path} cannot be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(fields, dict):
-        raise UserError(f"{path} is not a mapping of settings: write lines such as lists: 10")
-    return {str(name): value for name, value in fields.items()}
+    return read_mapping(path)
 
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
     if first["type"] == "extra_forbidden":
-        return f"{first['loc'][0]!r} is not a setting: the settings are {', '.join(StudySettings.model_fields)}"
+        return f"{shown(first['loc'][0])} is not a setting: the settings are {', '.join(StudySettings.model_fields)}"
     name = flag(str(first["loc"][0])) if first["loc"] else "settings"
-    return f"{name} cannot be {first.get('input')!r}: {first['msg'][0].lower() + first['msg'][1:]}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{name} cannot be {shown(first.get('input'))}: {said[0].lower() + said[1:]}"
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: as it would be written in Python, of a long or deep one the beginning."""
+    try:
+        return _SHOWN.repr(value)
+    except ValueError:
+        # Python writes no number of more than some thousand digits.
+        return "a number of thousands of digits"
+
+
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 200
+_SHOWN.maxlong = 60

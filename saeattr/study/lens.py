@@ -18,6 +18,7 @@ from saeattr.errors import UserError
 from saeattr.files import slug
 from saeattr.reading.layers import lens_onsets
 from saeattr.reading.lens import LensQuestion, lens_rows
+from saeattr.settings.checks import COLDEST, HOTTEST, is_temperature
 from saeattr.study.entropy import check_roles
 from saeattr.study.prepare import Prepared
 from saeattr.study.stage import Outcome, Stage, Work
@@ -125,9 +126,9 @@ def check_temperatures(prepared: Prepared, temperatures: Sequence[float]) -> Non
     """
     if not prepared.behaviour.writes(prepared.settings):
         raise UserError("--temperatures is of answers that the model writes, and here it writes none: leave it out")
-    wrong = [value for value in temperatures if not 0 <= value <= 10]
+    wrong = [value for value in temperatures if not is_temperature(value)]
     if wrong:
-        raise UserError(f"a temperature cannot be {wrong[0]:g}: give numbers from 0 to 10")
+        raise UserError(f"a temperature cannot be {wrong[0]:g}: give 0, or numbers from {COLDEST:g} to {HOTTEST:g}")
 
 
 def pairs_at(work: Work, temperature: float) -> tuple[list[Pair], list[str]]:

@@ -123,7 +123,7 @@ def test_other_settings_are_refused_in_a_folder(whole: Path, changes: dict, said
     [
         ({"request": "tiny"}, "'tiny' is not a request: choose one of short, long, plain, few, many"),
         ({"temperature": 12}, "--temperature cannot be 12"),
-        ({"temperatures": (0.5, -1)}, "temperature -1 is not allowed: give a number from 0 to 10"),
+        ({"temperatures": (0.5, -1)}, "temperature -1 is not allowed: give 0, or a number from 0.001 to 10"),
         ({"temperatures": (0.5, float("nan"))}, "temperature nan is not allowed"),
         ({"temperatures": (0.5, 0.5)}, "each temperature is given once"),
         ({"temperatures": ()}, "each temperature is given once"),

@@ -26,7 +26,9 @@ GOOD = {
     "answer": " Paris",
     "wrong": " Lima",
 }
-FACT = dict(zip(FIELDS, ("capitals", "France has", "Peru has", " Paris", " Lima", "France"), strict=True))
+FACT: dict[str, Any] = dict(
+    zip(FIELDS, ("capitals", "France has", "Peru has", " Paris", " Lima", "France"), strict=True)
+)
 LISTED = {"topic": "cities", "text": "- Paris\n- Rome", "temperature": 0.5, "request": "a short list of cities"}
 
 

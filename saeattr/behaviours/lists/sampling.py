@@ -17,6 +17,7 @@ from saeattr.behaviours.lists.topics import Length, list_request
 from saeattr.errors import UserError
 from saeattr.model.loading import LanguageModel
 from saeattr.progress import OnCount, quiet
+from saeattr.settings.checks import COLDEST
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,10 @@ class Sampling:
     first: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise UserError(f"temperature {self.temperature:g} is not allowed: give 0 (greedy) or a positive number")
+        if self.temperature != 0 and not COLDEST <= self.temperature < float("inf"):
+            raise UserError(
+                f"temperature {self.temperature:g} is not allowed: give 0 (greedy) or a number from {COLDEST:g}"
+            )
         if not 0 < self.top_p <= 1:
             raise UserError(f"top_p {self.top_p:g} is not allowed: give a number above 0 and at most 1")
         if self.max_new_tokens < 1:
