@@ -37,7 +37,7 @@ def fuzz(*strategies: Any, times: float = 1) -> Callable[[Callable[..., None]], 
             deadline=None,
             derandomize=profile != "fuzz",
             database=None,
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[one for one in HealthCheck],
         )
         return limits(given(*strategies)(counted))
 

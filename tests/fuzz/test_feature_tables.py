@@ -27,7 +27,7 @@ def check(features: pd.DataFrame) -> None:
     assert set(features["kind"]) <= set(KINDS)
     assert features["layer"].dtype == features["feature"].dtype == np.int64
     assert (features[["layer", "feature"]] >= 0).all(axis=None)
-    assert features["group"].map(type).eq(str).all()
+    assert all(isinstance(group, str) for group in features["group"])
 
 
 @fuzz(rows(ROW, OTHERS), times=2)
