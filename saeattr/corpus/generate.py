@@ -29,6 +29,7 @@ from saeattr.progress import OnCount, OnProgress, quiet
 from saeattr.runs.halving import SMALLER_MODEL, until_it_fits
 from saeattr.runs.question import Pace
 from saeattr.settings.checks import COLDEST, HOTTEST, is_temperature
+from saeattr.settings.yaml_files import FAULTS
 
 #: Lists of a part; the most that are held in memory.
 PART = 100
@@ -178,8 +179,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     try:
         record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    except (OSError, *FAULTS) as error:
+        raise UserError(f"{path} cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise UserError(f"{path} is not the record of lists that this version can read")
     return record

@@ -19,6 +19,7 @@ from saeattr.behaviours.lists.written import RowProblem, WrittenList, checked_ro
 from saeattr.corpus.generate import RECORD
 from saeattr.errors import UserError
 from saeattr.files import stored_files
+from saeattr.settings.yaml_files import FAULTS
 
 #: Files in a folder that may hold lists.
 SUFFIXES = (".parquet", ".jsonl", ".json", ".txt", ".md")
@@ -102,5 +103,5 @@ def _model(record: Path, part: str) -> str | None:
     try:
         known: Any = yaml.safe_load(record.read_text(encoding="utf-8"))
         return str(known[part]["asked" if part == "model" else "model"])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, *FAULTS):
         return None

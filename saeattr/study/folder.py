@@ -13,6 +13,7 @@ import yaml
 
 from saeattr.errors import UserError
 from saeattr.files import UNLISTED, advice, check_whole, disk_errors, fault, is_stored, read_stored_text, write_text
+from saeattr.settings.yaml_files import FAULTS
 from saeattr.study.lock import is_content
 
 FORMAT = 5
@@ -146,7 +147,7 @@ def read_record(study: StudyFolder) -> dict[str, Any]:
     except FileNotFoundError as error:
         check_whole(path)
         raise UserError(f"{study.root} is not a study folder: it has no study.yaml") from error
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, *FAULTS) as error:
         check_whole(path)
         raise UserError(f"{path} cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
     known = record.get("format") if isinstance(record, dict) else None

@@ -17,6 +17,7 @@ import yaml
 
 from saeattr.errors import UserError
 from saeattr.files import SUMS, fault, list_again, listed_sums, read_metadata, remove_stored
+from saeattr.settings.yaml_files import FAULTS
 from saeattr.study.folder import StudyFolder, is_earlier, read_record, write_record
 from saeattr.study.marks import GROUP_NAME, MADE_OF, STUDY, mark_of
 from saeattr.study.memory import note_sites
@@ -117,7 +118,7 @@ def _readable(study: StudyFolder) -> dict[str, Any]:
     """What can still be read of study.yaml."""
     try:
         known = yaml.safe_load(study.record_path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+    except (OSError, *FAULTS):
         return {}
     return known if isinstance(known, dict) else {}
 

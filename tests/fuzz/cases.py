@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from saeattr.errors import UserError
 
@@ -37,7 +37,9 @@ def fuzz(*strategies: Any, times: float = 1) -> Callable[[Callable[..., None]], 
             deadline=None,
             derandomize=profile != "fuzz",
             database=None,
-            suppress_health_check=[one for one in HealthCheck],
+            # To explain a failure line by line takes minutes.
+            phases=(Phase.explicit, Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
         )
         return limits(given(*strategies)(counted))
 

@@ -14,6 +14,7 @@ from saeattr.behaviours.given.source import GivenRows
 from saeattr.errors import UserError
 from saeattr.files import disk_errors, read_table, write_tables, write_text
 from saeattr.recall.facts.triage import SELECTIONS, Selection
+from saeattr.settings.yaml_files import FAULTS
 from saeattr.tables import FACT_SPREAD, PHRASINGS, TRIAGE, UNASKED
 
 RECORD, SELECTED = "recall.yaml", "selected.jsonl"
@@ -137,6 +138,6 @@ def load_facts(folder: str | Path) -> tuple[str, pd.DataFrame]:
         name = str(record["model"]["name"])
     except FileNotFoundError as error:
         raise UserError(f"{folder} holds no triage: make one with saeattr recall triage --out {folder}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, *FAULTS) as error:
         raise UserError(f"{path} cannot be read: make the triage again") from error
     return name, read_table(Path(folder) / f"{TRIAGE.name}.parquet", TRIAGE)
