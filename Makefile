@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
 
-.PHONY: demo test lint format bench mutants clean
+.PHONY: demo test lint format bench fuzz mutants clean
 
 demo: $(INSTALLED)  ## from nothing to tables and pictures on the bundled model
 	HF_HUB_OFFLINE=1 $(BIN)/python -m saeattr attribute --topic cities --topic animals --out runs/demo
@@ -21,6 +21,9 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: $(INSTALLED)  ## 100,000 cases of anything, wherever something is read from outside
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fuzz -n 2 --dist worksteal --hypothesis-profile=fuzz
 
 bench: $(PEERS)/.installed  ## what attribution costs, and what it costs with other tools: half an hour
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmark.py cost

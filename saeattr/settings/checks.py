@@ -6,7 +6,7 @@ import os
 import re
 
 #: In float32 a logit divided by less is infinite, and infinite less infinite is no number.
-COLDEST, HOTTEST = 0.001, 10.0
+COLDEST, HOTTEST = 0.001, 10
 #: Bytes of a name, and of a path, that no usual system goes beyond.
 LONGEST_NAME, LONGEST_PATH = 255, 4095
 

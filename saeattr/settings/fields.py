@@ -109,7 +109,7 @@ class StudySettings(BaseModel):
         "Words that differ in the two requests for a list: 'short' and 'long', or 'few' and 'many' as well",
     )
     temperature: Annotated[float, AfterValidator(check_temperature)] = _setting(
-        0.8, "pairs", "Temperature of the sampled lists", commands=_MEASURE, ge=0, le=HOTTEST
+        0.8, "pairs", "Temperature of the sampled lists: 0, or 0.001 and more", commands=_MEASURE, ge=0, le=HOTTEST
     )
     top_p: float = _setting(
         0.9,

@@ -26,7 +26,7 @@ Written by `scripts/docs/settings.py` from `saeattr/settings/fields.py`. A setti
 ([configs/bundled.yaml](../configs/bundled.yaml) has every one with its default) and the option `--max-sites 4` of the
 commands named here. `--config FILE` reads YAML, and may hold settings that the command has no option for; options and
 keywords override it. `topic` is another name of `group`, and with `validate` `top` of `validate_top`. A setting given
-twice in one place is refused.
+twice in one place is refused, and so is an empty one. A file of settings has at most 256 KiB, and no aliases (`*name`).
 
 Several values: repeat `--group`, put commas between layers, kinds or sites, write the two tokens of `--contrast` one
 after the other; in YAML and Python they are lists.
