@@ -18,7 +18,7 @@ def fingerprint(folder: Path) -> str:
     """SHA-256 over the names and contents of a folder's configuration, tokenizer and weights."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix in (".json", ".safetensors", ".jinja", ".model"):
+        if path.suffix in (".json", ".safetensors", ".jinja", ".model") and path.is_file():
             digest.update(path.name.encode())
             digest.update(file_sha256(path).encode())
     return digest.hexdigest()
@@ -30,13 +30,19 @@ def verify_checksums(folder: Path) -> None:
     ``checksums.json`` maps a path relative to its own folder to a SHA-256.
 
     Raises:
-        UserError: a recorded file is missing or differs.
+        UserError: a recorded file is missing or differs, or what is recorded cannot be read.
     """
     folder = folder.resolve()
     root = next((place for place in (folder, *folder.parents) if (place / "checksums.json").is_file()), None)
     if root is None:
         return
-    recorded = json.loads((root / "checksums.json").read_text(encoding="utf-8"))
+    try:
+        recorded = json.loads((root / "checksums.json").read_text(encoding="utf-8"))
+        recorded = dict(recorded.items())
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{root}/checksums.json holds no checksums by file names: delete it, or get it again"
+        ) from error
     for name, checksum in recorded.items():
         file = root / name
         if not file.is_relative_to(folder):

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from saeattr.errors import UserError
+from saeattr.model.templates import written_chat
 
 #: Two texts without a token in common: what their renderings share is the template's.
 _PROBES = ("a", "1")
@@ -63,10 +63,7 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, text: str, system: str | None 
     if system is not None:
         turns = [{"role": "system", "content": system}, *turns]
     _check_template(tokenizer)
-    try:
-        return str(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
-    except TemplateError as error:
-        raise UserError(f"the chat template refuses these turns ({str(error).splitlines()[0]})") from error
+    return written_chat(tokenizer, turns, answer=True)
 
 
 def conversation(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, str]]) -> list[int]:
@@ -78,10 +75,7 @@ def conversation(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str
     chat = [dict(turn) for turn in turns]
     if not chat or any(set(turn) != {"role", "content"} for turn in chat):
         raise UserError('a conversation is a list of turns such as {"role": "user", "content": "Hello"}')
-    try:
-        return _render(tokenizer, chat, answer=chat[-1]["role"] == "user")
-    except TemplateError as error:
-        raise UserError(f"the chat template refuses these turns ({str(error).splitlines()[0]})") from error
+    return _render(tokenizer, chat, answer=chat[-1]["role"] == "user")
 
 
 def chat_turns(tokenizer: PreTrainedTokenizerBase) -> ChatTurns:
@@ -109,7 +103,7 @@ def chat_turns(tokenizer: PreTrainedTokenizerBase) -> ChatTurns:
 
 def _render(tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, str]], answer: bool) -> list[int]:
     _check_template(tokenizer)
-    ids: Any = tokenizer.apply_chat_template(chat, add_generation_prompt=answer, tokenize=True, return_dict=False)
+    ids: Any = tokenizer(written_chat(tokenizer, chat, answer), add_special_tokens=False)["input_ids"]
     return [int(token) for token in ids]
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -23,8 +22,11 @@ from transformers.utils import logging as transformers_logging
 
 from saeattr import bundle
 from saeattr.errors import UserError
+from saeattr.model.configuration import read_config
+from saeattr.model.folder import check_folder
 from saeattr.model.hub import hub_name, model_snapshot, unknown_model
-from saeattr.model.weights import FAULTS, CheckedWeights, first_line, no_code_from_folders, unusable
+from saeattr.model.templates import GEMMA_CHAT
+from saeattr.model.weights import CheckedWeights, foreign, no_code_from_folders
 from saeattr.sites import Kind
 
 if TYPE_CHECKING:
@@ -145,13 +147,10 @@ def boot(folder: Path, tokenizer: PreTrainedTokenizerBase, **options: Any) -> Tr
 
     # The bridge takes a relative name for a model on the hub if it knows one of that name.
     place = str(folder.absolute())
-    try:
-        with no_code_from_folders():
-            bridge = TransformerBridge.boot_transformers(
-                place, tokenizer=tokenizer, model_class=CheckedWeights, trust_remote_code=False, **options
-            )
-    except FAULTS as error:
-        raise unusable(folder, f"{folder} cannot be opened as a causal language model", error) from error
+    with foreign(folder, f"{folder} cannot be opened as a causal language model"), no_code_from_folders():
+        bridge = TransformerBridge.boot_transformers(
+            place, tokenizer=tokenizer, model_class=CheckedWeights, trust_remote_code=False, **options
+        )
     bridge.eval()
     for parameter in bridge.parameters():
         parameter.requires_grad_(False)
@@ -209,11 +208,14 @@ def find_model(model: str, *, weights: bool = True) -> Path:
         repo = hub_name(model)
         if repo is None:
             raise unknown_model(model)
-        return model_snapshot(repo, weights=weights)
+        folder = model_snapshot(repo, weights=weights)
+        check_folder(folder, weights=weights)
+        return folder
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is not a model folder: it has no config.json")
     if weights and not any(folder.glob("*.safetensors")):
         raise UserError(f"{folder} has no *.safetensors weights (pickled weights are not read)")
+    check_folder(folder, weights=weights)
     return folder
 
 
@@ -223,10 +225,9 @@ def site_widths(folder: Path) -> dict[Kind, int]:
     Raises:
         UserError: config.json is not the configuration of a causal language model.
     """
-    try:
-        return widths_of(read_config(folder))
-    except AttributeError as error:
-        raise UserError(f"{folder}/config.json is not a model's configuration: {first_line(error)}") from error
+    config = read_config(folder)
+    with foreign(folder, f"{folder}/config.json is not a language model's configuration"):
+        return widths_of(config)
 
 
 def widths_of(config: PreTrainedConfig) -> dict[Kind, int]:
@@ -239,24 +240,14 @@ def widths_of(config: PreTrainedConfig) -> dict[Kind, int]:
 
 def count_layers(folder: Path) -> int:
     """How many decoder layers the model of a folder has, from config.json alone."""
-    return int(read_config(folder).get_text_config().num_hidden_layers)
+    config = read_config(folder)
+    with foreign(folder, f"{folder}/config.json is not a language model's configuration"):
+        return int(config.get_text_config().num_hidden_layers)
 
 
 def longest_input(config: PreTrainedConfig) -> int | None:
     """How many tokens a model can read; None where its configuration does not say."""
     return getattr(config.get_text_config(), "max_position_embeddings", None)
-
-
-def read_config(folder: Path) -> PreTrainedConfig:
-    """config.json of a folder, as the class that transformers has for it.
-
-    Raises:
-        UserError: transformers has none, or it cannot be read.
-    """
-    try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, AttributeError) as error:
-        raise unusable(folder, f"{folder}/config.json is not a model's configuration", error) from error
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -267,21 +258,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise UserError(f"{folder} has no tokenizer (tokenizer.json): save the model's tokenizer into the folder")
-    try:
+    with foreign(folder, f"the tokenizer in {folder} cannot be read"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise unusable(folder, f"the tokenizer in {folder} cannot be read", error) from error
-    give_chat_template(tokenizer)
+        give_chat_template(tokenizer)
     return tokenizer
-
-
-#: One conversation as Gemma 2 and 3 were tuned on it: every turn between markers, the model's role named ``model``.
-GEMMA_CHAT = (
-    "{{ bos_token }}{% for message in messages %}"
-    "<start_of_turn>{{ 'model' if message['role'] == 'assistant' else message['role'] }}\n"
-    "{{ message['content'] | trim }}<end_of_turn>\n{% endfor %}"
-    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
-)
 
 
 def give_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:

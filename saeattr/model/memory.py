@@ -29,7 +29,7 @@ from saeattr.model.loading import DTYPES, LanguageModel, boot, load_tokenizer, r
 from saeattr.model.prompts import Prompts
 from saeattr.model.recompute import recompute
 from saeattr.model.unembed import log_normaliser
-from saeattr.model.weights import unusable
+from saeattr.model.weights import foreign
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,8 @@ def meta_of(
         UserError: as ``meta_model``.
     """
     config._attn_implementation = "eager"
-    try:
-        with torch.device("meta"):
-            hf_model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype], trust_remote_code=False)
-    except ValueError as error:
-        raise unusable(folder, f"{folder} cannot be opened as a causal language model", error) from error
+    with foreign(folder, f"{folder} cannot be opened as a causal language model"), torch.device("meta"):
+        hf_model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype], trust_remote_code=False)
     # The bridge splits a fused projection (GPT-2's) when it opens a model, and refuses one without numbers; here the
     # parts' shapes are all that is wanted.
     with mock.patch("transformer_lens.utilities.quantization.unreadable_weight_reason", return_value=None):

@@ -52,6 +52,20 @@ class Prompts:
         )
 
 
+def check_ids(lm: LanguageModel, tokens: Int[Tensor, "batch pos"]) -> None:
+    """Refuse ids that the model has no embedding for; those made on another device are the model's own.
+
+    Raises:
+        UserError: the tokenizer is of another model.
+    """
+    embedding: Any = lm.hf.get_input_embeddings()
+    if tokens.device.type == "cpu" and tokens.numel() and int(tokens.max()) >= (rows := embedding.weight.shape[0]):
+        raise UserError(
+            f"the tokenizer makes the token {int(tokens.max())}, and {lm.name} has {rows} embeddings: use the tokenizer "
+            "that belongs to the model"
+        )
+
+
 def branch_positions(branch: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch pos"]:
     """Where each token stands in its own text: behind the prompt (branch 0) and what is before it in its branch."""
     index = torch.arange(branch.shape[1], device=branch.device).expand_as(branch)
@@ -64,8 +78,10 @@ def model_inputs(lm: LanguageModel, prompts: Prompts) -> dict[str, Any]:
     """The arguments of the model's forward: token ids and what each of them sees.
 
     Raises:
-        UserError: the model takes no position ids, so that branches cannot begin at the same place.
+        UserError: a token is none of the model's, or the model takes no position ids, so that branches cannot begin at
+            the same place.
     """
+    check_ids(lm, prompts.tokens)
     inputs: dict[str, Any] = {"input_ids": prompts.tokens.to(lm.device)}
     if prompts.branch is None:
         return {**inputs, "attention_mask": prompts.mask.to(lm.device).long()}

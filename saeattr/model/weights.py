@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,16 +13,22 @@ from typing import Any
 from unittest import mock
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoProcessor, PreTrainedModel
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, PreTrainedConfig, PreTrainedModel
 
 from saeattr.errors import UserError
+from saeattr.model.folder import weight_files
 
 #: The types in which a number can be NaN; codes of quantized weights are of others.
 CHECKED = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
-#: What transformers, safetensors and the bridge raise for a folder that they cannot make a model of.
+#: Types of decimal numbers, by safetensors' names.
+DECIMAL = {"F64", "F32", "F16", "BF16"}
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
+
+#: What sae-lens and safetensors raise for files that they cannot make an SAE of.
 FAULTS = (OSError, ValueError, RuntimeError, LookupError, AttributeError, TypeError, ImportError, SafetensorError)
+FAULTS += (ArithmeticError, AssertionError, EOFError)
 
 
 class CheckedWeights:
@@ -35,6 +42,9 @@ class CheckedWeights:
             UserError: a tensor is missing, has another shape than config.json says, or holds NaN or infinity.
         """
         options |= {"trust_remote_code": False, "use_safetensors": True, "local_files_only": True}
+        check_headers(
+            Path(folder), options.get("config") or AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        )
         # A tensor of another shape would be an exception without its name; it is refused below.
         with _quiet("transformers.modeling_utils"):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -48,6 +58,12 @@ class CheckedWeights:
             )
         for name in sorted(missing := found["missing_keys"]):
             raise UserError(f"{folder} has no {name} in its safetensors files ({len(missing)} missing): get them again")
+        for name in sorted(found["unexpected_keys"]):
+            if _has_no_place(model, name):
+                raise UserError(
+                    f"{folder} has {name} in its safetensors files, which a model as its config.json says has not: get "
+                    "both again"
+                )
         for name, parameter in model.named_parameters():
             if not all_finite(parameter):
                 raise UserError(
@@ -55,6 +71,58 @@ class CheckedWeights:
                     "get the file again, or choose another dtype"
                 )
         return model
+
+
+def check_headers(folder: Path, config: PreTrainedConfig) -> None:
+    """Compare the headers of the weights with the index and with config.json; nothing is allocated.
+
+    Names that transformers changes while it reads are left to its own report.
+
+    Raises:
+        UserError: a file is damaged, lacks a tensor, holds another file's, or one of another shape or of codes.
+    """
+    with torch.device("meta"):
+        wanted = AutoModelForCausalLM.from_config(config, trust_remote_code=False).state_dict()
+    quantized = getattr(config, "quantization_config", None) is not None
+    seen: dict[str, str] = {}
+    for file, named in weight_files(folder).items():
+        stored = _header(folder / file)
+        for name in sorted((named or set()) - stored.keys()):
+            raise UserError(f"{folder / file} has no {name}, which the index says is there: get both files again")
+        for name, (shape, dtype) in stored.items():
+            if name in seen:
+                raise UserError(f"{folder} has {name} twice, in {seen[name]} and in {file}: get the files again")
+            seen[name] = file
+            if name not in wanted:
+                continue
+            if shape != tuple(wanted[name].shape):
+                raise UserError(
+                    f"{folder} has {name} of shape {shape} where config.json says {tuple(wanted[name].shape)}: get the "
+                    "files again, or those of one model"
+                )
+            if dtype not in DECIMAL and not quantized:
+                raise UserError(f"{folder} has {name} in {dtype}, codes without their scales: get the file again")
+
+
+def _header(file: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shapes and types of the tensors in a file."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            slices = {name: opened.get_slice(name) for name in list(opened.keys())}
+            return {name: (tuple(one.get_shape()), str(one.get_dtype())) for name, one in slices.items()}
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{file} cannot be read as safetensors ({first_line(error)}): get the file again") from error
+
+
+def _has_no_place(model: PreTrainedModel, name: str) -> bool:
+    """Whether a tensor that was not read belongs to a part that the model has, in this layer or in another.
+
+    A bias that config.json leaves out, a layer more than it counts, the scales of codes; not buffers that older
+    versions stored, nor parts of another purpose.
+    """
+    part = _NUMBER.sub("*", name.rpartition(".")[0])
+    parts = {_NUMBER.sub("*", other.rpartition(".")[0]) for other, _ in model.named_parameters()}
+    return bool(part) and any(own == part or own.endswith(f".{part}") for own in parts)
 
 
 def all_finite(parameter: torch.Tensor) -> bool:
@@ -102,6 +170,26 @@ def _quiet(name: str) -> Iterator[None]:
         logger.setLevel(before)
 
 
+@contextmanager
+def foreign(folder: Path, what: str) -> Iterator[None]:
+    """Whatever the readers of others raise for a damaged folder, in one line; too little memory is another matter.
+
+    Raises:
+        UserError: anything was raised.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        raise unusable(folder, what, error) from error
+    except BaseException as error:
+        # What tokenizers, written in Rust, raises where it gives up is no Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise UserError(f"{what}: {first_line(error)}") from error
+
+
 def unusable(folder: Path, what: str, error: Exception) -> UserError:
     """Why a folder cannot be opened, in one line; transformers' advice to let its code run is not passed on."""
     if "trust_remote_code" in str(error):
@@ -112,6 +200,8 @@ def unusable(folder: Path, what: str, error: Exception) -> UserError:
     return UserError(f"{what}: {first_line(error)}")
 
 
-def first_line(error: Exception) -> str:
-    """What an exception says in its first line, or its type where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def first_line(error: BaseException) -> str:
+    """What an exception says in its first line (and in the next, where that ends in a colon), or else its type."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    said = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+    return said[:500] or type(error).__name__

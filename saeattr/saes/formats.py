@@ -7,8 +7,6 @@ architectures are opened by sae-lens (``saeattr.saes.lens_files``).
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +16,9 @@ from typing import Any
 from saeattr.digests import file_sha256
 from saeattr.errors import UserError
 from saeattr.model.hub import cached_file, hub_file
+from saeattr.model.json_files import read_object
 from saeattr.saes.catalogue import READ_BY_LENS, WEIGHT_FILES, Format, PublishedSae
+from saeattr.saes.configuration import lens_fields, llama_scope_fields
 from saeattr.saes.lens import BY_TOKEN, check_usable, is_centred
 from saeattr.saes.lens_files import lens_config
 from saeattr.saes.sizes import float32_bytes
@@ -139,7 +139,9 @@ def npz_file(path: Path) -> SaeFile:
             f"{path} does not say its site: keep Gemma Scope's folders, "
             "for example gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71/params.npz"
         )
-    shape = read_shapes(path).get("W_enc", (0, 0))
+    shape = read_shapes(path).get("W_enc", ())
+    if len(shape) != 2:
+        raise UserError(f"{path} has {shape or 'nothing'} where a matrix W_enc belongs: get the file again")
     return SaeFile(Site(kinds[part[-1]], int(layer[1])), path.parent, shape[0], shape[1], "gemma_scope")
 
 
@@ -150,6 +152,7 @@ def config_file(path: Path) -> SaeFile:
         UserError: it cannot be read, or is of an SAE that cannot be used here.
     """
     config = _read_json(path)
+    lens_fields(config, path.parent)
     named = {**config, **(config.get("metadata") or {})}
     hook = str(named.get("hook_name") or named.get("hook_point") or "")
     site = site_of_hook(hook)
@@ -163,12 +166,9 @@ def config_file(path: Path) -> SaeFile:
 
 def _of_config(config: dict[str, Any], site: Site, folder: Path, published: PublishedSae | None) -> SaeFile:
     """From sae-lens' configuration, of version 6 or older."""
+    fields = lens_fields(config, folder)
     metadata = config.get("metadata") or {}
-    try:
-        d_in, d_sae = int(config["d_in"]), int(config["d_sae"])
-    except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{folder} has no d_in and d_sae in its cfg.json: {error!r}") from error
-    # Before version 6 b_dec was subtracted unless the configuration said otherwise, and a top-k SAE called standard.
+    # Before version 6 a top-k SAE was called standard.
     old = "metadata" not in config
     kind = config.get("activation_fn") or config.get("activation_fn_str") or "relu"
     architecture = "topk" if kind == "topk" else config.get("architecture", "standard" if old else None)
@@ -185,10 +185,10 @@ def _of_config(config: dict[str, Any], site: Site, folder: Path, published: Publ
     return SaeFile(
         site,
         folder,
-        d_in,
-        d_sae,
+        fields.d_in,
+        fields.d_sae,
         has_threshold=architecture == "jumprelu",
-        subtract_b_dec=bool(config.get("apply_b_dec_to_input", old)),
+        subtract_b_dec=fields.apply_b_dec_to_input,
         centre_input=is_centred(metadata) or is_centred(config),
         by_lens=architecture in BY_LENS or scaled or normalised in BY_TOKEN,
         published=published,
@@ -197,36 +197,20 @@ def _of_config(config: dict[str, Any], site: Site, folder: Path, published: Publ
 
 def _of_llama_scope(config: dict[str, Any], folder: Path, sae: PublishedSae) -> SaeFile:
     """Llama Scope (arXiv 2410.20526): trained on x scaled to a norm of sqrt(d_in); folded as sae-lens folds it."""
-    try:
-        d_in, d_sae = int(config["d_model"]), int(config["d_sae"])
-        scale = d_in**0.5 / float(config["dataset_average_activation_norm"]["in"])
-        threshold = float(config["jump_relu_threshold"]) * scale
-    except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
-        raise UserError(f"{folder} has no Llama Scope configuration: {error!r}") from error
-    # JSON as Python reads it may say NaN.
-    if not (math.isfinite(scale) and scale > 0 and math.isfinite(threshold)):
-        raise UserError(
-            f"{folder} has an activation norm or threshold in its hyperparams.json that is no finite number: get the "
-            "file again, or use another SAE"
-        )
+    fields = llama_scope_fields(config, folder)
+    scale = fields.d_model**0.5 / fields.dataset_average_activation_norm.inside
     return SaeFile(
         sae.site,
         folder,
-        d_in,
-        d_sae,
+        fields.d_model,
+        fields.d_sae,
         "llama_scope",
         has_threshold=False,
-        threshold=threshold,
+        threshold=fields.jump_relu_threshold * scale,
         scale=sae.scale or scale,
         published=sae,
     )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not the configuration of an SAE: {str(error).splitlines()[0]}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path} is not the configuration of an SAE: it is no JSON object")
-    return config
+    return read_object(path, "the configuration of an SAE")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,8 +18,12 @@ from saeattr.saes.held import placed
 from saeattr.saes.lens_files import load_by_lens
 from saeattr.saes.pickled import SUFFIXES, check_pickled
 from saeattr.saes.sae import ReluAutoencoder, SparseAutoencoder
-from saeattr.saes.tensors import read_shapes, read_tensors
+from saeattr.saes.tensors import all_ones, read_shapes, read_tensors
 from saeattr.sites import Kind, Site
+
+#: Tensors by which an SAE encodes or decodes otherwise.
+MEANING = {"threshold", "log_threshold", "log_jumprelu_threshold", "scaling_factor", "W_skip", "affine_skip_connection"}
+MEANING |= {"b_mag", "r_mag", "b_gate", "gate_bias", "mag_bias", "k"}
 
 
 def find_saes(
@@ -161,10 +165,30 @@ def check_weights(file: SaeFile) -> None:
         check_pickled(file.weights)
         return
     shapes = read_shapes(file.weights)
-    for name, shape in {} if file.by_lens else file.shapes.items():
+    if file.by_lens:
+        return
+    for name, shape in file.shapes.items():
         if shapes.get(name) != shape:
             has = shapes.get(name, "nothing")
             raise UserError(f"{file.weights} has {has} where {name} of shape {shape} belongs: get the file again")
+    _check_others(file, shapes.keys() - file.shapes.keys())
+
+
+def _check_others(file: SaeFile, names: Set[str]) -> None:
+    """Refuse a tensor that the configuration has no place for: thresholds of a plain ReLU SAE, the gates of another.
+
+    Raises:
+        UserError: there is one.
+    """
+    # sae-lens wrote scaling factors of 1 for a while, and passes over them.
+    if "scaling_factor" in names and all_ones(file.weights, "scaling_factor"):
+        names = names - {"scaling_factor"}
+    # Of files that others wrote, only such are refused as would change what is encoded or decoded.
+    refused = sorted(names if file.format == "sae_lens" else names & MEANING)
+    if refused:
+        raise UserError(
+            f"{file.weights} holds {refused[0]}, which an SAE as its configuration says has not: get both files again"
+        )
 
 
 def _published(saes: str, widths: Mapping[Kind, int], width: str | None, l0: float | None) -> dict[Site, SaeFile]:

@@ -36,6 +36,9 @@ from saeattr.saes.carrying import blocks_of, carried, is_sent
 _LOCAL_HEADER = 30
 #: Read at a time, so that the checksum finds the bytes in the processor's cache.
 _STEP = 256 * 2**10
+#: Times that weights may be larger than what they are compressed to (usual ones are 1.1 times), and bytes up to which
+#: an array may be larger still, such as a bias of zeros.
+MOST_INFLATED, _SMALL = 50, 2**24
 #: Members that were whole: the file, its size, time of change and inode, and where in it they begin.
 _whole: set[tuple[Any, ...]] = set()
 
@@ -45,7 +48,7 @@ class Member:
     """One array of an npz.
 
     Attributes:
-        name: as the array was saved.
+        name: as the array was saved; dtype: of its numbers, as numpy calls it.
         plain: whether its numbers lie in the file as they would in memory: float32, C order, uncompressed.
         begin, offset: where the member and where its numbers begin, in bytes from the file's beginning.
         crc: CRC-32 of the member, npy's header included.
@@ -53,6 +56,7 @@ class Member:
 
     name: str
     shape: tuple[int, ...]
+    dtype: str
     plain: bool
     begin: int
     offset: int
@@ -72,7 +76,10 @@ def npz_members(path: Path) -> dict[str, Member]:
     """
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         members = [_member(file, archive, info) for info in archive.infolist()]
-    return {member.name: member for member in members}
+    named = {member.name: member for member in members}
+    if len(named) < len(members):
+        raise ValueError("an array is in it twice")
+    return named
 
 
 def read_member(path: Path, member: Member, device: torch.device) -> Tensor:
@@ -99,6 +106,13 @@ def _member(file: BinaryIO, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
         header = opened.tell()
     if dtype.hasobject:
         raise ValueError(f"{info.filename} holds pickled objects")
+    # What is inflated is bounded before it is: by the shape, which the caller compares, and by the file's own size.
+    if info.file_size != header + dtype.itemsize * math.prod(shape) or min(shape, default=1) < 0:
+        raise ValueError(f"{info.filename} has {info.file_size:,} bytes, and its shape is {shape}")
+    if info.file_size > max(_SMALL, MOST_INFLATED * info.compress_size):
+        raise ValueError(
+            f"{info.filename} has {info.compress_size:,} bytes, and {info.file_size:,} when it is inflated"
+        )
     file.seek(info.header_offset + _LOCAL_HEADER - 4)
     begin = info.header_offset + _LOCAL_HEADER + sum(struct.unpack("<HH", file.read(4)))
     n_bytes = 4 * math.prod(shape)
@@ -109,7 +123,8 @@ def _member(file: BinaryIO, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
         and not by_column
         and n_bytes > 0
     )
-    return Member(info.filename.removesuffix(".npy"), tuple(shape), plain, begin, begin + header, info.CRC)
+    name = info.filename.removesuffix(".npy")
+    return Member(name, tuple(shape), dtype.newbyteorder("=").name, plain, begin, begin + header, info.CRC)
 
 
 def _mapped(file: BinaryIO, member: Member) -> Tensor:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import pickletools
+import struct
 import zipfile
 from pathlib import Path
 
 import torch
 
 from saeattr.errors import UserError
+from saeattr.model.json_files import check_ordinary
+from saeattr.model.weights import first_line
 
 SUFFIXES = (".pt", ".pth")
 _TYPES = ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Short", "Char", "Byte", "Bool")
@@ -33,6 +36,8 @@ ALLOWED = {
 #: not used by torch, and refused.
 _NAMING, _OTHER_NAMING = ("GLOBAL", "INST"), ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4")
 SAFE_TORCH = (2, 10)
+#: Bytes of codes that a file may have; one of an SAE has a thousand.
+LARGEST = 2**20
 
 
 def check_pickled(path: Path) -> None:
@@ -50,16 +55,30 @@ def check_pickled(path: Path) -> None:
         )
     if os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "0").lower() not in ("", "0", "n", "no", "false"):
         raise UserError(f"{path} is pickled, and TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD lets pickles run code: unset it")
+    check_ordinary(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            codes = [archive.read(name) for name in archive.namelist() if name.endswith(".pkl")]
-        named = [_named(code) for code in codes]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read as a torch file ({error}): get the file again") from error
+            named = [_named(_code(archive, info)) for info in archive.infolist() if info.filename.endswith(".pkl")]
+            _check_stored(archive)
+    except (OSError, ValueError, EOFError, LookupError, RuntimeError, struct.error, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as a torch file ({first_line(error)}): get the file again") from error
     other = sorted(set().union(*named) - ALLOWED)
     if len(named) != 1 or other:
         what = f"it names {other[0]}" if other else f"it holds {len(named)} pickles"
         raise UserError(f"{path} is no plain dictionary of tensors ({what}), and no other pickle is read: use another")
+
+
+def _code(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    if info.file_size > LARGEST:
+        raise ValueError(f"its pickle has {info.file_size:,} bytes, and {LARGEST:,} are read at most")
+    return archive.read(info)
+
+
+def _check_stored(archive: zipfile.ZipFile) -> None:
+    """torch compresses nothing: what a compressed part would become is not bounded by the file's size."""
+    for info in archive.infolist():
+        if info.file_size != info.compress_size:
+            raise ValueError(f"{info.filename} is compressed")
 
 
 def _named(code: bytes) -> set[str]:

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GPT2Config, LlamaConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
+    GPT2Config,
+    LlamaConfig,
+    PreTrainedModel,
+)
 
 from saeattr import bundle
 from saeattr.model.loading import LanguageModel, load_model, load_tokenizer
@@ -30,7 +38,9 @@ _SIZES: dict[str, Any] = {
 
 
 def toy_config(family: str) -> Any:
-    """Three layers of width 32; Gemma's first and third look at ``WINDOW`` positions only."""
+    """Three layers of width 32; Gemma's first and third look at ``WINDOW`` positions only, not in Gemma 1."""
+    if family == "gemma1":
+        return GemmaConfig(**_SIZES)
     kinds = ["sliding_attention", "full_attention", "sliding_attention"]
     if family == "gemma2":
         caps: dict[str, Any] = {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0}

@@ -118,7 +118,13 @@ def test_thresholds_below_zero_are_read_as_sae_lens_reads_them(saes: dict[Site, 
         ("normalize_activations", True, "the scale is not known"),
         ("metadata", {"hook_name": "blocks.1.attn.hook_z", "hook_head_index": 2}, "reads one head alone"),
         ("metadata", {"hook_name": "blocks.0.hook_resid_pre"}, "hook_resid_pre"),
-        ("d_in", "wide", "no d_in and d_sae"),
+        ("d_in", "wide", "'wide' as d_in in its cfg.json"),
+        ("d_in", 128.0, "128.0 as d_in"),
+        ("d_sae", True, "True as d_sae"),
+        ("apply_b_dec_to_input", "no", "'no' as apply_b_dec_to_input in its cfg.json .*boolean"),
+        ("apply_b_dec_to_input", 0, "0 as apply_b_dec_to_input"),
+        ("metadata", [], "as metadata"),
+        ("architecture", "topk", "says nothing for the k of its TopK SAE"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_refused(
@@ -189,8 +195,8 @@ def test_weights_are_read_in_one_place_alone_where_they_are_counted() -> None:
     package = Path(loading.__file__).parents[1]
     readers = re.compile(r"\b(read_tensors|load_by_lens|read_sae)\(")
     calls = [path.name for path in package.rglob("*.py") for _ in readers.findall(path.read_text(encoding="utf-8"))]
-    # Each is defined once, and called once in loading.py, read_sae among them.
-    assert sorted(calls) == sorted(["tensors.py", "lens_files.py", *["loading.py"] * 4])
+    # Each is defined once, and called once in loading.py, read_sae among them; tensors.py looks at scaling factors.
+    assert sorted(calls) == sorted([*["tensors.py"] * 2, "lens_files.py", *["loading.py"] * 4])
 
 
 def test_the_next_sae_is_read_while_one_is_in_use(saes: dict[Site, SaeFile], monkeypatch: pytest.MonkeyPatch) -> None:

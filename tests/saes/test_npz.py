@@ -63,7 +63,7 @@ def test_what_savez_writes_is_read_as_numpy_reads_it(tmp_path: Path) -> None:
     check_equal(path)
 
 
-@pytest.mark.parametrize("dtype", ["<f2", "<f8", ">f4", "<i4"])
+@pytest.mark.parametrize("dtype", ["<f2", "<f8", ">f4"])
 def test_other_types_and_orders_are_converted(tmp_path: Path, dtype: str) -> None:
     path = tmp_path / "params.npz"
     write_npz(path, {name: (4 * array).astype(dtype) for name, array in arrays().items()}, 0)

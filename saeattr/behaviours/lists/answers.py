@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from saeattr.model.loading import LanguageModel
+from saeattr.model.prompts import check_ids
 from saeattr.model.unembed import full_logits
 from saeattr.progress import quiet
 
@@ -120,6 +121,7 @@ class _Rows:
             prompts.append(list(asked.beside))
             self._beside = [len(read)] * len(seeds)
         self.on_forward(Live(read, None if self._beside is None else [len(read)] * len(read)))
+        check_ids(lm, torch.tensor(prompts))
         self._hidden = self._read(torch.tensor(prompts, device=lm.device))[self._at]
         self._n_cached = len(prompts)
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from transformers import PreTrainedTokenizerBase
 
+from saeattr.behaviours.chat import chat_text
 from saeattr.behaviours.lists.parsing import ListMarkers, ParsedItem, ParsedList
 from saeattr.behaviours.lists.topics import LIST_REQUEST, PHRASES, Length, list_request
 
@@ -48,8 +49,7 @@ def topic_positions(tokenizer: PreTrainedTokenizerBase, topic: str, length: Leng
     if not tokenizer.is_fast:
         return ()
     request = list_request(topic, length)
-    chat = [{"role": "user", "content": request}]
-    text: Any = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    text = chat_text(tokenizer, request)
     before = LIST_REQUEST.partition("{topic}")[0].format(phrase=PHRASES[length])
     first = text.index(request) + len(before)
     offsets: Any = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
