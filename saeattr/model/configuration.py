@@ -50,9 +50,9 @@ def check_numbers(config: PreTrainedConfig, folder: Path) -> None:
             )
     own = {name: getattr(config, name, None) for name in (*ABOVE_0, *FROM_0)}
     for name, value in [*own.items(), *_numbers(getattr(config, "rope_parameters", None) or {})]:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, (int, float)):
             least = 0 if name in FROM_0 else math.nextafter(0, 1)
-            if (name in own and value < least) or not math.isfinite(value):
+            if isinstance(value, bool) or not math.isfinite(value) or (name in (*ABOVE_0, *FROM_0) and value < least):
                 bound = "from 0 on" if least == 0 else "above 0"
                 raise UserError(
                     f"{folder}/config.json has {value!r:.60} as {name}: a finite number {bound} belongs there"

@@ -61,8 +61,7 @@ def check_ids(lm: LanguageModel, tokens: Int[Tensor, "batch pos"]) -> None:
     embedding: Any = lm.hf.get_input_embeddings()
     if tokens.device.type == "cpu" and tokens.numel() and int(tokens.max()) >= (rows := embedding.weight.shape[0]):
         raise UserError(
-            f"the tokenizer makes the token {int(tokens.max())}, and {lm.name} has {rows} embeddings: use the tokenizer "
-            "that belongs to the model"
+            f"the tokenizer makes the token {int(tokens.max())}, and {lm.name} has {rows} embeddings: use its own"
         )
 
 

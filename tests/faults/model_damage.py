@@ -308,7 +308,7 @@ def config_cases(family: str, config: dict[str, Any]) -> Iterator[tuple[str, Dam
         ),
     )
     yield "config.json 20 MB", fields("config.json", note="x" * 20_000_000)
-    yield "a number of 5,000 digits", replaced("config.json", '"vocab_size": 64', '"vocab_size": ' + "6" * 5000)
+    yield "a number of 5,000 digits", replaced("config.json", '"vocab_size": ', '"vocab_size": ' + "6" * 5000)
     for model in ("llama", "gpt2", "gemma", "gemma2", "mistral", "t5", "bert", "clip", "mamba", "auto", "../../x", ""):
         yield f"model_type {model!r}", fields("config.json", model_type=model)
     for names in (["T5ForConditionalGeneration"], ["Nothing"], [5], "LlamaForCausalLM", [], ["../x"], ["LlamaModel"]):

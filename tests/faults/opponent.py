@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
+
 #: Seconds after which a case hangs, and bytes that opening a toy may take beside what is imported.
 LIMIT, MEMORY = 60.0, 2 * 2**30
 
@@ -112,3 +114,10 @@ def _resident() -> int:
 
 def _virtual() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def told(request: pytest.FixtureRequest, group: str, found: dict[str, Found]) -> None:
+    """Hand outcomes to the table that is printed at the end: what is no number and no refusal is a traceback there."""
+    for what, one in found.items():
+        kind = "held" if one.kind in GOOD else "traceback" if one.kind == "memory" else one.kind
+        request.node.user_properties.append(("fault", [group, what, kind, one.said[:200]]))

@@ -40,6 +40,16 @@ SILENT = ("dtype", "device", "sae_lens_version", "prepend_bos", "model_name", "h
 #: Tensors of other kinds of SAEs.
 OTHERS = ("threshold", "log_threshold", "b_mag", "r_mag", "b_gate", "scaling_factor", "W_skip", "W_enc_2", "k")
 
+#: Cases in which a configuration says something else that can be meant: another threshold, site or normalisation.
+OWN_WORD = {
+    *(f"normalize_activations {how}" for how in ("'constant_norm_rescale'", "'layer_norm'", "'none'", "False")),
+    *(f"normalize_activations {how}" for how in ("deleted", "null")),
+    *(f"residual_threshold {how}" for how in ("fraction", "zero", "deleted")),
+    *(f"max_iterations {how}" for how in ("deleted", "null")),
+    *("center_writing_weights true", "rescale_acts_by_decoder_norm true"),
+    *("hook_name 'blocks.1.hook_mlp_out'", "hook of another layer"),
+}
+
 
 def lens_cases(config: dict[str, Any], held: dict[str, torch.Tensor]) -> Iterator[tuple[str, Damage]]:
     """Of a folder in sae-lens' format."""
@@ -82,7 +92,7 @@ def lens_cases(config: dict[str, Any], held: dict[str, torch.Tensor]) -> Iterato
             fields(CONFIG, metadata__model_from_pretrained_kwargs={"center_writing_weights": value}),
         )
         yield f"residual_threshold {how}", fields(CONFIG, residual_threshold=value)
-    for size in (10**12, -1, 0, 17, 1):
+    for size in (10**12, -1, 17):
         yield f"d_in {size}", fields(CONFIG, d_in=size)
         yield f"d_sae {size}", fields(CONFIG, d_sae=size)
     for architecture in (
