@@ -27,7 +27,8 @@ TURNS = [
 #: What templates of published models do beside loops and conditions.
 LIKE_PUBLISHED = {
     "namespace, loop controls and a macro": (
-        "{%- set ns = namespace(first=true) -%}{%- macro turn(m) -%}<{{ m.role }}>{{ m.content | trim }}{%- endmacro -%}"
+        "{%- set ns = namespace(first=true) -%}{%- macro turn(m) -%}"
+        "<{{ m.role }}>{{ m.content | trim }}{%- endmacro -%}"
         "{%- for m in messages -%}{%- if m.role == 'system' -%}{%- continue -%}{%- endif -%}"
         "{%- if ns.first -%}{{ bos_token }}{%- set ns.first = false -%}{%- endif -%}{{ turn(m) }}{%- endfor -%}"
     ),
@@ -36,7 +37,8 @@ LIKE_PUBLISHED = {
         "{% generation %}{{ m['content'] }}{% endgeneration %}\n{% endfor %}{{ tools is none }}{{ documents is none }}"
     ),
     "slices, filters and today's year": (
-        "{{ strftime_now('%Y') }}{{ messages[1:] | length }}{% for m in messages[::-1] %}{{ m['content'].split(' ')[-1] }}"
+        "{{ strftime_now('%Y') }}{{ messages[1:] | length }}{% for m in messages[::-1] %}"
+        "{{ m['content'].split(' ')[-1] }}"
         "{{ m['content'] }}{% if not loop.last %}, {% endif %}{% endfor %}{{ add_generation_prompt }}"
     ),
 }
@@ -45,7 +47,7 @@ LIKE_PUBLISHED = {
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("answer", [True, False])
 def test_a_family_is_written_as_transformers_writes_it(family: str, answer: bool) -> None:
-    tokenizer = family_tokenizer(family)
+    tokenizer = family_tokenizer(FAMILIES[family])
     assert template_of(tokenizer) not in templates._own_templates()
     wanted = tokenizer.apply_chat_template(TURNS, add_generation_prompt=answer, tokenize=False)
     assert written_chat(tokenizer, TURNS, answer) == wanted
@@ -55,7 +57,7 @@ def test_a_family_is_written_as_transformers_writes_it(family: str, answer: bool
 
 @pytest.mark.parametrize("name", LIKE_PUBLISHED)
 def test_what_published_templates_use_is_there(name: str) -> None:
-    tokenizer = family_tokenizer("gemma")
+    tokenizer = family_tokenizer(FAMILIES["gemma"])
     tokenizer.chat_template = LIKE_PUBLISHED[name]
     wanted = tokenizer.apply_chat_template(TURNS, add_generation_prompt=True, tokenize=False)
     assert written_chat(tokenizer, TURNS, True) == wanted
@@ -79,7 +81,7 @@ RAISING = [name for name in TEMPLATES if name not in ("loops in loops", "digits"
 
 @pytest.mark.parametrize("name", RAISING)
 def test_a_hostile_template_is_refused_in_one_line(name: str) -> None:
-    tokenizer = family_tokenizer("gemma")
+    tokenizer = family_tokenizer(FAMILIES["gemma"])
     tokenizer.chat_template = TEMPLATES[name]
     with pytest.raises(
         UserError, match=r"chat template (refuses these turns \(|leaves out what the user says|is)"
@@ -124,14 +126,14 @@ def test_one_process_renders_all_and_another_takes_its_place_when_it_was_killed(
     ],
 )
 def test_a_template_that_is_no_text_is_refused(template: Any, message: str) -> None:
-    tokenizer = family_tokenizer("gemma")
+    tokenizer = family_tokenizer(FAMILIES["gemma"])
     tokenizer.chat_template = template
     with pytest.raises(UserError, match=message):
         chat_prompt(tokenizer, "a")
 
 
 def test_of_several_templates_the_default_is_taken_as_transformers_takes_it() -> None:
-    tokenizer = family_tokenizer("gemma")
+    tokenizer = family_tokenizer(FAMILIES["gemma"])
     named: Any = {"default": tokenizer.chat_template, "tool_use": "{{ 1 }}"}
     wanted = chat_text(tokenizer, "cities")
     tokenizer.chat_template = named

@@ -162,3 +162,41 @@ def test_a_directory_that_promises_more_than_the_file_holds_is_refused(tmp_path:
     with pytest.raises(UserError, match="cannot be read as npz"):
         read_tensors(path, NAMES, "cpu")
     assert zipfile.is_zipfile(path)
+
+
+def test_what_would_inflate_to_more_than_its_shape_or_far_more_than_it_has_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "params.npz"
+    zeros = np.zeros((1024, 8192), np.float32)
+    np.savez_compressed(path, W_enc=zeros)
+    with pytest.raises(UserError, match=r"W_enc.npy has [\d,]+ bytes, and 33,554,560 when it is inflated"):
+        read_shapes(path)
+    # A bias of zeros compresses as well, and is small.
+    np.savez_compressed(path, b_enc=zeros[0])
+    assert read_shapes(path) == {"b_enc": (8192,)}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("W_enc.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (12, 200)})
+        file.write(bytes(10**7))
+    with pytest.raises(UserError, match=r"W_enc.npy has 10,000,128 bytes, and its shape is \(12, 200\)"):
+        read_shapes(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_array_twice_and_arrays_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "params.npz"
+    np.savez(path, W_enc=np.zeros((2, 3), np.float32))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("W_enc.npy", archive.read("W_enc.npy"))
+    with pytest.raises(UserError, match="an array is in it twice"):
+        read_shapes(path)
+    for array in (np.ones((2, 3), np.int32), np.ones((2, 3), bool), np.full((2, 3), "x"), np.ones((2, 3), "complex64")):
+        np.savez(path, W_enc=array)
+        with pytest.raises(UserError, match="has W_enc in .*, which are no decimal numbers"):
+            read_shapes(path)
+
+
+def test_a_pipe_in_place_of_the_file_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "params.npz"
+    os.mkfifo(path)
+    for read in (read_shapes, lambda path: read_tensors(path, NAMES, "cpu")):
+        with pytest.raises(UserError, match="is no ordinary file"):
+            read(path)
