@@ -1,4 +1,4 @@
-"""Fields of SAE configurations: each of one type, nothing guessed, and tensors that a configuration has no place for."""
+"""Fields of SAE configurations: each of one type, nothing guessed; and tensors that they have no place for."""
 
 from __future__ import annotations
 

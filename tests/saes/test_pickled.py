@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -96,3 +97,23 @@ def test_an_old_torch_and_an_environment_that_trusts_pickles_are_refused(
     monkeypatch.setattr(torch, "__version__", "2.9.1+cu128")
     with pytest.raises(UserError, match=r"from version 2.10 on and this is 2.9.1"):
         check_pickled(path)
+
+
+def test_what_is_compressed_or_has_a_pickle_without_end_is_not_inflated(tmp_path: Path) -> None:
+    path, other = tmp_path / "ae.pt", tmp_path / "other.pt"
+    torch.save({"W_enc": torch.zeros(1000)}, path)
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(other, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in whole.namelist():
+            archive.writestr(name, whole.read(name))
+    with pytest.raises(UserError, match="is compressed"):
+        check_pickled(other)
+    with zipfile.ZipFile(other, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02" + b"N" * 10**7 + b".")
+    with pytest.raises(UserError, match="its pickle has 10,000,003 bytes, and 1,048,576 are read at most"):
+        check_pickled(other)
+
+
+def test_a_pipe_in_place_of_the_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ae.pt")
+    with pytest.raises(UserError, match="is no ordinary file"):
+        check_pickled(tmp_path / "ae.pt")
