@@ -54,7 +54,7 @@ class LensConfig(Hooked):
     finetuning_scaling_factor: bool | None = None
     k: Size | None = None
     rescale_acts_by_decoder_norm: bool = False
-    residual_threshold: Finite | None = None
+    residual_threshold: Finite = 0.01
     max_iterations: Size | None = None
     stop_on_duplicate_support: bool = True
     metadata: Hooked | None = None
@@ -88,6 +88,11 @@ def lens_fields(config: dict[str, Any], folder: Path) -> LensConfig:
     kind = fields.activation_fn or fields.activation_fn_str
     if "topk" in (kind, fields.architecture):
         _check_k(fields, folder)
+    elif fields.architecture == "standard" and fields.k is not None:
+        raise UserError(
+            f"{folder} is of the architecture standard and says k={fields.k} in its cfg.json, as TopK SAEs do: get the "
+            "file again"
+        )
     return fields
 
 

@@ -44,7 +44,7 @@ OTHERS = ("threshold", "log_threshold", "b_mag", "r_mag", "b_gate", "scaling_fac
 OWN_WORD = {
     *(f"normalize_activations {how}" for how in ("'constant_norm_rescale'", "'layer_norm'", "'none'", "False")),
     *(f"normalize_activations {how}" for how in ("deleted", "null")),
-    *(f"residual_threshold {how}" for how in ("fraction", "zero", "deleted")),
+    *(f"residual_threshold {how}" for how in ("fraction", "zero", "deleted", "huge")),
     *(f"max_iterations {how}" for how in ("deleted", "null")),
     *("center_writing_weights true", "rescale_acts_by_decoder_norm true"),
     *("hook_name 'blocks.1.hook_mlp_out'", "hook of another layer"),
@@ -89,7 +89,7 @@ def lens_cases(config: dict[str, Any], held: dict[str, torch.Tensor]) -> Iterato
         yield f"activation_fn_kwargs {how}", fields(CONFIG, activation_fn_kwargs=value)
         yield (
             f"center_writing_weights {how}",
-            fields(CONFIG, metadata__model_from_pretrained_kwargs={"center_writing_weights": value}),
+            fields(CONFIG, metadata__model_from_pretrained_kwargs__center_writing_weights=value),
         )
         yield f"residual_threshold {how}", fields(CONFIG, residual_threshold=value)
     for size in (10**12, -1, 17):
