@@ -88,9 +88,9 @@ def lens_fields(config: dict[str, Any], folder: Path) -> LensConfig:
     kind = fields.activation_fn or fields.activation_fn_str
     if "topk" in (kind, fields.architecture):
         _check_k(fields, folder)
-    elif fields.architecture == "standard" and fields.k is not None:
+    elif fields.architecture in (None, "standard") and fields.k is not None:
         raise UserError(
-            f"{folder} is of the architecture standard and says k={fields.k} in its cfg.json, as TopK SAEs do: get the "
+            f"{folder} is of the architecture {fields.architecture or 'standard'} and says k={fields.k} in its cfg.json, as TopK SAEs do: get the "
             "file again"
         )
     return fields
