@@ -4,13 +4,16 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
 
-.PHONY: demo test lint format bench fuzz mutants clean
+.PHONY: demo test faults fuzz lint format bench mutants clean
 
 demo: $(INSTALLED)  ## from nothing to tables and pictures on the bundled model
 	HF_HUB_OFFLINE=1 $(BIN)/python -m saeattr attribute --topic cities --topic animals --out runs/demo
 
 test: $(INSTALLED)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+faults: $(INSTALLED)  ## every fault that a study must outlast, counted: half an hour; `make test` tries a few of each
+	SAEATTR_FAULTS=all HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/faults
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -26,6 +26,7 @@ BENCHMARKS = {
     "cost": ("cost.measure", "what does attribution cost?"),
     "peers": ("peers.measure", "and what does the same cost with other tools?"),
     "scale": ("scale.measure", "and at full size?"),
+    "reproducible": ("reproducible", "which tables are the same again, bit for bit?"),
     "time": ("timing", "how far off is plan --measure?"),
     "topics": ("scale.topics", "what is saved by opening every SAE once for all topics?"),
     "workers": ("scale.workers", "how much faster are several processes?"),

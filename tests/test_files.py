@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import string
 import subprocess
 import sys
@@ -15,7 +16,17 @@ from hypothesis import strategies as st
 
 from saeattr import UserError
 from saeattr.behaviours.lists.topics import TOPICS
-from saeattr.files import join_parts, read_metadata, read_table, replacing, slug, write_part, write_table, write_text
+from saeattr.files import (
+    check_ordinary,
+    join_parts,
+    read_metadata,
+    read_table,
+    replacing,
+    slug,
+    write_part,
+    write_table,
+    write_text,
+)
 from saeattr.study.folder import StudyFolder, remove_leftovers
 from saeattr.tables import FEATURES
 
@@ -223,3 +234,14 @@ def test_slugs_are_file_names_and_tell_topics_apart(topics: list[str]) -> None:
     assert len(set(slugs)) == len(slugs)
     allowed = set(string.ascii_lowercase + string.digits + "-_")
     assert all(0 < len(one) <= 80 and set(one) <= allowed for one in slugs)
+
+
+def test_a_pipe_anywhere_in_a_folder_is_refused_and_links_to_nothing_are_not(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "to-nothing").symlink_to("nothing")
+    (tmp_path / "a" / "to-itself").symlink_to("to-itself")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    check_ordinary(tmp_path)
+    os.mkfifo(tmp_path / "a" / "b" / "pipe")
+    with pytest.raises(UserError, match="b/pipe is no ordinary file"):
+        check_ordinary(tmp_path)

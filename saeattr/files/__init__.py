@@ -1,6 +1,7 @@
 """Files of studies: texts and tables written whole or not at all, and read only where they are what was written."""
 
 from saeattr.files.names import LONGEST_SLUG, slug
+from saeattr.files.ordinary import check_ordinary
 from saeattr.files.read import iter_rows, read_metadata, read_rows, read_stored_text, read_table
 from saeattr.files.sums import (
     LISTING,
@@ -35,6 +36,7 @@ __all__ = [
     "UNLISTED",
     "advice",
     "alone",
+    "check_ordinary",
     "check_whole",
     "disk_errors",
     "fault",

@@ -31,6 +31,7 @@ DEPTH = 4
 UNFINISHED = ".unfinished-"
 
 MISSING, UNLISTED = "it is missing", f"no {SUMS} lists it"
+ODD = "it is no ordinary file"
 OTHER = f"its SHA-256 is not the one in {SUMS}"
 
 #: By path: size, times and inode of a file when it was hashed, and its SHA-256.
@@ -193,6 +194,9 @@ def alone(root: Path) -> Iterator[None]:
 
 
 def _fault(path: Path) -> str | None:
+    if path.exists() and not path.is_file():
+        # A folder cannot be read, and a pipe never ends.
+        return ODD
     known = known_sums(path)
     if known is None:
         return None

@@ -12,7 +12,17 @@ from typing import Any
 import yaml
 
 from saeattr.errors import UserError
-from saeattr.files import UNLISTED, advice, check_whole, disk_errors, fault, is_stored, read_stored_text, write_text
+from saeattr.files import (
+    UNLISTED,
+    advice,
+    check_ordinary,
+    check_whole,
+    disk_errors,
+    fault,
+    is_stored,
+    read_stored_text,
+    write_text,
+)
 from saeattr.settings.yaml_files import FAULTS
 from saeattr.study.lock import is_content
 
@@ -138,9 +148,10 @@ def read_record(study: StudyFolder) -> dict[str, Any]:
     """study.yaml.
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: it is missing or damaged, or the folder holds what is no file.
     """
     path = study.record_path
+    check_ordinary(study.root)
     found = fault(path)
     try:
         record = yaml.safe_load(path.read_text(encoding="utf-8"))

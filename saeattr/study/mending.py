@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from saeattr.errors import UserError
-from saeattr.files import SUMS, fault, list_again, listed_sums, read_metadata, remove_stored
+from saeattr.files import SUMS, check_ordinary, fault, list_again, listed_sums, read_metadata, remove_stored
 from saeattr.settings.yaml_files import FAULTS
 from saeattr.study.folder import StudyFolder, is_earlier, read_record, write_record
 from saeattr.study.marks import GROUP_NAME, MADE_OF, STUDY, mark_of
@@ -116,6 +116,7 @@ def _joined(study: StudyFolder) -> set[str]:
 
 def _readable(study: StudyFolder) -> dict[str, Any]:
     """What can still be read of study.yaml."""
+    check_ordinary(study.root)
     try:
         known = yaml.safe_load(study.record_path.read_text(encoding="utf-8"))
     except (OSError, *FAULTS):
