@@ -89,8 +89,9 @@ def lens_fields(config: dict[str, Any], folder: Path) -> LensConfig:
     if "topk" in (kind, fields.architecture):
         _check_k(fields, folder)
     elif fields.architecture in (None, "standard") and fields.k is not None:
+        kind = fields.architecture or "standard"
         raise UserError(
-            f"{folder} is of the architecture {fields.architecture or 'standard'} and says k={fields.k} in its cfg.json, as TopK SAEs do: get the "
+            f"{folder} is of the architecture {kind} and says k={fields.k} in its cfg.json, as TopK SAEs do: get the "
             "file again"
         )
     return fields
