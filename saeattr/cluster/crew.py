@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from dask import config
@@ -50,7 +51,8 @@ class Crew:
             UserError: their scheduler is gone.
         """
         try:
-            return dict(self.client.nthreads())
+            there: Any = self.client.nthreads()
+            return dict(there)
         except OSError as error:
             raise UserError(LOST) from error
 

@@ -21,7 +21,7 @@ from tests.faults.model_damage import TEMPLATES
 
 TURNS = [
     {"role": "user", "content": "  a short list of cities <b>&amp;'\"\n"},
-    {"role": "assistant", "content": "Paris – Lima\U0001f600"},
+    {"role": "assistant", "content": "Paris \u2013 Lima\U0001f600"},
     {"role": "user", "content": "Oslo"},
 ]
 #: What templates of published models do beside loops and conditions.
@@ -75,8 +75,9 @@ def test_templates_of_this_package_are_rendered_here(lm: LanguageModel, monkeypa
     assert chat_prompt(tokenizer, "a")
 
 
-#: Refused at once: they raise, write too much, or take too much memory.
-RAISING = [name for name in TEMPLATES if name not in ("loops in loops", "digits", "wordwrap", "indent", "nothing")]
+#: Refused at once: they raise, write too much, or take too much memory. Null bytes alone harm nobody.
+OTHERS = ("loops in loops", "digits", "wordwrap", "indent", "nothing", "null bytes")
+RAISING = [name for name in TEMPLATES if name not in OTHERS]
 
 
 @pytest.mark.parametrize("name", RAISING)
@@ -86,10 +87,7 @@ def test_a_hostile_template_is_refused_in_one_line(name: str) -> None:
     with pytest.raises(
         UserError, match=r"chat template (refuses these turns \(|leaves out what the user says|is)"
     ) as said:
-        # A surrogate, which no tokenizer reads, stands in none of the others.
-        text = chat_text(tokenizer, "a short list of cities")
-        assert name == "null bytes", text
-        raise UserError("the chat template is harmless")
+        chat_text(tokenizer, "a short list of cities")
     assert "\n" not in str(said.value)
 
 

@@ -69,7 +69,7 @@ def measure(topics: Sequence[str], lists: int, workers: int) -> dict[str, Any]:
             figures=False,
             device="cpu",
             on_progress=on_progress,
-            **({"workers": workers} if workers else {}),
+            workers=workers or None,
         )
         wall = time.monotonic() - begun
         root, n_sites = study.folder.root, len(study.record["saes"])
