@@ -51,10 +51,10 @@ class Crew:
             UserError: their scheduler is gone.
         """
         try:
-            there: Any = self.client.nthreads()
-            return dict(there)
+            found: Any = self.client.nthreads()
         except OSError as error:
             raise UserError(LOST) from error
+        return dict(found)
 
     def look(self) -> set[str]:
         """Look who is there; the addresses of those that went since the last time.

@@ -58,6 +58,7 @@ def measure(topics: Sequence[str], lists: int, workers: int) -> dict[str, Any]:
         for process in this.children(recursive=True):
             used[process.pid] = _seconds(process)
 
+    shared: dict[str, Any] = {"workers": workers} if workers else {}
     before, begun = _seconds(this), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         study = saeattr.attribute(
@@ -69,7 +70,7 @@ def measure(topics: Sequence[str], lists: int, workers: int) -> dict[str, Any]:
             figures=False,
             device="cpu",
             on_progress=on_progress,
-            workers=workers or None,
+            **shared,
         )
         wall = time.monotonic() - begun
         root, n_sites = study.folder.root, len(study.record["saes"])
