@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +19,11 @@ _TOTAL: Counter[str] = Counter()
 
 
 @pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is written without being asked lands in a folder of the test's own, and nothing reaches a network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("NEURONPEDIA_API_KEY", raising=False)
-    yield
-    os.chdir(tmp_path)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -133,7 +133,6 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @fuzz(arguments() | st.lists(TEXTS, max_size=3), times=8)
-@pytest.mark.usefixtures("no_work")
 def test_any_arguments(no_work: None, tmp_path: Path, words: list[str]):
     before = set(os.listdir(tmp_path))
     output, errors = io.StringIO(), io.StringIO()
