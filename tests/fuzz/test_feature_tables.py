@@ -32,7 +32,11 @@ def check(features: pd.DataFrame) -> None:
 
 @fuzz(rows(ROW, OTHERS), times=2)
 def test_tables_in_memory(values: list[dict[str, Any]]):
-    features = unless_refused(lambda: check_features(pd.DataFrame(values), "the table"))
+    try:
+        table = pd.DataFrame(values)
+    except UnicodeEncodeError:
+        return  # pandas holds no halves of surrogate pairs.
+    features = unless_refused(lambda: check_features(table, "the table"))
     if features is not None:
         check(features)
 
