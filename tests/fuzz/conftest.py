@@ -12,7 +12,7 @@ from hypothesis import settings
 from tests.fuzz.cases import RAN
 
 #: The usual profile has a hundred cases for each ``times`` of a test; this one makes 100,000 in all.
-settings.register_profile("fuzz", max_examples=1800)
+settings.register_profile("fuzz", max_examples=1900)
 
 #: Of all processes of a parallel run.
 _TOTAL: Counter[str] = Counter()

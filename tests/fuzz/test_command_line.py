@@ -132,7 +132,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", unreachable)
 
 
-@fuzz(arguments() | st.lists(TEXTS, max_size=3), times=8)
+@fuzz(arguments() | st.lists(TEXTS, max_size=3), times=5)
 def test_any_arguments(no_work: None, tmp_path: Path, words: list[str]):
     before = set(os.listdir(tmp_path))
     output, errors = io.StringIO(), io.StringIO()
