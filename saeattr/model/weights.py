@@ -82,7 +82,10 @@ def check_headers(folder: Path, config: PreTrainedConfig) -> None:
         UserError: a file is damaged, lacks a tensor, holds another file's, or one of another shape or of codes.
     """
     with torch.device("meta"):
-        wanted = AutoModelForCausalLM.from_config(config, trust_remote_code=False).state_dict()
+        model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    wanted = model.state_dict()
+    # Files of the model without its head have no name for the rest before the names (GPT-2's on the hub).
+    wanted |= {name.removeprefix(f"{model.base_model_prefix}."): value for name, value in wanted.items()}
     quantized = getattr(config, "quantization_config", None) is not None
     seen: dict[str, str] = {}
     for file, named in weight_files(folder).items():
