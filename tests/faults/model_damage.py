@@ -39,7 +39,7 @@ BESIDE += ("checksums.json", "tokenizer.model", "vocab.json", "merges.txt", "pro
 
 #: One tensor of each kind in each family.
 TENSORS = {
-    "gemma1": ("model.embed_tokens.weight", "model.layers.1.self_attn.q_proj.weight", "model.norm.weight"),
+    "gemma1": ("model.embed_tokens.weight", "model.layers.1.self_attn.k_proj.weight", "model.norm.weight"),
     "gemma2": (
         *("model.embed_tokens.weight", "model.layers.2.post_feedforward_layernorm.weight"),
         *("model.layers.1.mlp.up_proj.weight", "model.layers.0.self_attn.k_proj.weight", "model.norm.weight"),
