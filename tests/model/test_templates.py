@@ -21,7 +21,7 @@ from tests.faults.model_damage import TEMPLATES
 
 TURNS = [
     {"role": "user", "content": "  a short list of cities <b>&amp;'\"\n"},
-    {"role": "assistant", "content": "Paris \u2013 Lima\U0001f600"},
+    {"role": "assistant", "content": "Paris ü Lima\U0001f600"},
     {"role": "user", "content": "Oslo"},
 ]
 #: What templates of published models do beside loops and conditions.
@@ -75,9 +75,12 @@ def test_templates_of_this_package_are_rendered_here(lm: LanguageModel, monkeypa
     assert chat_prompt(tokenizer, "a")
 
 
-#: Refused at once: they raise, write too much, or take too much memory. Null bytes alone harm nobody.
-OTHERS = ("loops in loops", "digits", "wordwrap", "indent", "nothing", "null bytes")
-RAISING = [name for name in TEMPLATES if name not in OTHERS]
+#: Refused at once: they raise, write too much, or take too much memory.
+RAISING = [
+    name
+    for name in TEMPLATES
+    if name not in ("loops in loops", "digits", "wordwrap", "indent", "nothing", "null bytes")
+]
 
 
 @pytest.mark.parametrize("name", RAISING)
@@ -85,7 +88,7 @@ def test_a_hostile_template_is_refused_in_one_line(name: str) -> None:
     tokenizer = family_tokenizer(FAMILIES["gemma"])
     tokenizer.chat_template = TEMPLATES[name]
     with pytest.raises(
-        UserError, match=r"chat template (refuses these turns \(|leaves out what the user says|is)"
+        UserError, match=r"chat template (refuses these turns \(|leaves out what the user says)"
     ) as said:
         chat_text(tokenizer, "a short list of cities")
     assert "\n" not in str(said.value)
