@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 ASKED = os.environ.get("SAEATTR_FAULTS", "0")
@@ -30,6 +30,11 @@ def moments(few: int, many: int, what: str) -> list[float]:
     """Moments of a run as shares of its time: one in each of as many equal parts."""
     number, draw = _number(few, many), _draw(what)
     return [(nth + draw.random()) / number for nth in range(number)]
+
+
+def kinds(names: Iterable[T], few: Iterable[T]) -> list[T]:
+    """All kinds of a fault, or the few that ``make test`` tries."""
+    return list(names) if SHARE else list(few)
 
 
 def _number(few: int, many: int) -> int:

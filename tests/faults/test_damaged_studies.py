@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.children import run
-from tests.faults.chosen import SHARE, some
+from tests.faults.chosen import SHARE, kinds, some
 from tests.faults.conftest import Outcomes
 from tests.faults.file_damage import DAMAGES, files, like_of_another_group, swapped_with
 from tests.faults.outcome import Outcome, judge
@@ -23,6 +23,7 @@ OF_A_GROUP, OF_A_STUDY = "swapped with another group's", "swapped with another s
 WHOLE = STUDY if SHARE else ATTRIBUTE
 #: The same command again: what was not damaged is not drawn again.
 AGAIN = (*WHOLE, "--no-figures") if SHARE else WHOLE
+NAMES = kinds([*DAMAGES, OF_A_GROUP, OF_A_STUDY], ["cut", "flipped in the middle", "a pipe", OF_A_GROUP])
 #: Commands that read a study; one is tried on each case, in turn.
 READING: dict[str, tuple[str, ...]] = {
     "report": ("report", "s", "--no-model"),
@@ -95,7 +96,7 @@ def read(name: str, folder: Path, healthy: Healthy) -> Outcome:
     return judge(done, given(name, folder, done.said) == healthy.given[name])
 
 
-@pytest.mark.parametrize("name", [*DAMAGES, OF_A_GROUP, OF_A_STUDY])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_damaged_study_is_completed_or_refused_in_one_line(
     name: str, healthy: Healthy, tmp_path: Path, outcomes: Outcomes
 ) -> None:
@@ -105,7 +106,7 @@ def test_a_damaged_study_is_completed_or_refused_in_one_line(
         outcomes(f"study file {name}", f"{file}, the same command", again(folder, healthy.whole))
 
 
-@pytest.mark.parametrize("name", [*DAMAGES, OF_A_GROUP, OF_A_STUDY])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_damaged_study_is_read_as_it_was_or_refused_in_one_line(
     name: str, healthy: Healthy, tmp_path: Path, outcomes: Outcomes
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.children import run
-from tests.faults.chosen import moments, some
+from tests.faults.chosen import kinds, moments, some
 from tests.faults.conftest import Outcomes
 from tests.faults.injected import log_steps, signal_after, signal_at
 from tests.faults.outcome import Outcome, Run, judge
@@ -64,7 +64,7 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Taken]:
     return find
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", kinds(COMMANDS, ["attributed", "drawn"]))
 def test_a_run_killed_at_a_step_on_the_disk_is_completed_by_the_next(
     name: str, taken: Callable[[str], Taken], tmp_path: Path, outcomes: Outcomes
 ) -> None:
@@ -78,7 +78,7 @@ def test_a_run_killed_at_a_step_on_the_disk_is_completed_by_the_next(
         outcomes("killed at a step", f"{name}, {known.steps[nth]}", again(COMMANDS[name], folder, known.whole))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", kinds(COMMANDS, ["attributed", "drawn"]))
 def test_a_run_killed_at_any_moment_is_completed_by_the_next(
     name: str, taken: Callable[[str], Taken], tmp_path: Path, outcomes: Outcomes
 ) -> None:

@@ -25,7 +25,7 @@ def judge_refusal(done: Run) -> Outcome:
 
 
 def test_too_little_memory_is_one_line_that_names_it(attributed: Path, tmp_path: Path, outcomes: Outcomes) -> None:
-    for more in some(LIMITS, 3, "memory"):
+    for more in some(LIMITS, 2, "memory"):
         folder = tmp_path / f"{more}"
         folder.mkdir()
         first = run(ATTRIBUTE, folder, partial(little_memory, more * MEGABYTE))

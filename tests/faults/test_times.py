@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.children import run
+from tests.faults.chosen import kinds
 from tests.faults.conftest import Outcomes
 from tests.faults.outcome import Outcome, judge
 from tests.faults.studies import ATTRIBUTE, copied, difference, made
@@ -30,7 +31,7 @@ TIMES: dict[str, Callable[[Path], float]] = {
 }
 
 
-@pytest.mark.parametrize("times", TIMES)
+@pytest.mark.parametrize("times", kinds(TIMES, ["all at one time", "in the future"]))
 def test_a_copied_study_is_the_same_study(times: str, attributed: Path, tmp_path: Path, outcomes: Outcomes) -> None:
     study = copied(attributed, tmp_path)
     all_at(study, TIMES[times])
@@ -40,7 +41,7 @@ def test_a_copied_study_is_the_same_study(times: str, attributed: Path, tmp_path
     outcomes("times", f"copied, {times}", Outcome("wrong", wrong) if found.kind == "wrong" else found)
 
 
-@pytest.mark.parametrize("times", TIMES)
+@pytest.mark.parametrize("times", kinds(TIMES, ["all at one time", "in the future"]))
 def test_a_part_that_was_made_again_is_joined_whatever_the_clock_says(
     times: str, attributed: Path, tmp_path: Path, outcomes: Outcomes
 ) -> None:
