@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+#: How a lack of memory is said where no type of error says it.
+OUT_OF_MEMORY = ("not enough memory", "out of memory", "cannot allocate memory", "can't allocate memory", "bad_alloc")
+OUT_OF_MEMORY += ("can't start new thread",)
 #: A message may repeat what was given, which may be anything.
 LONGEST_LINE = 2000
 
@@ -76,6 +80,17 @@ def during(doing: str) -> Iterator[None]:
             _attach(error, replace(known, doing=doing))
             _show(error, f"during {doing}")
         raise
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device or the host has no room, by its type or its words; torch need not be loaded.
+
+    torch raises a RuntimeError, of a card, of Metal and of the CPU.
+    """
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in said for words in OUT_OF_MEMORY)
 
 
 def _show(error: BaseException, line: str) -> None:

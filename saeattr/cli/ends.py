@@ -19,15 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from saeattr.digests import cache_folder
-from saeattr.errors import Circumstances, Terminated, circumstances, one_line
+from saeattr.errors import Circumstances, Terminated, circumstances, is_out_of_memory, one_line
 
 #: What a process ends with that a signal ended: 128 and the signal's number, as shells have it.
 INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143
 #: A fault of the program, or of the machine.
 FAILED = 1
 
-#: How a lack of memory is said where no type of error says it.
-OUT_OF_MEMORY = ("not enough memory", "out of memory", "cannot allocate memory", "can't allocate memory", "bad_alloc")
 PACKAGES = ("saeattr", "torch", "transformers", "transformer-lens", "sae-lens", "numpy", "pandas", "pyarrow")
 
 
@@ -106,14 +104,6 @@ def failed(error: BaseException, arguments: Sequence[str]) -> int:
             f"machine; {_kept(found)}; {where}"
         )
     return FAILED
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is no memory, by its type or its words; torch need not be loaded."""
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        return True
-    said = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in said for words in OUT_OF_MEMORY)
 
 
 def write_log(error: BaseException, arguments: Sequence[str], found: Circumstances) -> Path | None:

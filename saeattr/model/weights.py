@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, PreTrainedConfig, PreTrainedModel
 
-from saeattr.errors import UserError
+from saeattr.errors import UserError, is_out_of_memory
 from saeattr.model.folder import weight_files
 
 #: The types in which a number can be NaN; codes of quantized weights are of others.
@@ -182,9 +182,11 @@ def foreign(folder: Path, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, MemoryError):
+    except UserError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise unusable(folder, what, error) from error
     except BaseException as error:
         # What tokenizers, written in Rust, raises where it gives up is no Exception.

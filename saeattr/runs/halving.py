@@ -8,14 +8,12 @@ from typing import TypeVar
 
 import torch
 
-from saeattr.errors import UserError
+from saeattr.errors import UserError, is_out_of_memory
 from saeattr.runs.question import Pace
 
 Item = TypeVar("Item")
 T = TypeVar("T")
 
-#: How a lack of memory is said where no type of error says it.
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 #: What to do where not even one at a time fits: of a study, and of work without sites.
 FEWER_SITES = "name fewer --sites, or use --dtype bfloat16 or --device cpu"
 SMALLER_MODEL = "use --dtype bfloat16 or --device cpu"
@@ -80,12 +78,3 @@ def batches_that_fit(
 def _from(items: Sequence[Item], start: int, attempt: Callable[[Sequence[Item]], T]) -> Callable[[Pace], T]:
     """The attempt on the batch that starts there."""
     return lambda pace: attempt(items[start : start + pace.batch_size])
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device or the host has no room, by its type or, where it has none, its words."""
-    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
-        return True
-    # Metal and the CPU's allocator raise a RuntimeError.
-    said = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in said for words in OUT_OF_MEMORY)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from saeattr import UserError
-from saeattr.runs.halving import batches_that_fit, is_out_of_memory, until_it_fits
+from saeattr.errors import UserError, is_out_of_memory
+from saeattr.runs.halving import batches_that_fit, until_it_fits
 from saeattr.runs.question import Pace
 
 CPU = torch.device("cpu")
