@@ -97,9 +97,9 @@ def check_features(table: pd.DataFrame, name: str) -> pd.DataFrame:
     table = table.copy()
     for column in ("layer", "feature"):
         numbers = pd.to_numeric(table[column], errors="coerce")
-        bad = table[column][numbers.isna() | (numbers < 0) | (numbers % 1 != 0)]
+        bad = table[column][numbers.isna() | (numbers < 0) | (numbers >= 2**31) | (numbers % 1 != 0)]
         if len(bad):
-            raise UserError(f"{name} has the {column} {str(bad.iloc[0])!r}: write whole numbers from 0")
+            raise UserError(f"{name} has the {column} {str(bad.iloc[0])!r}: write whole numbers from 0 to 2147483647")
         table[column] = numbers.astype("int64")
     wrong = table["kind"][~table["kind"].isin(KINDS)]
     if len(wrong):
