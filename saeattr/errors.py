@@ -87,7 +87,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     torch raises a RuntimeError, of a card, of Metal and of the CPU.
     """
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    ):
         return True
     said = str(error).lower()
     return isinstance(error, RuntimeError) and any(words in said for words in OUT_OF_MEMORY)

@@ -4,7 +4,6 @@ from saeattr.files.names import LONGEST_SLUG, slug
 from saeattr.files.ordinary import check_ordinary
 from saeattr.files.read import iter_rows, read_metadata, read_rows, read_stored_text, read_table
 from saeattr.files.sums import (
-    LISTING,
     SUMS,
     UNLISTED,
     advice,
@@ -30,7 +29,6 @@ from saeattr.files.write import (
 )
 
 __all__ = [
-    "LISTING",
     "LONGEST_SLUG",
     "SUMS",
     "UNLISTED",

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -189,8 +189,14 @@ def alone(root: Path) -> Iterator[None]:
         OSError: another process has been in one for a minute.
     """
     # Where the file system has no locks, a marker.
-    with FileLock(root / LISTING, timeout=60, is_singleton=True):
-        yield
+    with FileLock(root / LISTING, timeout=60, is_singleton=True) as lock:
+        try:
+            yield
+        finally:
+            if lock.lock_counter == 1:
+                # While it is held: who waits for this very file sees that it has no name any more, and looks again.
+                with suppress(OSError):
+                    (root / LISTING).unlink()
 
 
 def _fault(path: Path) -> str | None:

@@ -24,7 +24,7 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, Timeout
 
 from saeattr.errors import UserError, note_on
-from saeattr.files import LISTING, disk_errors, write_text
+from saeattr.files import disk_errors, write_text
 from saeattr.progress import OnProgress, quiet
 from saeattr.study.soft_lock import SignedLock, lacks_locks
 
@@ -170,7 +170,6 @@ def _give_back(root: Path, lock: BaseFileLock) -> None:
         # While it is held: who waits for this very file sees that it has no name any more, and looks again.
         with suppress(OSError):
             (root / LOCK).unlink(missing_ok=True)
-            (root / LISTING).unlink(missing_ok=True)
     with suppress(OSError):
         lock.release()
 
