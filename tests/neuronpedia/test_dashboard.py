@@ -12,6 +12,7 @@ import torch
 
 import saeattr
 from saeattr import UserError
+from saeattr.files import write_text
 from saeattr.neuronpedia.answers import parse_feature
 from saeattr.neuronpedia.client import Client, open_client
 from saeattr.neuronpedia.dashboard import write_dashboards
@@ -129,9 +130,9 @@ def test_another_sae_is_refused(study: Study, client: Client, tmp_path: Path):
     record = study.folder.record_path
     written = record.read_text("utf-8")
     try:
-        record.write_text(written.replace("resid_post.3: ", "resid_post.3: abc"), encoding="utf-8")
+        write_text(record, written.replace("resid_post.3: ", "resid_post.3: abc"))
         with pytest.raises(UserError, match=r"SAE for resid_post\.3 has changed"):
             inspect(study, client=client, export_dashboard=tmp_path / "dashboard")
     finally:
-        record.write_text(written, encoding="utf-8")
+        write_text(record, written)
     assert not (tmp_path / "dashboard").exists()
