@@ -190,7 +190,7 @@ def test_the_plan_tells_a_time_where_the_machine_is_measured_and_else_none(
         (["--figures", "--no-figures"], "--figures or --no-figures is given twice"),
         (["--sites", "resid_post.1", "--layers", "1"], "leave out --layers and --kinds"),
         (["--sites", ","], "--sites cannot be ','"),
-        (["--kinds", ""], "--kinds cannot be ''"),
+        (["--kinds", ""], "--kinds cannot be empty"),
         (["--no-validate", "--validate-top", "3"], "give one of them"),
         (["--lists", "0"], "--n-pairs cannot be 0"),
         (["--base", "median"], "--base cannot be 'median'"),

@@ -157,7 +157,7 @@ def test_without_a_study_the_log_is_in_the_cache(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fault: Exception, said: str
 ) -> None:
     monkeypatch.setenv("SAEATTR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("saeattr.study.run.load_model", raising(fault))
+    monkeypatch.setattr("saeattr.study.hands.load_model", raising(fault))
     code, _, error = run(["attribute", *SMALL, "--out", str(tmp_path / "s")], capsys)
     assert code == 1
     assert said in error.strip().splitlines()[-1]
@@ -170,7 +170,7 @@ def test_a_log_that_cannot_be_written_hides_nothing(
 ) -> None:
     (tmp_path / "cache").write_text("in the way", encoding="utf-8")
     monkeypatch.setenv("SAEATTR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("saeattr.study.run.load_model", raising(ZeroDivisionError("odd")))
+    monkeypatch.setattr("saeattr.study.hands.load_model", raising(ZeroDivisionError("odd")))
     code, _, error = run(["attribute", *SMALL, "--out", str(tmp_path / "s")], capsys)
     assert code == 1
     assert "ZeroDivisionError (odd)" in error
