@@ -26,7 +26,7 @@ from saeattr.runs.task import Task
 from saeattr.settings import StudySettings
 from saeattr.study.attribution import Attribution, attribute_parts
 from saeattr.study.carry import Carried, carry_at
-from saeattr.study.fetching import check_fetched
+from saeattr.study.fetching import check_recorded
 from saeattr.study.folder import StudyFolder
 from saeattr.study.hands import open_model
 from saeattr.study.pairs import stored_given, stored_pairs
@@ -64,7 +64,7 @@ class Opened:
             raise UserError(f"{here()} has no SAE for {missing[0]}: give all workers the same files")
         saes = [found[site] for site in sites]
         if sites not in self.checked:
-            check_fetched(self.study, saes)
+            check_recorded(self.study, saes)
             self.checked.add(sites)
         return dataclasses.replace(self.prepared, saes=saes)
 

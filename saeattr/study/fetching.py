@@ -35,12 +35,23 @@ def fetch_saes(study: StudyFolder, saes: Sequence[SaeFile], on_step: OnStep = qu
 
 
 def check_fetched(study: StudyFolder, saes: Sequence[SaeFile]) -> None:
-    """Refuse SAEs that are not those of study.yaml, among what is on this machine; nothing is downloaded.
+    """Refuse SAEs that are here already and are not those that the study was made with; nothing is fetched.
 
     Raises:
         UserError: one is another.
     """
-    known = recorded_saes(study) if holds_saes_work(study) else {}
+    # Such as turned out to be damaged may be replaced while nothing was completed with them.
+    if holds_saes_work(study):
+        check_recorded(study, saes)
+
+
+def check_recorded(study: StudyFolder, saes: Sequence[SaeFile]) -> None:
+    """Refuse SAEs that are here already and are not those of study.yaml; nothing is fetched.
+
+    Raises:
+        UserError: one is another.
+    """
+    known = recorded_saes(study)
     here = [file for file in saes if str(file.site) in known and not file.download]
     _compare(study, known, {str(file.site): file.sha256 for file in here})
 

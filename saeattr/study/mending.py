@@ -85,6 +85,9 @@ def mend(study: StudyFolder, prepared: Prepared) -> StudyFolder:
             told.append(f"{name} is damaged ({found}): what earlier stages took of memory is lost")
             remove_stored(path)
             _note_sites(study, prepared)
+        elif path == study.notes_path:
+            told.append(f"{name} is damaged ({found}): what earlier runs had to say is lost")
+            remove_stored(path)
         elif path == study.given_path:
             told.append(f"{name} is damaged ({found}): written again")
             path.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from saeattr.cluster import worker
 from saeattr.cluster.pieces import attribution_pieces
 from saeattr.cluster.sent import Piece, Place
 from saeattr.digests import file_sha256
+from saeattr.files import write_text
 from saeattr.model.loading import LanguageModel
 from saeattr.progress import quiet
 from saeattr.runs.question import Pace
@@ -59,7 +60,7 @@ def copy(study: Study, tmp_path: Path) -> StudyFolder:
     """The pairs alone."""
     root = tmp_path / "copy"
     shutil.copytree(study.folder.root / "pairs", root / "pairs")
-    shutil.copy(study.folder.record_path, root / "study.yaml")
+    write_text(root / "study.yaml", study.folder.record_path.read_text(encoding="utf-8"))
     (root / "mark").touch()
     return StudyFolder(root)
 
@@ -173,7 +174,7 @@ def test_saes_other_than_the_studys_are_refused(copy: StudyFolder, lm: LanguageM
     prepared = prepared_again(copy)
     record = copy.record_path.read_text(encoding="utf-8")
     (digest,) = {file.sha256 for file in prepared.saes if str(file.site) == SITES[0]}
-    copy.record_path.write_text(record.replace(digest, "0" * 64), encoding="utf-8")
+    write_text(copy.record_path, record.replace(digest, "0" * 64))
     _, parts, _ = rounds_of(copy, prepared, lm, 1)
     with pytest.raises(UserError, match=f"holds a study with other SAEs .saes.{SITES[0]}"):
         worker.carry(place_of(copy, prepared), "cpu", parts[0], quiet)

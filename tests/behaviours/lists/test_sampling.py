@@ -84,7 +84,9 @@ def test_choose_tokens_follows_the_distribution_within_top_p() -> None:
 
 
 def test_a_tiny_temperature_is_greedy(lm: LanguageModel) -> None:
-    assert draw(lm, SEEDS[:2], temperature=1e-30) == draw(lm, SEEDS[:2], temperature=0.0)
+    assert draw(lm, SEEDS[:2], temperature=0.001) == draw(lm, SEEDS[:2], temperature=0.0)
+    with pytest.raises(UserError, match="temperature 1e-30 is not allowed: give 0"):
+        draw(lm, SEEDS[:2], temperature=1e-30)
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,9 @@ def test_a_table_that_is_none_of_lists_is_refused(
     lists: list[SampledList], markers: ListMarkers, decode: Decode
 ) -> None:
     table = lists_to_rows(lists)
-    with pytest.raises(UserError, match="the table of lists has no column 'token_ids': .* run again"):
+    with pytest.raises(UserError, match="the table of lists has no column 'token_ids': .* make it again"):
         lists_from_rows(table.drop(columns=["token_ids", "text"]), markers, decode)
-    with pytest.raises(UserError, match="the table of lists has no column 'seed': .* run again"):
+    with pytest.raises(UserError, match="the table of lists has no column 'seed': .* make it again"):
         lists_from_rows(table.drop(columns=["seed", "text"]), markers, decode)
     with pytest.raises(UserError, match="has the column 'seed' as .*string, and int64 belongs there"):
         lists_from_rows(table.assign(seed="1"), markers, decode)

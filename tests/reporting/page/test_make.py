@@ -137,7 +137,7 @@ def test_figures_are_drawn_again_when_labels_are_new(study: Study, tmp_path: Pat
         names.append(name)
         folder.mkdir(exist_ok=True)
         for suffix in ("png", "svg"):
-            (folder / f"{name}.{suffix}").touch()
+            write_text(folder / f"{name}.{suffix}", "")
             os.utime(folder / f"{name}.{suffix}", (2_000_000_000, 2_000_000_000))
 
     monkeypatch.setattr(figures, "save_figure", save)
