@@ -23,7 +23,7 @@ OF_A_GROUP, OF_A_STUDY = "swapped with another group's", "swapped with another s
 WHOLE = STUDY if SHARE else ATTRIBUTE
 #: The same command again: what was not damaged is not drawn again.
 AGAIN = (*WHOLE, "--no-figures") if SHARE else WHOLE
-NAMES = kinds([*DAMAGES, OF_A_GROUP, OF_A_STUDY], ["cut", "flipped in the middle", "a pipe", OF_A_GROUP])
+NAMES = kinds([*DAMAGES, OF_A_GROUP, OF_A_STUDY], ["flipped in the middle", "a pipe"])
 #: Commands that read a study; one is tried on each case, in turn.
 READING: dict[str, tuple[str, ...]] = {
     "report": ("report", "s", "--no-model"),

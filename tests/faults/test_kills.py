@@ -64,7 +64,7 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Taken]:
     return find
 
 
-@pytest.mark.parametrize("name", kinds(COMMANDS, ["attributed", "drawn"]))
+@pytest.mark.parametrize("name", kinds(COMMANDS, ["attributed"]))
 def test_a_run_killed_at_a_step_on_the_disk_is_completed_by_the_next(
     name: str, taken: Callable[[str], Taken], tmp_path: Path, outcomes: Outcomes
 ) -> None:
@@ -78,7 +78,7 @@ def test_a_run_killed_at_a_step_on_the_disk_is_completed_by_the_next(
         outcomes("killed at a step", f"{name}, {known.steps[nth]}", again(COMMANDS[name], folder, known.whole))
 
 
-@pytest.mark.parametrize("name", kinds(COMMANDS, ["attributed", "drawn"]))
+@pytest.mark.parametrize("name", kinds(COMMANDS, ["attributed"]))
 def test_a_run_killed_at_any_moment_is_completed_by_the_next(
     name: str, taken: Callable[[str], Taken], tmp_path: Path, outcomes: Outcomes
 ) -> None:
@@ -90,7 +90,7 @@ def test_a_run_killed_at_any_moment_is_completed_by_the_next(
         outcomes("killed at a moment", what, again(COMMANDS[name], folder, known.whole))
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
+@pytest.mark.parametrize("number", kinds(SIGNALS, [signal.SIGTERM]), ids=lambda number: signal.Signals(number).name)
 def test_a_run_that_gets_a_signal_says_a_line_at_most_and_is_completed_by_the_next(
     number: int, taken: Callable[[str], Taken], tmp_path: Path, outcomes: Outcomes
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.faults import model_damage
+from tests.faults.chosen import SHARE
 from tests.faults.damage import Damage
 from tests.faults.folders import FAMILIES, chosen, whole_model
 from tests.faults.opening import open_model
@@ -24,16 +25,20 @@ from tests.faults.reading import open_plain
 Cases = Iterator[tuple[str, Damage]]
 #: Of each kind of damage: the families it is done to, the cases, and how many of them are tried in ``make test``.
 KINDS: dict[str, tuple[tuple[str, ...], Callable[[str, dict[str, Any], dict[str, Any]], Cases], int]] = {
-    "weights": (FAMILIES, lambda family, config, tokenizer: model_damage.weights_cases(family), 1),
+    "weights": (
+        FAMILIES if SHARE else ("gemma2", "gpt2"),
+        lambda family, config, tokenizer: model_damage.weights_cases(family),
+        1,
+    ),
     "configuration": (
-        ("gemma2", "llama", "gpt2"),
+        ("gemma2", "llama", "gpt2") if SHARE else ("gemma2",),
         lambda family, config, tokenizer: model_damage.config_cases(family, config),
         2,
     ),
-    "shards": (("llama",), lambda family, config, tokenizer: model_damage.index_cases(), 4),
-    "templates": (("llama",), lambda family, config, tokenizer: model_damage.template_cases(), 4),
+    "shards": (("llama",), lambda family, config, tokenizer: model_damage.index_cases(), 2),
+    "templates": (("llama",), lambda family, config, tokenizer: model_damage.template_cases(), 2),
     "tokenizer": (("llama",), lambda family, config, tokenizer: model_damage.tokenizer_cases(tokenizer), 2),
-    "places": (("gemma2",), lambda family, config, tokenizer: model_damage.place_cases(), 4),
+    "places": (("gemma2",), lambda family, config, tokenizer: model_damage.place_cases(), 2),
 }
 #: What a configuration or a tokenizer says is its own word, however odd: there transformers' own numbers count too.
 OWN_WORD = ("configuration", "tokenizer")

@@ -31,7 +31,7 @@ TIMES: dict[str, Callable[[Path], float]] = {
 }
 
 
-@pytest.mark.parametrize("times", kinds(TIMES, ["all at one time", "in the future"]))
+@pytest.mark.parametrize("times", kinds(TIMES, ["in the future"]))
 def test_a_copied_study_is_the_same_study(times: str, attributed: Path, tmp_path: Path, outcomes: Outcomes) -> None:
     study = copied(attributed, tmp_path)
     all_at(study, TIMES[times])
@@ -41,7 +41,7 @@ def test_a_copied_study_is_the_same_study(times: str, attributed: Path, tmp_path
     outcomes("times", f"copied, {times}", Outcome("wrong", wrong) if found.kind == "wrong" else found)
 
 
-@pytest.mark.parametrize("times", kinds(TIMES, ["all at one time", "in the future"]))
+@pytest.mark.parametrize("times", kinds(TIMES, ["in the future"]))
 def test_a_part_that_was_made_again_is_joined_whatever_the_clock_says(
     times: str, attributed: Path, tmp_path: Path, outcomes: Outcomes
 ) -> None:
