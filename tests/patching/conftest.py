@@ -1,0 +1,12 @@
+"""A model of these tests' own: they hook attention's scores, which another test's use of the shared one may turn off."""
+
+from __future__ import annotations
+
+import pytest
+
+from saeattr.model.loading import LanguageModel, load_model
+
+
+@pytest.fixture(scope="session")
+def lm() -> LanguageModel:
+    return load_model("bundled", device="cpu")
