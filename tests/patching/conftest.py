@@ -1,4 +1,4 @@
-"""A model of these tests' own: they hook attention's scores, which another test's use of the shared one may turn off."""
+"""A model of these tests' own: another test's use of the shared one may turn off the hooks in attention."""
 
 from __future__ import annotations
 
