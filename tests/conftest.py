@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import pytest
 import torch
 
@@ -10,6 +13,7 @@ from saeattr.behaviours.lists.pairs import make_pairs
 from saeattr.behaviours.lists.sampling import Sampling, sample_lists
 from saeattr.behaviours.pair import Pair
 from saeattr.model.loading import LanguageModel, load_model
+from saeattr.saes import loading
 from saeattr.saes.loading import SaeFile, find_saes
 from saeattr.sites import Site
 
@@ -42,3 +46,17 @@ def plain_model():
 
     model = Gemma2ForCausalLM.from_pretrained(bundle.MODEL_FOLDER, attn_implementation="eager", dtype=torch.float32)
     return model.eval()
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each SAE was opened during the test, by its site."""
+    counted: Counter[str] = Counter()
+    real = loading.load_sae
+
+    def load(file: SaeFile, *more: Any) -> Any:
+        counted[str(file.site)] += 1
+        return real(file, *more)
+
+    monkeypatch.setattr(loading, "load_sae", load)
+    return counted

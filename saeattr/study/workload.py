@@ -204,21 +204,12 @@ def _validation(plan: Plan) -> list[Part]:
     encoded = 2 * (load.n_pairs + plan.n_tests) * plan.affected * product * tested / len(plan.saes)
     parts = [
         Part("validation", "forward", prompts=prompts, layers=layers),
-        Part(
-            "validation",
-            "exact effects where features were ranked",
-            copies=tested * natural,
-            encoding=encoded / 2,
-            n_bytes=sum(some),
-            layers=tested * again,
-        ),
-        Part(
-            "validation",
-            "exact effects and controls",
-            copies=top * moved,
-            encoding=encoded / 2,
-            n_bytes=sum(some),
-            layers=top * once,
+        *(
+            Part("validation", step, copies=copies, encoding=encoded / 2, n_bytes=sum(some), layers=again)
+            for step, copies, again in (
+                ("exact effects where features were ranked", tested * natural, tested * again),
+                ("exact effects and controls", top * moved, top * once),
+            )
         ),
     ]
     if settings.curves:

@@ -15,15 +15,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 
 import saeattr
+from benchmarks.stage_times import stage_times
 from saeattr.files import write_text
-from saeattr.runs.memory import MemoryPlan
-from saeattr.study import hands
-from saeattr.study.stage import Stage, Work
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "timing.md"
 #: As on the command line, and as settings.
@@ -82,15 +79,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def real_seconds(settings: dict[str, Any]) -> dict[str, float]:
     """Of each stage of ``attribute``, without its figures."""
-    took: dict[str, float] = {}
-    carry_out = hands.carry_out
-
-    def timed(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None = None) -> list[str]:
-        began = time.perf_counter()
-        told = carry_out(stage, works, plan)
-        took[stage.name] = took.get(stage.name, 0.0) + time.perf_counter() - began
-        return told
-
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(hands, "carry_out", timed):
+    with tempfile.TemporaryDirectory() as folder, stage_times(time.perf_counter) as took:
         saeattr.attribute(out=Path(folder) / "study", figures=False, device="cpu", **settings)
     return took

@@ -23,8 +23,6 @@ from saeattr.model.loading import LanguageModel
 from saeattr.progress import quiet
 from saeattr.runs.question import Pace
 from saeattr.runs.task import Task
-from saeattr.saes import loading
-from saeattr.saes.formats import SaeFile
 from saeattr.settings import recorded_settings
 from saeattr.study import attribution
 from saeattr.study.attribution import Attribution
@@ -88,20 +86,6 @@ def rounds_of(study: StudyFolder, prepared: Prepared, lm: LanguageModel, n_worke
 def tables(study: StudyFolder) -> dict[str, str]:
     root = study.root / Attribution.name
     return {str(path.relative_to(root)): file_sha256(path) for path in root.rglob("*.parquet")}
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each SAE was read."""
-    counted: Counter[str] = Counter()
-    real = loading.load_sae
-
-    def load(file: SaeFile, *more: Any) -> Any:
-        counted[str(file.site)] += 1
-        return real(file, *more)
-
-    monkeypatch.setattr(loading, "load_sae", load)
-    return counted
 
 
 def test_pieces_give_the_bytes_of_one_process_and_each_opens_every_sae_once(

@@ -11,28 +11,12 @@ import pytest
 import torch
 
 import saeattr
-from saeattr.saes import loading
-from saeattr.saes.formats import SaeFile
 from saeattr.study import site_parts
 from saeattr.study.results import Study
 
 GROUPS = ["cities", "rivers", "animals"]
 SITES = ["attn_z.1", "resid_post.2", "mlp_out.3"]
 ASKED: dict[str, Any] = {"lists": 3, "max_new_tokens": 30, "sites": SITES, "figures": False, "device": "cpu"}
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each SAE's file was opened."""
-    counted: Counter[str] = Counter()
-    real = loading.load_sae
-
-    def load(file: SaeFile, *more: Any) -> Any:
-        counted[str(file.site)] += 1
-        return real(file, *more)
-
-    monkeypatch.setattr(loading, "load_sae", load)
-    return counted
 
 
 def close(ours: pd.DataFrame, theirs: pd.DataFrame, group: str) -> None:

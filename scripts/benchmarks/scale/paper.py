@@ -14,17 +14,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import pandas as pd
 import pyarrow.parquet as pq
 
 import saeattr
 from benchmarks.sections import markdown, replace_section
-from saeattr.runs.memory import MemoryPlan
-from saeattr.study import hands
+from benchmarks.stage_times import stage_times
 from saeattr.study.site_parts import SHARDED_KEEP_FROM
-from saeattr.study.stage import Stage, Work
 
 #: Of a row of each table: what it is counted by.
 PAIR_SITE, PAIR, GROUP_SITE, GROUP = "pair and site", "pair", "group and site", "group"
@@ -104,17 +101,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def measured(lists: int) -> tuple[pd.DataFrame, dict[str, float], int, int]:
     """Rows and bytes of each table of a group, processor seconds of each stage, sites and pairs of the study."""
-    took: dict[str, float] = {}
-    carry_out = hands.carry_out
-
-    def timed(stage: Stage, works: Sequence[Work], plan: MemoryPlan | None = None) -> list[str]:
-        began = time.process_time()
-        told = carry_out(stage, works, plan)
-        took[stage.name] = took.get(stage.name, 0.0) + time.process_time() - began
-        return told
-
     asked = {"layers": "all", "keep_from": SHARDED_KEEP_FROM, "validate_top": 0, "figures": False, "device": "cpu"}
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(hands, "carry_out", timed):
+    with tempfile.TemporaryDirectory() as folder, stage_times(time.process_time) as took:
         study = saeattr.attribute("cities", out=Path(folder) / "s", n_pairs=lists, **asked)
         root = study.folder.root
         paths = [*root.glob("attribution/*/*.parquet"), *root.glob("pairs/*/*.parquet")]
