@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from transformer_lens.hook_points import HookPoint
     from transformer_lens.model_bridge import TransformerBridge
 
+#: A Hugging Face model that was opened here has its bridge in its __dict__ under this name: wrapped a second time, the
+#: hooks of the first bridge would never be called again.
+BRIDGE = "_saeattr_bridge"
 #: What a hook is given, as transformer-lens calls it: function(activation, hook=hook point).
 Hook = Callable[..., torch.Tensor | None]
 
@@ -154,6 +157,8 @@ def boot(folder: Path, tokenizer: PreTrainedTokenizerBase, **options: Any) -> Tr
     bridge.eval()
     for parameter in bridge.parameters():
         parameter.requires_grad_(False)
+    # Not setattr, which would make the bridge a part of the model.
+    bridge.original_model.__dict__[BRIDGE] = bridge
     return bridge
 
 

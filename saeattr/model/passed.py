@@ -17,14 +17,14 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saeattr.errors import UserError
-from saeattr.model.loading import DTYPES, LanguageModel, boot, give_chat_template
+from saeattr.model.loading import BRIDGE, DTYPES, LanguageModel, boot, give_chat_template
 from saeattr.model.weights import all_finite, tensors_sha256
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-#: The bridge of a model that was passed before lies here on it, so that passing it again does not wrap it twice.
-_BRIDGE = "_saeattr_bridge"
+#: In the names of what a model consists of once a bridge is around it.
+_WRAPPED = "_original_component"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,8 @@ def passed_model(model: Any, tokenizer: Any = None) -> PassedModel:
     """Take over a Hugging Face model with its tokenizer, a pair of both, or a bridge.
 
     Raises:
-        UserError: it is none of these, has no tokenizer, a dtype that is not used here, or NaN or infinity in it.
+        UserError: it is none of these, lies in a bridge that was not passed, has no tokenizer, a dtype that is not used
+            here, or NaN or infinity in it.
     """
     if isinstance(model, tuple) and len(model) == 2 and tokenizer is None:
         model, tokenizer = model
@@ -58,11 +59,14 @@ def passed_model(model: Any, tokenizer: Any = None) -> PassedModel:
         )
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise UserError("a model passed from Python needs its tokenizer: pass model=model, tokenizer=tokenizer")
+    bridge = bridge if bridge is not None else hf_model.__dict__.get(BRIDGE)
     if bridge is not None and bridge.compatibility_mode:
         raise UserError(
             "the TransformerBridge is in compatibility mode, which folds its norms, and SAEs were made without: pass "
             "one that is not"
         )
+    if bridge is None and any(_WRAPPED in name for name, _ in hf_model.named_modules()):
+        raise UserError("the model passed is inside a TransformerBridge already: pass the bridge itself")
     _check_weights(hf_model)
     hf_model.set_attn_implementation("eager")
     # A model made from a configuration does not name its class in it, and the bridge goes by that.
@@ -70,7 +74,7 @@ def passed_model(model: Any, tokenizer: Any = None) -> PassedModel:
     tokenizer = copy.deepcopy(tokenizer)
     give_chat_template(tokenizer)
     name = _name(hf_model)
-    bridge = bridge or hf_model.__dict__.get(_BRIDGE) or _bridge(name, hf_model, tokenizer)
+    bridge = bridge if bridge is not None else _bridge(name, hf_model, tokenizer)
     bridge.eval()
     bridge.requires_grad_(False)
     return PassedModel(LanguageModel(name, bridge, tokenizer), _sha256(hf_model, tokenizer))
@@ -83,10 +87,7 @@ def _is_bridge(model: Any) -> bool:
 
 def _bridge(name: str, hf_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformerBridge:
     place = next(hf_model.parameters()).device
-    bridge = boot(Path(name), tokenizer, hf_model=hf_model, device=str(place), dtype=hf_model.dtype)
-    # Not setattr, which would make the bridge a part of the model.
-    hf_model.__dict__[_BRIDGE] = bridge
-    return bridge
+    return boot(Path(name), tokenizer, hf_model=hf_model, device=str(place), dtype=hf_model.dtype)
 
 
 def _check_weights(hf_model: PreTrainedModel) -> None:

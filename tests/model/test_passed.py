@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM
 
 from saeattr import bundle
 from saeattr.errors import UserError
-from saeattr.model.loading import load_tokenizer
+from saeattr.model.loading import LanguageModel, load_tokenizer
 from saeattr.model.passed import passed_model
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
@@ -42,6 +43,22 @@ def test_the_fingerprint_is_the_same_before_and_behind_the_bridge(architecture: 
     assert once.lm.n_layers == 4
     list(model.parameters())[3].data.view(-1)[0] += 1e-3
     assert passed_model(model, tokenizer).sha256 != once.sha256
+
+
+def test_a_model_that_is_open_already_keeps_its_hooks(lm: LanguageModel) -> None:
+    """Wrapped a second time, it would never call the first bridge's again."""
+    assert passed_model(lm.hf, lm.tokenizer).lm.bridge is lm.bridge
+    seen = []
+    with torch.no_grad(), lm.hooks([("blocks.0.attn.hook_pattern", lambda weights, hook: seen.append(weights.shape))]):
+        lm.hf(input_ids=torch.tensor([[2, 5, 6]]))
+    assert seen == [(1, 4, 3, 3)]
+
+
+def test_a_model_inside_a_bridge_of_ones_own_is_refused() -> None:
+    tokenizer = load_tokenizer(bundle.MODEL_FOLDER)
+    bridge = TransformerBridge.boot_transformers("llama", hf_model=toy("llama"), tokenizer=tokenizer, device="cpu")
+    with pytest.raises(UserError, match=r"inside a TransformerBridge already: pass the bridge itself"):
+        passed_model(bridge.original_model, tokenizer)
 
 
 def test_another_vocabulary_is_another_model() -> None:
