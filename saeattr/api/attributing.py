@@ -150,11 +150,11 @@ def select(
     root = root_for(prepared, out)
     folder = StudyFolder(root)
     with locked(root, prepared.settings.wait, on_progress), answering_for(folder, prepared.groups):
-        folder = check_study(folder, prepared)
+        check_study(folder, prepared)
         lm = None
         if stored_selection(folder, prepared.saes) is None and not asks_for_workers(prepared.settings):
             lm = open_model(prepared, prepared.groups[0], on_progress)
-        folder = begin_study(folder, prepared)
+        begin_study(folder, prepared)
         with hands_for(prepared, folder, on_progress, lm) as hands:
             found = choose_sites_of(prepared, folder, on_progress, hands)
         from saeattr.reporting.figures.study import draw_layer_scores

@@ -98,16 +98,16 @@ def run_and_draw(
     """
     folder = StudyFolder(root)
     with locked(root, prepared.settings.wait, on_progress) as notes, answering_for(folder, prepared.groups):
-        folder = check_study(folder, prepared)
+        told = check_study(folder, prepared)
         # Workers open it themselves.
         lm = None if asks_for_workers(prepared.settings) else model_for(folder, prepared, stages, on_progress)
-        folder = begin_study(folder, prepared)
-        prepared, told = with_grown(with_damaged(prepared, folder, stages), folder, stages)
+        told += begin_study(folder, prepared)
+        prepared, grown = with_grown(with_damaged(prepared, folder, stages), folder, stages)
         with hands_for(prepared, folder, on_progress, lm) as hands:
             ran = run_stages(prepared, folder, stages, on_progress, hands)
         study = Study(folder, join_stages(folder, prepared.groups, ran))
         keep_notes(folder, StageNotes("agreement", "", WHOLE, False, tuple(agreement_warnings(study.agreement()))))
-        lines = dict.fromkeys([*notes, *folder.told, *told, *ran, *stored_notes(folder)])
+        lines = dict.fromkeys([*notes, *told, *grown, *ran, *stored_notes(folder)])
         study = dataclasses.replace(study, warnings=tuple(lines))
         link_study(study)
         if figures:

@@ -6,7 +6,6 @@ record that stands for no work: such a one yields to other settings, and a folde
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -35,20 +34,23 @@ from saeattr.study.stage import Stage
 from saeattr.study.stored import stored_text
 
 
-def check_study(study: StudyFolder, prepared: Prepared) -> StudyFolder:
+def check_study(study: StudyFolder, prepared: Prepared) -> list[str]:
     """Refuse what the folder cannot go on with; nothing is written but a damaged record, where its tables prove it.
+
+    Returns:
+        what a reader should know of that, one line each.
 
     Raises:
         UserError: it holds another study, more pairs than are asked for, or sites that were chosen within other limits.
     """
-    study = dataclasses.replace(study, told=tuple(rescue(study.root, prepared)))
+    told = rescue(study.root, prepared)
     if not study.record_path.exists() or yields(study, prepared.record):
-        return study
+        return told
     if not grows(study, prepared):
         known = read_record(study)
         check_record(study, known if holds_saes_work(study) else _without_saes(known), prepared.record)
     check_limits(study, prepared)
-    return study
+    return told
 
 
 def model_for(
@@ -66,8 +68,11 @@ def model_for(
     return open_model(prepared, next(iter(missing), prepared.groups[0]), on_progress)
 
 
-def begin_study(study: StudyFolder, prepared: Prepared) -> StudyFolder:
+def begin_study(study: StudyFolder, prepared: Prepared) -> list[str]:
     """Make, open or grow the study, without what an interrupted run left half done, and mend what is damaged.
+
+    Returns:
+        what was mended, one line each.
 
     Raises:
         UserError: as ``check_study``, or it cannot be written.
@@ -78,10 +83,10 @@ def begin_study(study: StudyFolder, prepared: Prepared) -> StudyFolder:
     elif study.record_path.exists() and not holds_saes_work(study):
         _take_other_saes(study, prepared)
     grow(study.root, prepared)
-    opened = dataclasses.replace(open_study(study.root, prepared.record), told=study.told)
-    remove_leftovers(opened)
-    store_given(opened, prepared.behaviour)
-    return mend(opened, prepared)
+    open_study(study.root, prepared.record)
+    remove_leftovers(study)
+    store_given(study, prepared.behaviour)
+    return mend(study, prepared)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +54,9 @@ class StudyFolder:
 
     ``STAGE/SLUG/TABLE.parquet`` holds what a stage gave for one group (``saeattr.study.stage``), ``TABLE.parquet``
     joins the groups. ``lists/SLUG.parquet`` holds the sampled lists; that folder opens as a Hugging Face dataset.
-
-    Attributes:
-        told: what a reader should know of its opening, one line each.
     """
 
     root: Path
-    told: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def record_path(self) -> Path:

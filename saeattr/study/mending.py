@@ -65,8 +65,8 @@ def rescue(root: Path, prepared: Prepared) -> list[str]:
     return [f"study.yaml was damaged ({found}): written anew, with the settings that the stored tables are of"]
 
 
-def mend(study: StudyFolder, prepared: Prepared) -> StudyFolder:
-    """Make what is damaged at a study's root again, or clear it away for what makes it; ``told`` says what.
+def mend(study: StudyFolder, prepared: Prepared) -> list[str]:
+    """Make what is damaged at a study's root again, or clear it away for what makes it; a line says what.
 
     Raises:
         UserError: the folder cannot be written.
@@ -94,7 +94,7 @@ def mend(study: StudyFolder, prepared: Prepared) -> StudyFolder:
             store_given(study, prepared.behaviour)
         elif name in _joined(study):
             told.append(f"{name} is damaged ({found}): joined again")
-    return dataclasses.replace(study, told=(*study.told, *told))
+    return told
 
 
 def with_damaged(prepared: Prepared, study: StudyFolder, stages: Sequence[Stage]) -> Prepared:
