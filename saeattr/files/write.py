@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,9 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from saeattr.digests import hashed
 from saeattr.errors import UserError
 from saeattr.files.read import row_groups
-from saeattr.files.sums import SUMS, UNFINISHED, folder_sums, listed
+from saeattr.files.sums import SUMS, UNFINISHED, folder_sums, listed, sums_text
 from saeattr.tables import Table
 
 
@@ -43,6 +44,11 @@ def write_tables(folder: Path, tables: Mapping[Table, pd.DataFrame]) -> None:
     for table, rows in tables.items():
         write_table(folder / f"{table.name}.parquet", rows)
         write_text(folder / f"{table.name}.csv", rows.to_csv(index=False))
+
+
+def write_sums(folder: Path, names: Iterable[str]) -> None:
+    """List files outside of a study with their SHA-256, beside them: what reads one of them again checks it."""
+    write_text(folder / SUMS, sums_text({name: [hashed(folder / name)] for name in names}))
 
 
 def write_part(

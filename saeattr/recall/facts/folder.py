@@ -12,7 +12,7 @@ import yaml
 from saeattr.behaviours.given.rows import RowFault
 from saeattr.behaviours.given.source import GivenRows
 from saeattr.errors import UserError
-from saeattr.files import disk_errors, read_table, write_tables, write_text
+from saeattr.files import check_whole, disk_errors, read_table, write_sums, write_tables, write_text
 from saeattr.recall.facts.triage import SELECTIONS, Selection
 from saeattr.settings.yaml_files import FAULTS
 from saeattr.tables import FACT_SPREAD, PHRASINGS, TRIAGE, UNASKED
@@ -124,6 +124,7 @@ def write_triage(found: Triage, record: dict[str, Any]) -> None:
     write_text(folder / SELECTED, found.pairs.to_text())
     about = {"selection": found.selection, "selected": SELECTIONS[found.selection], "notes": list(checked.notes)}
     write_text(folder / RECORD, yaml.safe_dump({**record, **about}, sort_keys=False, allow_unicode=True))
+    write_sums(folder, [RECORD, SELECTED, *(f"{table.name}.{kind}" for table in tables for kind in ("parquet", "csv"))])
 
 
 def load_facts(folder: str | Path) -> tuple[str, pd.DataFrame]:
@@ -133,6 +134,7 @@ def load_facts(folder: str | Path) -> tuple[str, pd.DataFrame]:
         UserError: it is none, or damaged.
     """
     path = Path(folder) / RECORD
+    check_whole(path)
     try:
         record = yaml.safe_load(path.read_text(encoding="utf-8"))
         name = str(record["model"]["name"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from saeattr.recall.facts import triage
 from saeattr.recall.facts.batteries import named_battery
 from saeattr.recall.facts.battery import read_rows
 from saeattr.recall.facts.check import align_facts
-from saeattr.recall.facts.folder import Triage
+from saeattr.recall.facts.folder import Triage, load_facts
 from saeattr.recall.facts.triage import measure_facts, read_selection, select_facts, unknown_faults
 from saeattr.settings import StudySettings
 from saeattr.study.folder import StudyFolder
@@ -160,6 +161,22 @@ def test_a_folder_holds_the_tables_the_pairs_and_what_was_asked(written: Triage)
     assert list(written.checked.unasked["row"]) == [5, 6, 7]
     assert [path.name for path in written.figures] == ["triage-categories.png", "triage-facts.png", "triage-ld.png"]
     assert (folder / "recall.yaml").read_text(encoding="utf-8").startswith("model:\n  name: bundled\n")
+
+
+@pytest.mark.parametrize("name", ["recall.yaml", "triage.parquet"])
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
+def test_a_damaged_triage_is_refused(written: Triage, tmp_path: Path, name: str, place: float) -> None:
+    assert written.folder is not None
+    folder = Path(shutil.copytree(written.folder, tmp_path / "copy"))
+    load_facts(folder)
+    content = bytearray((folder / name).read_bytes())
+    content[int(place * len(content))] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name} is damaged \(its SHA-256 .*: make it again"):
+        saeattr.triage_beside(folder, written)
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=rf"{name} is damaged \(it is missing\)"):
+        saeattr.triage_beside(folder, written)
 
 
 def test_the_selected_facts_are_a_file_of_pairs_that_reads_back_as_the_same_pairs(
