@@ -1,4 +1,4 @@
-"""How many cases are tried: every one in ``make faults``, a few that a seed draws in ``make test``."""
+"""How many cases are tried: a few that a seed draws in ``make test``, what half an hour allows in ``make faults``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 ASKED = os.environ.get("SAEATTR_FAULTS", "0")
-#: The share of the cases that is tried (``all``, or such as 0.1); with none, a few of each test.
+#: The share of the cases that is tried (``all``, or such as 0.1); with none, a few of each test; with ``each``, all of
+#: those too of which ``all`` tries only so many.
 SHARE = 1.0 if ASKED in ("all", "each") else float(ASKED)
 SEED = int(os.environ.get("SAEATTR_FAULTS_SEED", "0"))
 
@@ -19,10 +20,10 @@ def some(cases: Sequence[T], few: int, what: str, most: int | None = None) -> li
     """Those of ``cases`` that are tried, in their order.
 
     Args:
-        few: how many at least; most: how many where all are asked for (all of them by default).
+        few: how many at least; most: how many where ``all`` are asked for (all of them by default).
         what: each has a draw of its own.
     """
-    number = min(len(cases), _number(few, len(cases) if most is None else most))
+    number = min(len(cases), _number(few, len(cases) if most is None or ASKED == "each" else most))
     return [cases[nth] for nth in sorted(_draw(what).sample(range(len(cases)), number))]
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import zipfile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +14,6 @@ from transformers import AutoModelForCausalLM
 from saeattr import bundle
 from saeattr.model.loading import load_tokenizer
 from tests.model.toys import toy_config
-
-T = TypeVar("T")
 
 FAMILIES = ("gemma1", "gemma2", "gemma3", "llama", "gpt2")
 
@@ -86,11 +82,3 @@ def write_arrays(path: Path, arrays: dict[str, Any], compression: int = zipfile.
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w") as file:
                 np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=True)
-
-
-def chosen(cases: list[T], few: int) -> list[T]:
-    """The cases that are tried: few, a quarter of them, or each; always the same."""
-    every = os.environ.get("SAEATTR_FAULTS")
-    number = len(cases) if every == "each" else max(few, len(cases) // 4) if every else few
-    drawn = random.Random(int(os.environ.get("SAEATTR_FAULTS_SEED", "0"))).sample(range(len(cases)), number)
-    return [cases[nth] for nth in sorted(drawn)]

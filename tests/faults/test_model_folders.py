@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from tests.faults import model_damage
-from tests.faults.chosen import SHARE
+from tests.faults.chosen import SHARE, some
 from tests.faults.damage import Damage
-from tests.faults.folders import FAMILIES, chosen, whole_model
+from tests.faults.folders import FAMILIES, whole_model
 from tests.faults.opening import open_model
 from tests.faults.opponent import BAD, Found, counted, open_limited, told
 from tests.faults.reading import open_plain
@@ -54,7 +54,8 @@ def test_a_damaged_model_folder_is_refused_in_one_line_or_read_rightly(
     numbers = open_limited(open_model, whole, "").said
     assert "no finite" not in numbers
     found: dict[str, Found] = {}
-    for name, damage in chosen(list(KINDS[kind][1](family, config, tokenizer)), KINDS[kind][2]):
+    cases = list(KINDS[kind][1](family, config, tokenizer))
+    for name, damage in some(cases, KINDS[kind][2], f"{kind} {family}", len(cases) // 4):
         folder = tmp_path / "damaged" / family
         shutil.copytree(whole, folder)
         damage(folder)
