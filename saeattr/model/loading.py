@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,9 +34,8 @@ if TYPE_CHECKING:
     from transformer_lens.hook_points import HookPoint
     from transformer_lens.model_bridge import TransformerBridge
 
-#: A Hugging Face model that was opened here has its bridge in its __dict__ under this name: wrapped a second time, the
-#: hooks of the first bridge would never be called again.
-BRIDGE = "_saeattr_bridge"
+#: The bridges that were made here and are still in use.
+_OPEN: weakref.WeakSet[TransformerBridge] = weakref.WeakSet()
 #: What a hook is given, as transformer-lens calls it: function(activation, hook=hook point).
 Hook = Callable[..., torch.Tensor | None]
 
@@ -157,9 +157,13 @@ def boot(folder: Path, tokenizer: PreTrainedTokenizerBase, **options: Any) -> Tr
     bridge.eval()
     for parameter in bridge.parameters():
         parameter.requires_grad_(False)
-    # Not setattr, which would make the bridge a part of the model.
-    bridge.original_model.__dict__[BRIDGE] = bridge
+    _OPEN.add(bridge)
     return bridge
+
+
+def open_bridge(hf_model: PreTrainedModel) -> TransformerBridge | None:
+    """The bridge that a model lies in, if it was made here: in a second one, the first one's hooks fall silent."""
+    return next((bridge for bridge in _OPEN if bridge.original_model is hf_model), None)
 
 
 def model_name(model: str) -> str:

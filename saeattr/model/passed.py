@@ -17,12 +17,14 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from saeattr.errors import UserError
-from saeattr.model.loading import BRIDGE, DTYPES, LanguageModel, boot, give_chat_template
+from saeattr.model.loading import DTYPES, LanguageModel, boot, give_chat_template, open_bridge
 from saeattr.model.weights import all_finite, tensors_sha256
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+#: The bridge of a model that was passed before lies here on it, and lives as long.
+_BRIDGE = "_saeattr_bridge"
 #: In the names of what a model consists of once a bridge is around it.
 _WRAPPED = "_original_component"
 
@@ -59,7 +61,8 @@ def passed_model(model: Any, tokenizer: Any = None) -> PassedModel:
         )
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise UserError("a model passed from Python needs its tokenizer: pass model=model, tokenizer=tokenizer")
-    bridge = bridge if bridge is not None else hf_model.__dict__.get(BRIDGE)
+    if bridge is None:
+        bridge = hf_model.__dict__.get(_BRIDGE) or open_bridge(hf_model)
     if bridge is not None and bridge.compatibility_mode:
         raise UserError(
             "the TransformerBridge is in compatibility mode, which folds its norms, and SAEs were made without: pass "
@@ -87,7 +90,10 @@ def _is_bridge(model: Any) -> bool:
 
 def _bridge(name: str, hf_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformerBridge:
     place = next(hf_model.parameters()).device
-    return boot(Path(name), tokenizer, hf_model=hf_model, device=str(place), dtype=hf_model.dtype)
+    bridge = boot(Path(name), tokenizer, hf_model=hf_model, device=str(place), dtype=hf_model.dtype)
+    # Not setattr, which would make the bridge a part of the model.
+    hf_model.__dict__[_BRIDGE] = bridge
+    return bridge
 
 
 def _check_weights(hf_model: PreTrainedModel) -> None:

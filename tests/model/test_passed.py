@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from saeattr import bundle
 from saeattr.errors import UserError
-from saeattr.model.loading import LanguageModel, load_tokenizer
+from saeattr.model.loading import LanguageModel, load_model, load_tokenizer
 from saeattr.model.passed import passed_model
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
@@ -52,6 +54,20 @@ def test_a_model_that_is_open_already_keeps_its_hooks(lm: LanguageModel) -> None
     with torch.no_grad(), lm.hooks([("blocks.0.attn.hook_pattern", lambda weights, hook: seen.append(weights.shape))]):
         lm.hf(input_ids=torch.tensor([[2, 5, 6]]))
     assert seen == [(1, 4, 3, 3)]
+
+
+def test_a_model_that_nobody_uses_any_more_is_gone_at_once() -> None:
+    """Without the garbage collector, which is off while a command runs: its place is wanted for the next one."""
+    lm = load_model("bundled", device="cpu")
+    weight = weakref.ref(next(lm.hf.parameters()))
+    # What loading left behind.
+    gc.collect()
+    gc.disable()
+    try:
+        del lm
+        assert weight() is None
+    finally:
+        gc.enable()
 
 
 def test_a_model_inside_a_bridge_of_ones_own_is_refused() -> None:
