@@ -7,8 +7,9 @@ part follows from its width. Nothing slow is imported here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from saeattr.errors import UserError
@@ -128,7 +129,7 @@ def plan_memory(
     for name in sorted(needs, key=lambda name: name != FIRST):
         batch = batch_size if name in OF_SETTINGS else most
         # Without a limit copies are as many as are of use, whatever else runs: their number shows in the last digits.
-        stages[name] = fit_stage(name, needs[name], saes, load, batch, budget)
+        stages[name] = fit_stage(partial(_stage, name, needs[name], saes, load), load, batch, budget)
     first = stages.get(FIRST)
     if refuse and budget is not None and first is not None and with_overhead(first.predicted, load) > budget:
         smallest, tensors = with_overhead(first.predicted, load), first.tensors - round(costs.weights)
@@ -145,7 +146,7 @@ def plan_memory(
         # Of components that are patched nothing is predicted but that their copies take no more than a backward.
         within = round(costs.weights + costs.recorded.of(most) + costs.capture.of(most))
         need = patched_copies(costs, most)
-        copies = fit_stage("patching", need, saes, load, most, budget, within).copies
+        copies = fit_stage(partial(_stage, "patching", need, saes, load), load, most, budget, within).copies
     peak = round(costs.weights + costs.record.of(size)) if first is None else first.predicted
     return MemoryPlan(
         batch_size=size,
@@ -165,19 +166,20 @@ def plan_memory(
 
 
 def fit_stage(
-    name: str, need: Need, saes: Sequence[Sized], load: Load, batch: int, budget: int | None, within: int | None = None
+    planned: Callable[[int, int], StagePlan], load: Load, batch: int, budget: int | None, within: int | None = None
 ) -> StagePlan:
     """The largest batch and then the most copies that keep a stage within the budget; the smallest where none does.
 
     Args:
+        planned: the stage at a number of pairs and of copies at a time.
         within: what more than one copy may take where there is no budget.
     """
-    plan = _stage(name, need, saes, load, batch, 1)
+    plan = planned(batch, 1)
     while plan.batch_size > 1 and not _fits(plan, load, budget):
-        plan = _stage(name, need, saes, load, (plan.batch_size + 1) // 2, 1)
+        plan = planned((plan.batch_size + 1) // 2, 1)
     most = MOST_COPIES_ON_HOST if load.on_host else MOST_COPIES
     while plan.copies < most:
-        more = _stage(name, need, saes, load, plan.batch_size, min(2 * plan.copies, most))
+        more = planned(plan.batch_size, min(2 * plan.copies, most))
         if not _fits(more, load, budget) or (within is not None and more.predicted > within):
             break
         plan = more

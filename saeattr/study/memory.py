@@ -85,7 +85,8 @@ def runs_costs(prepared: Prepared, length: int) -> Costs:
     if known is None:
         # Lengths differ from group to group: one rehearsal serves those that are nearly alike.
         length, written = (-(-n // LENGTHS_ALIKE) * LENGTHS_ALIKE for n in (length, written))
-        return _rehearsed(prepared.passed.model, settings.model, dtype, sites, question, length, written)
+        model = prepared.passed.model or (settings.model, dtype)
+        return _rehearsed(model, sites, question, length, written)
     lists = fitted_costs(shape, dtype, sites, written, question.method, whole) if shape is not None else None
     assert lists is not None
     return known.writing(lists)
@@ -93,15 +94,11 @@ def runs_costs(prepared: Prepared, length: int) -> Costs:
 
 @functools.lru_cache(maxsize=8)
 def _rehearsed(
-    passed: PassedModel | None,
-    model: str,
-    dtype: str,
-    sites: tuple[Site, ...],
-    question: Question,
-    length: int,
-    written: int,
+    model: PassedModel | tuple[str, str], sites: tuple[Site, ...], question: Question, length: int, written: int
 ) -> Costs:
-    meta = _meta_of_passed(passed) if passed is not None else _meta_model(find_model(model, weights=False), dtype)
+    """Of a model that was passed, or one of a name and a dtype."""
+    passed = isinstance(model, PassedModel)
+    meta = _meta_of_passed(model) if passed else _meta_model(find_model(model[0], weights=False), model[1])
     method = find_method(question.method)
     asked = Asked(sites, question, method.rules, method.slope if method.name == "ig" else None)
     sample, cache = rehearse_writing(meta, written)

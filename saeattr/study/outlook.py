@@ -107,8 +107,13 @@ def named_outlook(settings: StudySettings, length: int = USUAL_LENGTH) -> Outloo
     )
     budget = None if settings.vram is None else parse_bytes(settings.vram)
 
+    sites, written = [sae.site for sae in saes], USUAL_REQUEST + settings.max_new_tokens
+
     def plan(method: str, whole: bool, limit: int | None, batch_size: int) -> MemoryPlan:
-        return _plan(settings, model, dtype, saes, load, (method, whole), limit, batch_size)
+        run, writing = (fitted_costs(model.shape, dtype, sites, long, method, whole) for long in (length, written))
+        assert run is not None
+        assert writing is not None
+        return plan_memory(run.writing(writing), saes, load, batch_size, limit)
 
     whole = settings.metric in WHOLE_VOCABULARY
     chosen = plan(settings.method, whole, budget, settings.batch_size)
@@ -140,26 +145,6 @@ def ablated_lists(settings: StudySettings, n_sites: int) -> int:
     """Lists that ``--generate`` writes: at each site sets of features, their controls and steering; and untouched."""
     sites = n_sites if settings.generate_sites else min(n_sites, max(1, settings.validate_top))
     return settings.n_pairs * (1 + sites * (1 + len(settings.generate_features) * (1 + CONTROL_SETS)))
-
-
-def _plan(
-    settings: StudySettings,
-    model: KnownShape,
-    dtype: str,
-    saes: Sequence[SizedSae],
-    load: Load,
-    asked: tuple[str, bool],
-    budget: int | None,
-    batch_size: int,
-) -> MemoryPlan:
-    """The plan for a method and a kind of metric."""
-    sites = [sae.site for sae in saes]
-    costs = fitted_costs(model.shape, dtype, sites, load.length, *asked)
-    written = fitted_costs(model.shape, dtype, sites, USUAL_REQUEST + settings.max_new_tokens, *asked)
-    assert costs is not None
-    assert written is not None
-    costs = costs.writing(written)
-    return plan_memory(costs, saes, load, batch_size, budget)
 
 
 def _shape(known: NamedModel) -> KnownShape | None:
