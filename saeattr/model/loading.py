@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -143,13 +144,16 @@ def boot(folder: Path, tokenizer: PreTrainedTokenizerBase, **options: Any) -> Tr
     """Open a folder through the bridge, frozen, with eager attention; ``options`` go to ``boot_transformers``.
 
     Raises:
-        UserError: it is no causal language model that the bridge knows, or its weights are incomplete.
+        UserError: it is no causal language model that the bridge knows, its weights are incomplete, or it cannot run.
     """
     # Importing the bridge costs seconds, so bad input is refused before.
     from transformer_lens.model_bridge import TransformerBridge
 
     # The bridge takes a relative name for a model on the hub if it knows one of that name.
     place = str(folder.absolute())
+    if None in (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token):
+        # The bridge puts another token where one is missing: prompts would begin with the end of a text.
+        tokenizer = copy.deepcopy(tokenizer)
     with foreign(folder, f"{folder} cannot be opened as a causal language model"), no_code_from_folders():
         bridge = TransformerBridge.boot_transformers(
             place, tokenizer=tokenizer, model_class=CheckedWeights, trust_remote_code=False, **options
@@ -157,8 +161,24 @@ def boot(folder: Path, tokenizer: PreTrainedTokenizerBase, **options: Any) -> Tr
     bridge.eval()
     for parameter in bridge.parameters():
         parameter.requires_grad_(False)
+    _try_out(bridge, folder)
     _OPEN.add(bridge)
     return bridge
+
+
+def _try_out(bridge: TransformerBridge, folder: Path) -> None:
+    """Run one token: some of what config.json says is looked at by no one before.
+
+    Raises:
+        UserError: it cannot be run.
+    """
+    hf_model: Any = bridge.original_model
+    device = next(hf_model.parameters()).device
+    if device.type == "meta":
+        return
+    token = torch.zeros(1, 1, dtype=torch.long, device=device)
+    with foreign(folder, f"{folder} opens, but cannot be run"), torch.no_grad():
+        hf_model(input_ids=token, use_cache=False)
 
 
 def open_bridge(hf_model: PreTrainedModel) -> TransformerBridge | None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from saeattr.errors import UserError
 from saeattr.features.recurrence import overlap_table
 from saeattr.files import fault, read_metadata, read_table, write_table
+from saeattr.settings.yaml_files import FAULTS
 from saeattr.sites import KINDS
 from saeattr.study.folder import StudyFolder, read_record
 from saeattr.study.marks import made_of
@@ -131,7 +132,7 @@ def _read_file(path: Path) -> tuple[FeatureSets, dict[str, object]]:
         table = READERS[path.suffix.lower()](path)
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}: give a study folder, or a .csv, .json or .parquet file") from error
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, *FAULTS) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} cannot be read as {path.suffix[1:]}: {reason}") from error
     table = check_features(table, str(path))

@@ -26,6 +26,7 @@ with warnings.catch_warnings():
     from saeattr.behaviours.chat import chat_prompt, chat_text, chat_turns
     from saeattr.model.capture import final_hidden
     from saeattr.model.loading import (
+        LanguageModel,
         count_layers,
         find_model,
         load_model,
@@ -64,12 +65,19 @@ def open_model(folder: Path) -> str:
     meta_model(folder)
     bundle.fingerprint(folder)
     lm = load_model(str(folder), device="cpu")
-    turns, ids = chat_turns(lm.tokenizer), chat_prompt(lm.tokenizer, REQUEST)
-    text = chat_text(lm.tokenizer, REQUEST)
-    tokens = torch.tensor([ids])
+    turns, text = chat_turns(lm.tokenizer), chat_text(lm.tokenizer, REQUEST)
+    return f"{widths} {layers} {longest} {turns} {text!r} {digest([_logits(lm)])}"
+
+
+def chat_logits(folder: Path) -> torch.Tensor:
+    """The logits of a chat, through the bridge."""
+    return _logits(load_model(str(folder), device="cpu"))
+
+
+def _logits(lm: LanguageModel) -> torch.Tensor:
+    tokens = torch.tensor([chat_prompt(lm.tokenizer, REQUEST)])
     with torch.no_grad():
-        logits = full_logits(lm, final_hidden(lm, Prompts(tokens, torch.ones_like(tokens, dtype=torch.bool))))
-    return f"{widths} {layers} {longest} {turns} {text!r} {digest([logits])}"
+        return full_logits(lm, final_hidden(lm, Prompts(tokens, torch.ones_like(tokens, dtype=torch.bool))))
 
 
 def plain_numbers(folder: Path) -> str:

@@ -22,6 +22,8 @@ DRAWN = ("attribute", *SMALL, "--topic", "cities", "--sites", "resid_post.2")
 #: Every stage, of two topics.
 STUDY = ("study", *SMALL, *BOTH, "--sites", "resid_post.2", "--generate-features", "1")
 
+#: Made while figures are drawn.
+OVERLAP = "overlap.parquet"
 #: What an interrupted run leaves under a name that is not for good.
 LEFT_OVER = (".unfinished-*", "*.tmp", ".partial-*")
 
@@ -58,9 +60,12 @@ def difference(study: Path, whole: Path, figures: bool = True) -> str:
     """What a study lacks or has otherwise, in words; blank where nothing.
 
     Args:
-        figures: whether the figures and the page that ``whole`` has must be there too.
+        figures: whether the figures that ``whole`` has must be there too, and the page, and the table that is made
+            while they are drawn.
     """
     ours, theirs = tables(study), tables(whole)
+    if not figures and OVERLAP not in ours:
+        theirs.pop(OVERLAP, None)
     wrong = [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
     missing = sorted(shown(whole) - shown(study)) if figures else []
     parts = (("differs", wrong), ("missing", missing), ("left over", leftovers(study)))

@@ -100,7 +100,7 @@ def read(name: str, folder: Path, healthy: Healthy) -> Outcome:
 def test_a_damaged_study_is_completed_or_refused_in_one_line(
     name: str, healthy: Healthy, tmp_path: Path, outcomes: Outcomes
 ) -> None:
-    for nth, (file, damage) in enumerate(some(list(damaged(healthy, name)), 1, f"again {name}")):
+    for nth, (file, damage) in enumerate(some(list(damaged(healthy, name)), 1, f"again {name}", 24)):
         folder = tmp_path / f"{nth}"
         damage(copied(healthy.whole, folder) / file)
         outcomes(f"study file {name}", f"{file}, the same command", again(folder, healthy.whole))
@@ -110,7 +110,7 @@ def test_a_damaged_study_is_completed_or_refused_in_one_line(
 def test_a_damaged_study_is_read_as_it_was_or_refused_in_one_line(
     name: str, healthy: Healthy, tmp_path: Path, outcomes: Outcomes
 ) -> None:
-    for nth, (file, damage) in enumerate(some(list(damaged(healthy, name)), 1, f"read {name}", 30)):
+    for nth, (file, damage) in enumerate(some(list(damaged(healthy, name)), 1, f"read {name}", 18)):
         folder, reading = tmp_path / f"{nth}", list(READING)[nth % len(READING)]
         damage(copied(healthy.whole, folder) / file)
         outcomes(f"study file {name}", f"{file}, {reading}", read(reading, folder, healthy))

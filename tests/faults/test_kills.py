@@ -20,7 +20,7 @@ from tests.faults.studies import ATTRIBUTE, DRAWN, STUDY, difference
 #: What is ended: stages of two topics, figures and page of one, every stage there is.
 COMMANDS = {"attributed": ATTRIBUTE, "drawn": DRAWN, "studied": (*STUDY, "--no-figures")}
 #: How many of all steps and moments are tried of each.
-STEPS, MOMENTS = {"attributed": 60, "drawn": 30, "studied": 30}, {"attributed": 50, "drawn": 10, "studied": 10}
+STEPS, MOMENTS = {"attributed": 40, "drawn": 10, "studied": 10}, {"attributed": 50, "drawn": 10, "studied": 10}
 #: Signals that a shell, a scheduler or a closed terminal sends.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

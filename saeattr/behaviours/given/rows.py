@@ -71,7 +71,7 @@ def _object(value: Any) -> Any:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return value
     return {key: at for key, at in value.items() if at is not None} if isinstance(value, dict) else value
 
