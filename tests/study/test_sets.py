@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import saeattr
+from saeattr.errors import UserError
 from saeattr.features.recurrence import overlap_table
 from saeattr.files import write_table
 from saeattr.study.results import Study, load_study
@@ -98,3 +99,10 @@ def test_an_overlap_out_of_date_is_made_again(study: Study, what: str) -> None:
         os.utime(path, (1, 1))
     pd.testing.assert_frame_equal(study_overlap(study.folder), wanted)
     assert list(pd.read_parquet(path).columns) == OVERLAP.names
+
+
+@pytest.mark.parametrize("text", ["[[], 0]", "[{}, null]", "[" * 20_000, "{"])
+def test_a_file_that_pandas_makes_no_table_of_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "set.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"^[^\n]*set.json cannot be read as json: [^\n]+$"):
+        read_feature_sets([tmp_path / "set.json"])

@@ -195,6 +195,7 @@ def test_objects_that_are_no_rows_are_refused(rows: Any, said: str) -> None:
         ({"chat": "perhaps"}, "chat cannot be 'perhaps': "),
         ({"system": "Be kind."}, "system and start are for chats: set chat to true, or leave them out"),
         ({"spans": "no"}, "spans cannot be 'no': input should be a valid dictionary"),
+        ({"spans": "[" * 20_000}, "spans cannot be '[[["),
         ({"spans": {"last": "a"}}, "a span cannot be named last, which is a role of its own: name it otherwise"),
         ({"group": True}, "group cannot be True: input should be a valid string"),
         ({"id": "first"}, "the id 'first' is twice in the group 'pairs': give it another"),
