@@ -99,8 +99,10 @@ def study_root(path: Path) -> Path | None:
 
 def listed_sums(folder: Path) -> dict[str, tuple[str, ...]]:
     """By file name, below the folder, the sums that are listed; a line that is none says nothing."""
+    path = folder / SUMS
     try:
-        text = (folder / SUMS).read_text(encoding="utf-8", errors="replace")
+        # Reading a pipe would wait for ever.
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     except OSError:
         return {}
     found: dict[str, tuple[str, ...]] = {}

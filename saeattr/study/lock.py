@@ -95,10 +95,11 @@ def locked(root: Path, wait: bool | None = None, on_progress: OnProgress = quiet
 
 def read_holder(root: Path) -> Holder | None:
     """Who works in a folder, or did when it was killed; None where nobody does, or nothing can be told of it."""
+    path = root / HOLDER
     try:
-        told = json.loads((root / HOLDER).read_text(encoding="utf-8"))
+        told = json.loads(path.read_text(encoding="utf-8") if path.is_file() else "null")
         return Holder(**{name: kind(told[name]) for name, kind in _FIELDS.items()})
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

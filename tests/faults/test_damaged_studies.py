@@ -45,13 +45,17 @@ class Healthy:
 
 
 def given(name: str, folder: Path, said: str) -> str:
-    """What a reading command gave: its words, and the page or the tables that it wrote."""
+    """What a reading command gave: its words, and the page or the tables that it wrote.
+
+    One that goes on with a study says besides what it found damaged, and made again.
+    """
     written = {
         "report": ["s/report.html"],
-        "compare": [str(path) for path in sorted(folder.glob("compared/*.parquet"))],
+        "compare": ["compared/*.parquet"],
+        "validate": ["s/validation.parquet", "s/validation/*/*.parquet"],
     }
-    digests = [digest(folder / path) for path in written.get(name, ()) if (folder / path).is_file()]
-    return "\n".join([said, *digests])
+    paths = [path for pattern in written.get(name, ()) for path in sorted(folder.glob(pattern)) if path.is_file()]
+    return "\n".join([said if name != "validate" else "", *map(digest, paths)])
 
 
 @pytest.fixture(scope="module")
