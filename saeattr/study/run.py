@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from saeattr.errors import UserError, during
+from saeattr.files import remove_stored
 from saeattr.model.hub import named
 from saeattr.model.loading import LanguageModel
 from saeattr.model.memory import without_collecting_what_is_there
@@ -99,8 +101,17 @@ def run_stages(
     known = named(prepared.settings.model)
     warnings = [known.note] if known is not None and known.note else []
     keep_notes(study, StageNotes("model", "", WHOLE, False, tuple(warnings)))
+    _remove_used_up(study, prepared.groups, stages)
     with without_collecting_what_is_there():
         return warnings + _run_missing(prepared, study, stages, on_progress, hands)
+
+
+def _remove_used_up(study: StudyFolder, groups: Sequence[str], stages: Sequence[Stage]) -> None:
+    """Remove the parts of tables that are stored: a run was killed after these, and before it removed the parts."""
+    for stage, group in itertools.product(stages, groups):
+        partial = stage.partial(study, group)
+        if partial.is_dir() and stage.is_done(study, group):
+            remove_stored(partial)
 
 
 def _run_missing(

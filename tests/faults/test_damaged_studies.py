@@ -104,7 +104,7 @@ def read(name: str, folder: Path, healthy: Healthy) -> Outcome:
 def test_a_damaged_study_is_completed_or_refused_in_one_line(
     name: str, healthy: Healthy, tmp_path: Path, outcomes: Outcomes
 ) -> None:
-    for nth, (file, damage) in enumerate(some(list(damaged(healthy, name)), 1, f"again {name}", 24)):
+    for nth, (file, damage) in enumerate(some(list(damaged(healthy, name)), 1, f"again {name}", 18)):
         folder = tmp_path / f"{nth}"
         damage(copied(healthy.whole, folder) / file)
         outcomes(f"study file {name}", f"{file}, the same command", again(folder, healthy.whole))

@@ -114,6 +114,17 @@ def test_an_interruption_while_tables_are_written_leaves_no_half_group(
     assert leftovers(copy) == []
 
 
+@pytest.mark.parametrize("stage", ["attribution", "validation"])
+def test_parts_of_tables_that_are_stored_are_removed(whole: Study, copy: Path, stage: str) -> None:
+    """A run was killed between the two."""
+    parts = copy / stage / ".partial-cities"
+    parts.mkdir()
+    (parts / "exact-0.parquet").write_bytes((copy / "pairs.parquet").read_bytes())
+    saeattr.attribute(["cities", "rivers"], out=copy, validate_top=2, **SMALL)
+    assert tables(copy) == tables(whole.folder.root)
+    assert leftovers(copy) == []
+
+
 def test_what_is_attributed_is_only_validated(whole: Study, copy: Path) -> None:
     shutil.rmtree(copy / "validation")
     for name in ("validation", "curves", "agreement"):
