@@ -109,7 +109,7 @@ def write_section(rows: pd.DataFrame, options: argparse.Namespace) -> None:
     ]
     same = "are the same, byte by byte" if len(set(rows["tables"])) == 1 else "DIFFER"
     lines = [
-        f"`python scripts/benchmark.py workers`: {options.topics} topics of {options.lists} lists, sampled, and "
+        f"`python scripts/benchmark.py workers --lists {options.lists}`: {options.topics} topics, sampled, and "
         f"attributed at the {rows['sites'].max()} sites of the bundled model; {os.cpu_count()} cores, one thread a "
         f"process, torch {torch.__version__}; each way {options.rounds} time{'s' if options.rounds > 1 else ''}, in "
         "turn.",
