@@ -136,7 +136,7 @@ def _read_file(path: Path) -> tuple[FeatureSets, dict[str, object]]:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} cannot be read as {path.suffix[1:]}: {reason}") from error
     table = check_features(table, str(path))
-    models = list(map(str, table["model"].dropna().unique())) if "model" in table else []
+    models = list(dict.fromkeys(map(str, table["model"].dropna()))) if "model" in table else []
     if len(models) > 1:
         raise UserError(
             f"{path} has features of {len(models)} models ({', '.join(models[:3])}): "
